@@ -1,0 +1,1 @@
+//! Parameters, layers, losses and optimisers composed from the tape and the solve.

@@ -1,0 +1,1 @@
+//! Differential equation solvers on slices, and the solve as a differentiable operation.

@@ -1,0 +1,1 @@
+//! Kernels on arrays: element-wise, broadcast, reduction and matrix product.

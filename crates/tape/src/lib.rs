@@ -1,0 +1,1 @@
+//! The recorded tape: variables, differentiation rules, replayable programs.
