@@ -1,0 +1,236 @@
+//! Functions of one or two numbers, entry by entry.
+
+use costate_ops::{Binary, Real, Unary};
+use smallvec::SmallVec;
+
+use super::{Cotangents, Op, Rule, add_options};
+use crate::var::Var;
+
+/// `g f'(x)`: both rules of a function of one number, since its Jacobian is diagonal.
+pub(crate) fn chain<'t, T: Real>(
+    f: Unary,
+    rule: &Rule<'_, 't, T>,
+    g: Var<'t, T>,
+) -> Option<Var<'t, T>> {
+    let (x, y) = (rule.args[0], rule.out);
+    Some(match f {
+        Unary::Neg => -g,
+        Unary::Abs => g * x.sign(),
+        Unary::Sign => return None,
+        Unary::Square => g * x.scale(T::from_f64(2.0)),
+        Unary::Sqrt => g / y.scale(T::from_f64(2.0)),
+        Unary::Recip => -(g * y.square()),
+        Unary::Exp => g * y,
+        Unary::Ln => g / x,
+        Unary::Sin => g * x.cos(),
+        Unary::Cos => -(g * x.sin()),
+        Unary::Tanh => y.binary(Binary::TanhGrad, g),
+        Unary::Sigmoid => y.binary(Binary::SigmoidGrad, g),
+        Unary::Softplus => g * x.sigmoid(),
+        Unary::Relu => g * y.sign(),
+    })
+}
+
+/// The partial derivatives of a function of two numbers, each applied to `g`.
+fn partial<'t, T: Real>(
+    f: Binary,
+    rule: &Rule<'_, 't, T>,
+    arg: usize,
+    g: Var<'t, T>,
+) -> Option<Var<'t, T>> {
+    let (a, b, out) = (rule.args[0], rule.args[1], rule.out);
+    let half = |x: Var<'t, T>| x.scale(T::from_f64(0.5));
+    Some(match (f, arg) {
+        (Binary::Add, _) | (Binary::Sub, 0) => g,
+        (Binary::Sub, _) => -g,
+        (Binary::Mul, 0) => g * b,
+        (Binary::Mul, _) => g * a,
+        (Binary::Div, 0) => g / b,
+        (Binary::Div, _) => -(g * out / b),
+        // 1 where this argument wins, 1/2 at a tie, 0 elsewhere.
+        (Binary::Max, 0) | (Binary::Min, 1) => g * half(a.gt(b) + a.ge(b)),
+        (Binary::Max, _) | (Binary::Min, _) => g * half(a.lt(b) + a.le(b)),
+        (Binary::Pow, 0) => g * b * a.pow(b - T::one()),
+        // a^b ln a has the limit 0 at a = 0 for b > 0, where the formula gives 0 · -∞.
+        (Binary::Pow, _) => {
+            let zero = a.zeros_like();
+            let safe = a.eq(zero).select(a.ones_like(), a);
+            g * out * safe.ln()
+        }
+        (Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge | Binary::Eq, _) => return None,
+        // out = b (1 - a²) with a = tanh(x), b the cotangent.
+        (Binary::TanhGrad, 0) => g * b * a.scale(T::from_f64(-2.0)),
+        (Binary::TanhGrad, _) => a.binary(Binary::TanhGrad, g),
+        // out = b a (1 - a) with a = sigmoid(x), b the cotangent.
+        (Binary::SigmoidGrad, 0) => g * b * a.affine(T::from_f64(-2.0), T::one()),
+        (Binary::SigmoidGrad, _) => a.binary(Binary::SigmoidGrad, g),
+    })
+}
+
+pub(crate) fn binary_vjp<'t, T: Real>(
+    f: Binary,
+    rule: &Rule<'_, 't, T>,
+    g: Var<'t, T>,
+) -> Cotangents<'t, T> {
+    SmallVec::from_iter([0, 1].map(|arg| {
+        if rule.needs[arg] { partial(f, rule, arg, g) } else { None }
+    }))
+}
+
+pub(crate) fn binary_jvp<'t, T: Real>(
+    f: Binary,
+    rule: &Rule<'_, 't, T>,
+    dots: &[Option<Var<'t, T>>],
+) -> Option<Var<'t, T>> {
+    let [a, b] = [0, 1].map(|arg| dots[arg].and_then(|dot| partial(f, rule, arg, dot)));
+    add_options(a, b)
+}
+
+/// Functions of each entry.
+impl<'t, T: Real> Var<'t, T> {
+    #[track_caller]
+    pub(crate) fn unary(self, f: Unary) -> Var<'t, T> {
+        self.record(Op::Unary(f), &[], self.shape())
+    }
+
+    /// `f(self, other)` after broadcasting both to their common shape.
+    #[track_caller]
+    pub(crate) fn binary(self, f: Binary, other: Var<'t, T>) -> Var<'t, T> {
+        let (a, b) = self.broadcast_pair(other, f.name());
+        a.record(Op::Binary(f), &[b], a.shape())
+    }
+
+    /// `|x|`. Its derivative at 0 is taken as 0.
+    #[track_caller]
+    pub fn abs(self) -> Var<'t, T> {
+        self.unary(Unary::Abs)
+    }
+
+    /// `-1`, `0` or `1`; NaN at NaN. Its derivative is 0 everywhere.
+    #[track_caller]
+    pub fn sign(self) -> Var<'t, T> {
+        self.unary(Unary::Sign)
+    }
+
+    /// `x²`.
+    #[track_caller]
+    pub fn square(self) -> Var<'t, T> {
+        self.unary(Unary::Square)
+    }
+
+    /// `√x`; NaN below 0. Its derivative at 0 is `+∞`.
+    #[track_caller]
+    pub fn sqrt(self) -> Var<'t, T> {
+        self.unary(Unary::Sqrt)
+    }
+
+    /// `1/x`.
+    #[track_caller]
+    pub fn recip(self) -> Var<'t, T> {
+        self.unary(Unary::Recip)
+    }
+
+    /// `eˣ`.
+    #[track_caller]
+    pub fn exp(self) -> Var<'t, T> {
+        self.unary(Unary::Exp)
+    }
+
+    /// The natural logarithm; `-∞` at 0, NaN below.
+    #[track_caller]
+    pub fn ln(self) -> Var<'t, T> {
+        self.unary(Unary::Ln)
+    }
+
+    /// `sin x`.
+    #[track_caller]
+    pub fn sin(self) -> Var<'t, T> {
+        self.unary(Unary::Sin)
+    }
+
+    /// `cos x`.
+    #[track_caller]
+    pub fn cos(self) -> Var<'t, T> {
+        self.unary(Unary::Cos)
+    }
+
+    /// `tanh x`.
+    #[track_caller]
+    pub fn tanh(self) -> Var<'t, T> {
+        self.unary(Unary::Tanh)
+    }
+
+    /// `1 / (1 + e⁻ˣ)`.
+    #[track_caller]
+    pub fn sigmoid(self) -> Var<'t, T> {
+        self.unary(Unary::Sigmoid)
+    }
+
+    /// `ln(1 + eˣ)`, without overflow.
+    #[track_caller]
+    pub fn softplus(self) -> Var<'t, T> {
+        self.unary(Unary::Softplus)
+    }
+
+    /// `max(x, 0)`. Its derivative at 0 is taken as 0.
+    #[track_caller]
+    pub fn relu(self) -> Var<'t, T> {
+        self.unary(Unary::Relu)
+    }
+
+    /// `max(a, b)` with broadcasting; NaN if either is. At a tie each gets half of the gradient.
+    #[track_caller]
+    pub fn maximum(self, other: Var<'t, T>) -> Var<'t, T> {
+        self.binary(Binary::Max, other)
+    }
+
+    /// `min(a, b)` with broadcasting; NaN if either is. At a tie each gets half of the gradient.
+    #[track_caller]
+    pub fn minimum(self, other: Var<'t, T>) -> Var<'t, T> {
+        self.binary(Binary::Min, other)
+    }
+
+    /// `aᵇ` with broadcasting; NaN for `a < 0` unless `b` is whole.
+    ///
+    /// The derivative with respect to `b` is `aᵇ ln a`, and 0 at `a = 0`.
+    #[track_caller]
+    pub fn pow(self, exponent: Var<'t, T>) -> Var<'t, T> {
+        self.binary(Binary::Pow, exponent)
+    }
+
+    /// `xᶜ` for a number `c`; NaN for `x < 0` unless `c` is whole. See [`Var::powi`] for whole `c`.
+    #[track_caller]
+    pub fn powf(self, exponent: T) -> Var<'t, T> {
+        self.pow(self.tape().scalar(exponent))
+    }
+
+    /// 1 where `a < b`, 0 elsewhere, with broadcasting. Not differentiated.
+    #[track_caller]
+    pub fn lt(self, other: Var<'t, T>) -> Var<'t, T> {
+        self.binary(Binary::Lt, other)
+    }
+
+    /// 1 where `a ≤ b`, 0 elsewhere, with broadcasting. Not differentiated.
+    #[track_caller]
+    pub fn le(self, other: Var<'t, T>) -> Var<'t, T> {
+        self.binary(Binary::Le, other)
+    }
+
+    /// 1 where `a > b`, 0 elsewhere, with broadcasting. Not differentiated.
+    #[track_caller]
+    pub fn gt(self, other: Var<'t, T>) -> Var<'t, T> {
+        self.binary(Binary::Gt, other)
+    }
+
+    /// 1 where `a ≥ b`, 0 elsewhere, with broadcasting. Not differentiated.
+    #[track_caller]
+    pub fn ge(self, other: Var<'t, T>) -> Var<'t, T> {
+        self.binary(Binary::Ge, other)
+    }
+
+    /// 1 where `a = b`, 0 elsewhere, with broadcasting. Not differentiated.
+    #[track_caller]
+    pub fn eq(self, other: Var<'t, T>) -> Var<'t, T> {
+        self.binary(Binary::Eq, other)
+    }
+}
