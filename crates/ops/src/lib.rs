@@ -1,5 +1,46 @@
 //! Kernels on arrays: element-wise, broadcast, reduction and matrix product.
+//!
+//! An array is a slice of its entries in row-major order, and a shape where one is needed. Every
+//! kernel writes to a slice of the caller and allocates nothing. A length that does not fit is a
+//! programming error and panics.
+//!
+//! # Instruction sets
+//!
+//! Kernels are plain loops, compiled once for each [`Isa`] and chosen at run time. Beside each
+//! stands its specification: [`Unary::eval`], [`Binary::eval`], [`matmul_naive`].
+//!
+//! # The same bits
+//!
+//! - The result does not depend on the number of threads.
+//! - Entry `i` of an element-wise result does not depend on the array's length or on `i`.
+//! - Arithmetic, sums and linear combinations give the same bits with every instruction set.
+//!   `exp`, `ln`, `tanh`, `sigmoid`, `softplus` and matrix products use fused multiply-add where
+//!   the machine has it, and so give one of two results; their errors are bounded either way.
 
+mod binary;
+mod broadcast;
+mod buffer;
+mod elementwise;
+mod index;
+mod isa;
+mod layout;
+mod linear;
+mod math;
+mod matmul;
 mod real;
+mod reduce;
+mod unary;
 
+pub use binary::{Binary, binary, binary_in_place_left, binary_in_place_right, binary_on};
+pub use broadcast::{broadcast_shape, expand, sum_to};
+pub use buffer::Buffer;
+pub use index::{gather, scatter_add};
+pub use isa::Isa;
+pub use layout::{Range1, concat, permute, slice, slice_add, transpose};
+pub use linear::{affine, affine_in_place, axpy, lincomb, powi, powi_in_place, select};
+#[doc(hidden)]
+pub use matmul::small as matmul_small;
+pub use matmul::{MatMul, matmul, matmul_naive};
 pub use real::Real;
+pub use reduce::{argmax_axis, dot, max_axis, sum};
+pub use unary::{Unary, unary, unary_in_place, unary_in_place_on, unary_on};

@@ -6,6 +6,8 @@ use std::iter::Sum;
 use bytemuck::Pod;
 use num_traits::{Float, NumAssign};
 
+use crate::math::Math;
+
 mod sealed {
     pub trait Sealed {}
     impl Sealed for f32 {}
@@ -20,6 +22,7 @@ pub trait Real:
     sealed::Sealed
     + Float
     + NumAssign
+    + Math
     + Pod
     + Default
     + Debug
@@ -38,7 +41,7 @@ pub trait Real:
     /// The nearest value to `x`.
     fn from_f64(x: f64) -> Self;
     /// The same value in double precision.
-    fn to_f64(self) -> f64;
+    fn as_f64(self) -> f64;
 }
 
 impl Real for f32 {
@@ -50,7 +53,7 @@ impl Real for f32 {
         x as f32
     }
     #[inline(always)]
-    fn to_f64(self) -> f64 {
+    fn as_f64(self) -> f64 {
         f64::from(self)
     }
 }
@@ -64,7 +67,7 @@ impl Real for f64 {
         x
     }
     #[inline(always)]
-    fn to_f64(self) -> f64 {
+    fn as_f64(self) -> f64 {
         self
     }
 }

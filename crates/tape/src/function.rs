@@ -67,6 +67,15 @@ impl<T: Real> Function<T> {
         Ok(Function::cut(&tape, &vars, &outputs))
     }
 
+    /// A function from its parts; it is replayable.
+    pub(crate) fn from_parts(
+        nodes: Vec<FnNode<T>>,
+        inputs: Vec<NodeId>,
+        outputs: Vec<NodeId>,
+    ) -> Self {
+        Function { nodes, inputs, outputs, observed: None }
+    }
+
     /// Cuts out of a whole tape what leads from leaves to outputs.
     pub(crate) fn cut(tape: &Tape<T>, inputs: &[Var<'_, T>], outputs: &[Var<'_, T>]) -> Self {
         let ids = |vars: &[Var<'_, T>]| vars.iter().map(|v| v.id()).collect::<Vec<_>>();
@@ -85,13 +94,14 @@ impl<T: Real> Function<T> {
     ) -> (Function<T>, SmallVec<[NodeId; 8]>) {
         let mut needed = vec![false; graph.nodes.len() - start as usize];
         let mut captured: SmallVec<[NodeId; 8]> = SmallVec::new();
-        let mut need = |id: NodeId, needed: &mut Vec<bool>, captured: &mut SmallVec<[NodeId; 8]>| {
-            match id.checked_sub(start) {
+        let need =
+            |id: NodeId, needed: &mut Vec<bool>, captured: &mut SmallVec<[NodeId; 8]>| match id
+                .checked_sub(start)
+            {
                 Some(i) => needed[i as usize] = true,
                 None if captured.contains(&id) => {}
                 None => captured.push(id),
-            }
-        };
+            };
         for &id in outputs {
             need(id, &mut needed, &mut captured);
         }
@@ -192,11 +202,7 @@ impl<T: Real> Function<T> {
     /// # Panics
     /// If the number or the shapes of the arguments are not those of the inputs.
     #[track_caller]
-    pub fn inline<'t>(
-        &self,
-        tape: &'t Tape<T>,
-        args: &[Var<'t, T>],
-    ) -> Result<Vec<Var<'t, T>>> {
+    pub fn inline<'t>(&self, tape: &'t Tape<T>, args: &[Var<'t, T>]) -> Result<Vec<Var<'t, T>>> {
         assert_eq!(args.len(), self.inputs.len(), "inline: an argument for each input");
         let mut vars: Vec<Var<'t, T>> = Vec::with_capacity(self.nodes.len());
         let mut given = args.iter();

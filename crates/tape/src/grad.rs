@@ -17,7 +17,6 @@ pub(crate) struct Visit<'t, T: Real> {
     pub op: Op<T>,
     pub args: SmallVec<[Var<'t, T>; 4]>,
     pub out: Var<'t, T>,
-    pub shape: Shape,
     pub loc: crate::graph::Loc,
 }
 
@@ -29,7 +28,6 @@ impl<T: Real> Tape<T> {
             op: node.op.clone(),
             args: node.args.iter().map(|&a| Var::new(self, a)).collect(),
             out: Var::new(self, id),
-            shape: node.shape.clone(),
             loc: node.loc,
         }
     }
@@ -43,8 +41,7 @@ impl<T: Real> Tape<T> {
         }
         for id in first..=last {
             let node = graph.node(id);
-            let depends =
-                node.args.iter().any(|&a| a >= first && active[(a - first) as usize]);
+            let depends = node.args.iter().any(|&a| a >= first && active[(a - first) as usize]);
             active[(id - first) as usize] |= depends && !matches!(node.op, Op::Detach);
         }
         active
@@ -85,7 +82,8 @@ impl<T: Real> Tape<T> {
             return Ok(wrt.iter().map(|x| x.zeros_like()).collect());
         }
         let active = self.active(wrt, first, last);
-        let mut sweep = Sweep { first, pending: vec![SmallVec::new(); active.len()], calls: HashMap::new() };
+        let mut sweep =
+            Sweep { first, pending: vec![SmallVec::new(); active.len()], calls: HashMap::new() };
         for (&y, &g) in outputs.iter().zip(cotangents) {
             sweep.add(y, g);
         }
@@ -119,7 +117,8 @@ impl<T: Real> Tape<T> {
         let needs = sweep.needs(&visit.args, active);
         self.blaming(visit.loc, || {
             let outputs = self.project(visit.out, call.output_shapes(&shapes));
-            let rule = CallRule { call: visit.out, inputs: &visit.args, outputs: &outputs, needs: &needs };
+            let rule =
+                CallRule { call: visit.out, inputs: &visit.args, outputs: &outputs, needs: &needs };
             let bars = call.vjp(&rule, cts)?;
             assert_eq!(bars.len(), visit.args.len(), "{}: a cotangent for each input", call.name());
             for ((&arg, bar), need) in visit.args.iter().zip(bars).zip(&needs) {
@@ -157,7 +156,9 @@ impl<'t, T: Real> Sweep<'t, T> {
     }
 
     fn needs(&self, args: &[Var<'t, T>], active: &[bool]) -> SmallVec<[bool; 4]> {
-        args.iter().map(|a| a.id() >= self.first && active[(a.id() - self.first) as usize]).collect()
+        args.iter()
+            .map(|a| a.id() >= self.first && active[(a.id() - self.first) as usize])
+            .collect()
     }
 
     fn backward(&mut self, visit: &Visit<'t, T>, g: Var<'t, T>, active: &[bool]) {

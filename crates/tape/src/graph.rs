@@ -97,13 +97,7 @@ impl<T: Real> Graph<T> {
     ///
     /// # Panics
     /// If an argument belongs to a scope whose recording has ended.
-    pub fn push(
-        &mut self,
-        op: Op<T>,
-        args: Args,
-        shape: Shape,
-        loc: Loc,
-    ) -> Result<NodeId, Error> {
+    pub fn push(&mut self, op: Op<T>, args: Args, shape: Shape, loc: Loc) -> Result<NodeId, Error> {
         for &arg in &args {
             let node = self.node(arg);
             assert!(
@@ -153,14 +147,7 @@ impl<T: Real> Graph<T> {
         Ok(Span { start, len })
     }
 
-    fn push_node(
-        &mut self,
-        op: Op<T>,
-        args: Args,
-        shape: Shape,
-        value: Span,
-        loc: Loc,
-    ) -> NodeId {
+    fn push_node(&mut self, op: Op<T>, args: Args, shape: Shape, value: Span, loc: Loc) -> NodeId {
         let id = NodeId::try_from(self.nodes.len()).expect("a tape holds at most 2^32 nodes");
         let scope = *self.open.last().expect("the tape itself is always open");
         let loc = self.blame.unwrap_or(loc);

@@ -35,7 +35,7 @@ pub use call::{Arg, CallOp, CallRule, Evaluation};
 pub use error::{CallError, Error};
 pub use function::Function;
 pub use op::Result;
-pub use program::{Program, Workspace};
+pub use program::{Outputs, Program, Workspace};
 pub use shape::Shape;
 pub use tape::{Scope, Tape};
 pub use var::Var;

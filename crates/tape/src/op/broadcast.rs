@@ -27,11 +27,7 @@ impl<'t, T: Real> Var<'t, T> {
 
     /// Both arrays, broadcast to their common shape.
     #[track_caller]
-    pub(crate) fn broadcast_pair(
-        self,
-        other: Var<'t, T>,
-        what: &str,
-    ) -> (Var<'t, T>, Var<'t, T>) {
+    pub(crate) fn broadcast_pair(self, other: Var<'t, T>, what: &str) -> (Var<'t, T>, Var<'t, T>) {
         let (a, b) = (self.shape(), other.shape());
         if a == b {
             return (self, other);

@@ -72,9 +72,11 @@ pub(crate) fn binary_vjp<'t, T: Real>(
     rule: &Rule<'_, 't, T>,
     g: Var<'t, T>,
 ) -> Cotangents<'t, T> {
-    SmallVec::from_iter([0, 1].map(|arg| {
-        if rule.needs[arg] { partial(f, rule, arg, g) } else { None }
-    }))
+    SmallVec::from_iter([0, 1].map(
+        |arg| {
+            if rule.needs[arg] { partial(f, rule, arg, g) } else { None }
+        },
+    ))
 }
 
 pub(crate) fn binary_jvp<'t, T: Real>(

@@ -23,10 +23,7 @@ pub(crate) fn lincomb_vjp<'t, T: Real>(
     c.iter().zip(rule.needs).map(|(&c, &need)| need.then(|| g.scale(c))).collect()
 }
 
-pub(crate) fn lincomb_jvp<'t, T: Real>(
-    c: &[T],
-    dots: &[Option<Var<'t, T>>],
-) -> Option<Var<'t, T>> {
+pub(crate) fn lincomb_jvp<'t, T: Real>(c: &[T], dots: &[Option<Var<'t, T>>]) -> Option<Var<'t, T>> {
     let (c, dots): (Vec<T>, Vec<Var<'t, T>>) =
         c.iter().zip(dots).filter_map(|(&c, dot)| Some((c, (*dot)?))).unzip();
     Var::lincomb(&c, &dots)

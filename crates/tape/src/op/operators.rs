@@ -15,7 +15,7 @@ impl<'t, T: Real> Neg for Var<'t, T> {
     }
 }
 
-/// Stamps an operator for `Var ∘ Var`, `Var ∘ number`, `number ∘ Var` and `Var ∘ &array`.
+/// Stamps an operator for `Var ∘ Var`, `Var ∘ number` and `number ∘ Var`.
 macro_rules! operator {
     ($trait:ident, $method:ident, |$x:ident, $c:ident| $right:expr, |$d:ident, $y:ident| $left:expr) => {
         impl<'t, T: Real> $trait for Var<'t, T> {
@@ -32,14 +32,6 @@ macro_rules! operator {
             fn $method(self, $c: T) -> Var<'t, T> {
                 let $x = self;
                 $right
-            }
-        }
-
-        impl<'t, T: Real, S: Data<Elem = T>, D: Dimension> $trait<&ArrayBase<S, D>> for Var<'t, T> {
-            type Output = Var<'t, T>;
-            #[track_caller]
-            fn $method(self, array: &ArrayBase<S, D>) -> Var<'t, T> {
-                self.binary(Binary::$trait, self.tape().constant(array))
             }
         }
 
@@ -63,12 +55,33 @@ macro_rules! operator {
     };
 }
 
+/// Stamps an operator for `Var ∘ &array`. Once for each type, since the compiler could not tell a
+/// generic one from `Var ∘ number`.
+macro_rules! array_operator {
+    ($trait:ident, $method:ident, $real:ty) => {
+        impl<'t, S: Data<Elem = $real>, D: Dimension> $trait<&ArrayBase<S, D>> for Var<'t, $real> {
+            type Output = Var<'t, $real>;
+            #[track_caller]
+            fn $method(self, array: &ArrayBase<S, D>) -> Var<'t, $real> {
+                self.binary(Binary::$trait, self.tape().constant(array))
+            }
+        }
+    };
+}
+
+array_operator!(Add, add, f32);
+array_operator!(Add, add, f64);
+array_operator!(Sub, sub, f32);
+array_operator!(Sub, sub, f64);
+array_operator!(Mul, mul, f32);
+array_operator!(Mul, mul, f64);
+array_operator!(Div, div, f32);
+array_operator!(Div, div, f64);
+
 operator!(Add, add, |x, c| x.affine(T::one(), c), |c, y| y.affine(1.0, c));
 operator!(Sub, sub, |x, c| x.affine(T::one(), -c), |c, y| y.affine(-1.0, c));
 operator!(Mul, mul, |x, c| x.scale(c), |c, y| y.scale(c));
-operator!(
-    Div,
-    div,
-    |x, c| x.binary(Binary::Div, x.tape().scalar(c)),
-    |c, y| y.tape().scalar(c).binary(Binary::Div, y)
-);
+operator!(Div, div, |x, c| x.binary(Binary::Div, x.tape().scalar(c)), |c, y| y
+    .tape()
+    .scalar(c)
+    .binary(Binary::Div, y));

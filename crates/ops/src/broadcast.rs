@@ -1,0 +1,117 @@
+//! Broadcasting by NumPy's rules, and its transpose, summation.
+//!
+//! Shapes are aligned at their last axis; an axis of length 1, or a missing one, repeats.
+
+use crate::Real;
+use crate::elementwise::check_len;
+use crate::reduce::sum;
+
+/// The common shape of two shapes, or `None` if an axis has two lengths of which neither is 1.
+pub fn broadcast_shape(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
+    let n = a.len().max(b.len());
+    let length = |shape: &[usize], i: usize| match (i + shape.len()).checked_sub(n) {
+        Some(i) => shape[i],
+        None => 1,
+    };
+    (0..n)
+        .map(|i| match (length(a, i), length(b, i)) {
+            (a, b) if a == b => Some(a),
+            (1, b) => Some(b),
+            (a, 1) => Some(a),
+            _ => None,
+        })
+        .collect()
+}
+
+/// A large shape seen from a small one that broadcasts to it: neighbouring axes that behave alike
+/// are one. Each is `(length, repeats)`.
+fn runs(small: &[usize], large: &[usize]) -> smallvec::SmallVec<[(usize, bool); 6]> {
+    let missing = large.len() - small.len();
+    let mut runs: smallvec::SmallVec<[(usize, bool); 6]> = smallvec::SmallVec::new();
+    for (i, &length) in large.iter().enumerate() {
+        let repeats = i < missing || small[i - missing] != length;
+        match runs.last_mut() {
+            _ if length == 1 => {}
+            Some((last, same)) if *same == repeats => *last *= length,
+            _ => runs.push((length, repeats)),
+        }
+    }
+    runs
+}
+
+fn check(what: &str, x: &[usize], x_len: usize, out: &[usize], out_len: usize) {
+    check_len(what, x_len, x.iter().product());
+    check_len(what, out_len, out.iter().product());
+}
+
+#[track_caller]
+fn check_fits(what: &str, small: &[usize], large: &[usize]) {
+    let fits = broadcast_shape(small, large).is_some_and(|shape| shape == large);
+    assert!(fits, "{what}: shape {small:?} does not broadcast to {large:?}");
+}
+
+/// Writes `x`, of shape `shape`, repeated to `out_shape`.
+///
+/// # Panics
+/// If the shapes do not fit each other or the lengths.
+#[track_caller]
+pub fn expand<T: Real>(x: &[T], shape: &[usize], out: &mut [T], out_shape: &[usize]) {
+    check("expand", shape, x.len(), out_shape, out.len());
+    check_fits("expand", shape, out_shape);
+    if !out.is_empty() {
+        expand_runs(&runs(shape, out_shape), x, out);
+    }
+}
+
+fn expand_runs<T: Real>(runs: &[(usize, bool)], x: &[T], out: &mut [T]) {
+    match runs {
+        [] | [(_, false)] => out.copy_from_slice(x),
+        [(_, true)] => out.fill(x[0]),
+        [(n, true), rest @ ..] => {
+            // The first copy is made, the others are copied from it.
+            let (first, others) = out.split_at_mut(out.len() / n);
+            expand_runs(rest, x, first);
+            others.chunks_exact_mut(first.len()).for_each(|o| o.copy_from_slice(first));
+        }
+        [(n, false), rest @ ..] => {
+            let (piece, from) = (out.len() / n, x.len() / n);
+            for (out, x) in out.chunks_exact_mut(piece).zip(x.chunks_exact(from)) {
+                expand_runs(rest, x, out);
+            }
+        }
+    }
+}
+
+/// Writes the sums of `x`, of shape `shape`, over the axes that [`expand`] from `out_shape` to
+/// `shape` repeats: its transpose.
+///
+/// # Panics
+/// If the shapes do not fit each other or the lengths.
+#[track_caller]
+pub fn sum_to<T: Real>(x: &[T], shape: &[usize], out: &mut [T], out_shape: &[usize]) {
+    check("sum_to", shape, x.len(), out_shape, out.len());
+    check_fits("sum_to", out_shape, shape);
+    out.fill(T::zero());
+    if !x.is_empty() {
+        sum_runs(&runs(out_shape, shape), x, out);
+    }
+}
+
+/// Adds to `out`.
+fn sum_runs<T: Real>(runs: &[(usize, bool)], x: &[T], out: &mut [T]) {
+    match runs {
+        [] | [(_, false)] => crate::axpy(T::one(), x, out),
+        [(_, true)] => out[0] += sum(x),
+        [(n, true), rest @ ..] => {
+            for x in x.chunks_exact(x.len() / n) {
+                sum_runs(rest, x, out);
+            }
+        }
+        [(n, false), rest @ ..] => {
+            let (piece, to) = (x.len() / n, out.len() / n);
+            for (out, x) in out.chunks_exact_mut(to).zip(x.chunks_exact(piece)) {
+                sum_runs(rest, x, out);
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The loops of element-wise kernels: over one or two arrays, in place or not.
+
+use rayon::prelude::*;
+
+use crate::Real;
+
+/// Number of entries that an expensive function is computed for at a time. The last few entries
+/// of an array are padded to this, so that they go through the same vector instructions.
+const LANES: usize = 16;
+
+/// From how many entries on an expensive function is spread over threads. Waking the pool costs
+/// about 25 µs.
+pub(crate) const PARALLEL: usize = 1 << 17;
+/// How many entries a thread takes at a time. Fixed, although the result does not depend on it.
+const CHUNK: usize = 1 << 14;
+
+/// `out_i = f(x_i)` for a cheap `f`.
+#[inline(always)]
+pub(crate) fn map<T: Real>(x: &[T], out: &mut [T], f: impl Fn(T) -> T) {
+    for (out, &x) in out.iter_mut().zip(x) {
+        *out = f(x);
+    }
+}
+
+/// `x_i = f(x_i)` for a cheap `f`.
+#[inline(always)]
+pub(crate) fn map_in_place<T: Real>(x: &mut [T], f: impl Fn(T) -> T) {
+    for x in x {
+        *x = f(*x);
+    }
+}
+
+/// `out_i = f(x_i)` for an expensive `f`.
+#[inline(always)]
+pub(crate) fn map_wide<T: Real>(x: &[T], out: &mut [T], f: impl Fn(T) -> T) {
+    let (x, x_rest) = x.as_chunks::<LANES>();
+    let (out, out_rest) = out.as_chunks_mut::<LANES>();
+    for (out, x) in out.iter_mut().zip(x) {
+        for i in 0..LANES {
+            out[i] = f(x[i]);
+        }
+    }
+    if !x_rest.is_empty() {
+        let mut padded = [T::zero(); LANES];
+        padded[..x_rest.len()].copy_from_slice(x_rest);
+        for x in &mut padded {
+            *x = f(*x);
+        }
+        out_rest.copy_from_slice(&padded[..x_rest.len()]);
+    }
+}
+
+/// `x_i = f(x_i)` for an expensive `f`.
+#[inline(always)]
+pub(crate) fn map_wide_in_place<T: Real>(x: &mut [T], f: impl Fn(T) -> T) {
+    let (x, rest) = x.as_chunks_mut::<LANES>();
+    for x in x {
+        for x in x {
+            *x = f(*x);
+        }
+    }
+    if !rest.is_empty() {
+        let mut padded = [T::zero(); LANES];
+        padded[..rest.len()].copy_from_slice(rest);
+        for x in &mut padded {
+            *x = f(*x);
+        }
+        rest.copy_from_slice(&padded[..rest.len()]);
+    }
+}
+
+/// Runs `f` on pieces of a long array, on all threads.
+pub(crate) fn in_parallel<T: Real>(x: &[T], out: &mut [T], f: impl Fn(&[T], &mut [T]) + Sync) {
+    out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(out, x)| f(x, out));
+}
+
+/// Runs `f` on pieces of a long array, on all threads.
+pub(crate) fn in_parallel_in_place<T: Real>(x: &mut [T], f: impl Fn(&mut [T]) + Sync) {
+    x.par_chunks_mut(CHUNK).for_each(&f);
+}
+
+/// `out_i = f(a_i, b_i)`, an operand shorter than the result repeating.
+#[inline(always)]
+pub(crate) fn zip<T: Real>(a: &[T], b: &[T], out: &mut [T], f: impl Fn(T, T) -> T) {
+    let n = out.len();
+    if a.len() == n && b.len() == n {
+        for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
+            *out = f(a, b);
+        }
+    } else if a.len() == n && b.len() == 1 {
+        let b = b[0];
+        map(a, out, |a| f(a, b));
+    } else if a.len() == 1 && b.len() == n {
+        let a = a[0];
+        map(b, out, |b| f(a, b));
+    } else if a.len() == n && n > 0 {
+        for (out, a) in out.chunks_exact_mut(b.len()).zip(a.chunks_exact(b.len())) {
+            for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
+                *out = f(a, b);
+            }
+        }
+    } else if b.len() == n && n > 0 {
+        for (out, b) in out.chunks_exact_mut(a.len()).zip(b.chunks_exact(a.len())) {
+            for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
+                *out = f(a, b);
+            }
+        }
+    } else {
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = f(a[i % a.len()], b[i % b.len()]);
+        }
+    }
+}
+
+/// `a_i = f(a_i, b_i)`, `b` repeating if it is shorter.
+#[inline(always)]
+pub(crate) fn zip_in_place<T: Real>(a: &mut [T], b: &[T], f: impl Fn(T, T) -> T) {
+    if b.len() == 1 {
+        let b = b[0];
+        map_in_place(a, |a| f(a, b));
+    } else if !b.is_empty() {
+        for a in a.chunks_exact_mut(b.len()) {
+            for (a, &b) in a.iter_mut().zip(b) {
+                *a = f(*a, b);
+            }
+        }
+    }
+}
+
+/// Panics unless an operand's length divides that of the result.
+#[inline(always)]
+#[track_caller]
+pub(crate) fn check_repeats(what: &str, operand: usize, out: usize) {
+    if operand != out && (operand == 0 || !out.is_multiple_of(operand)) {
+        mismatch(what, operand, out);
+    }
+}
+
+/// Panics unless two lengths are equal.
+#[inline(always)]
+#[track_caller]
+pub(crate) fn check_len(what: &str, found: usize, expected: usize) {
+    if found != expected {
+        mismatch(what, found, expected);
+    }
+}
+
+#[cold]
+#[track_caller]
+fn mismatch(what: &str, found: usize, expected: usize) -> ! {
+    panic!("{what}: an operand of {found} entries does not fit a result of {expected}")
+}

@@ -1,0 +1,105 @@
+//! Instruction sets, found at run time.
+//!
+//! A kernel is written once as a plain loop ([`Kernel::run`]) and compiled once for each
+//! instruction set, inside a function that enables it; the compiler vectorises the loop for it.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// An instruction set that kernels are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Isa {
+    /// What every machine of the target has: SSE2 on x86-64, NEON on AArch64.
+    Baseline = 1,
+    /// AVX2 with fused multiply-add.
+    Avx2 = 2,
+    /// AVX-512 F, VL, DQ, BW.
+    Avx512 = 3,
+}
+
+impl Isa {
+    /// The best one that this machine has.
+    #[inline(always)]
+    pub fn detect() -> Isa {
+        static FOUND: AtomicU8 = AtomicU8::new(0);
+        match FOUND.load(Ordering::Relaxed) {
+            1 => Isa::Baseline,
+            2 => Isa::Avx2,
+            3 => Isa::Avx512,
+            _ => {
+                let found = *Isa::available().last().expect("the baseline is always there");
+                FOUND.store(found as u8, Ordering::Relaxed);
+                found
+            }
+        }
+    }
+
+    /// All that this machine has, worst first.
+    #[cold]
+    pub fn available() -> Vec<Isa> {
+        let mut found = vec![Isa::Baseline];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                found.push(Isa::Avx2);
+                if is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512bw")
+                {
+                    found.push(Isa::Avx512);
+                }
+            }
+        }
+        found
+    }
+}
+
+/// A loop that is compiled once for each instruction set.
+pub(crate) trait Kernel {
+    /// The loop. With `FMA`, multiply and add may be fused, and only then: without the
+    /// instruction, `mul_add` is a slow function call.
+    ///
+    /// Implementations are `#[inline(always)]`, or they would not be compiled for the set.
+    fn run<const FMA: bool>(self);
+}
+
+/// Whether the baseline has fused multiply-add.
+const BASELINE_FMA: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
+
+/// Runs a kernel for an instruction set, which the machine must have.
+///
+/// # Panics
+/// If the machine lacks it.
+#[inline]
+pub(crate) fn dispatch<K: Kernel>(isa: Isa, kernel: K) {
+    assert!(isa <= Isa::detect(), "this machine has no {isa:?}");
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `detect` found these features, or better ones that include them.
+        Isa::Avx512 => unsafe { avx512(kernel) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Isa::Avx2 => unsafe { avx2(kernel) },
+        _ => kernel.run::<BASELINE_FMA>(),
+    }
+}
+
+/// Runs a kernel whose loop is plain arithmetic: registers of 512 bits gain nothing there, and
+/// lose on short arrays.
+#[inline]
+pub(crate) fn dispatch_arithmetic<K: Kernel>(isa: Isa, kernel: K) {
+    dispatch(isa.min(Isa::Avx2), kernel);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn avx2<K: Kernel>(kernel: K) {
+    kernel.run::<true>();
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+fn avx512<K: Kernel>(kernel: K) {
+    kernel.run::<true>();
+}

@@ -1,0 +1,240 @@
+//! Products of matrices.
+//!
+//! Large products go to the `gemm` crate. The small ones that vector fields are made of are
+//! computed here, without packing: tiles of a few rows and columns whose sums stay in registers.
+//! A sum is always added in the order of the inner index, so an entry's bits do not depend on
+//! where in the product it lies.
+
+use std::cell::RefCell;
+
+use crate::elementwise::check_len;
+use crate::isa::{Isa, Kernel, dispatch};
+use crate::{Buffer, Real, transpose};
+
+/// `C = op(A) op(B)`, where `op(A)` is `m × k` and `op(B)` is `k × n`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MatMul {
+    /// Rows of `C`.
+    pub m: usize,
+    /// The inner length.
+    pub k: usize,
+    /// Columns of `C`.
+    pub n: usize,
+    /// `A` is stored transposed, `k × m`.
+    pub ta: bool,
+    /// `B` is stored transposed, `n × k`.
+    pub tb: bool,
+    /// `C` is added to instead of overwritten.
+    pub accumulate: bool,
+}
+
+impl MatMul {
+    /// Steps in memory from row to row and from column to column of `op(A)`.
+    fn a_strides(&self) -> (usize, usize) {
+        if self.ta { (1, self.m) } else { (self.k, 1) }
+    }
+    /// Steps in memory from row to row and from column to column of `op(B)`.
+    fn b_strides(&self) -> (usize, usize) {
+        if self.tb { (1, self.k) } else { (self.n, 1) }
+    }
+
+    #[track_caller]
+    fn check(&self, a: usize, b: usize, c: usize) {
+        check_len("matmul, left", a, self.m * self.k);
+        check_len("matmul, right", b, self.k * self.n);
+        check_len("matmul, result", c, self.m * self.n);
+    }
+}
+
+/// The specification of [`matmul`].
+///
+/// # Panics
+/// If a length does not fit.
+pub fn matmul_naive<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
+    spec.check(a.len(), b.len(), c.len());
+    let ((ar, ac), (br, bc)) = (spec.a_strides(), spec.b_strides());
+    for i in 0..spec.m {
+        for j in 0..spec.n {
+            let c = &mut c[i * spec.n + j];
+            let start = if spec.accumulate { *c } else { T::zero() };
+            *c = (0..spec.k).fold(start, |sum, l| sum + a[i * ar + l * ac] * b[l * br + j * bc]);
+        }
+    }
+}
+
+/// Up to which size of the right side a product is computed here: it stays in the first-level
+/// cache.
+const SMALL: usize = 32 * 1024;
+/// From which number of multiplications on a product is spread over threads.
+const PARALLEL: usize = 4_000_000;
+
+/// `C = op(A) op(B)`, or `C += op(A) op(B)`.
+///
+/// The same bits for any number of threads. They depend on the instruction set, since products
+/// are fused with sums where the machine can.
+///
+/// # Panics
+/// If a length does not fit.
+#[track_caller]
+pub fn matmul<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
+    spec.check(a.len(), b.len(), c.len());
+    if c.is_empty() {
+        return;
+    }
+    if spec.k == 0 {
+        if !spec.accumulate {
+            c.fill(T::zero());
+        }
+    } else if size_of_val(b) <= SMALL {
+        small(Isa::detect(), spec, a, b, c);
+    } else {
+        large(spec, a, b, c);
+    }
+}
+
+/// Calls `f` with a buffer of this thread.
+fn with_scratch<T: Real>(len: usize, f: impl FnOnce(&mut [T])) {
+    thread_local! {
+        static SCRATCH: RefCell<Buffer<f64>> = RefCell::default();
+    }
+    SCRATCH.with_borrow_mut(|buffer| {
+        buffer.resize((len * size_of::<T>()).div_ceil(size_of::<f64>()));
+        f(&mut bytemuck::cast_slice_mut(buffer)[..len]);
+    });
+}
+
+/// A product whose right side is small, with the given instruction set.
+///
+/// # Panics
+/// If a length does not fit, or the machine lacks the instruction set.
+#[doc(hidden)]
+pub fn small<T: Real>(isa: Isa, spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
+    spec.check(a.len(), b.len(), c.len());
+    let MatMul { k, n, .. } = spec;
+    let strides = spec.a_strides();
+    if spec.tb && n > 1 && k > 1 {
+        with_scratch(k * n, |rows: &mut [T]| {
+            transpose(b, n, k, rows);
+            dispatch(isa, Rows { spec, a, strides, b: rows, c });
+        });
+    } else {
+        dispatch(isa, Rows { spec, a, strides, b, c });
+    }
+}
+
+/// The product with `op(B)` in row-major order.
+struct Rows<'a, T> {
+    spec: MatMul,
+    a: &'a [T],
+    strides: (usize, usize),
+    b: &'a [T],
+    c: &'a mut [T],
+}
+
+impl<T: Real> Kernel for Rows<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(mut self) {
+        let n = self.spec.n;
+        let mut j = 0;
+        // Columns in tiles of two or one cache lines, then what is left in halves.
+        if size_of::<T>() == 4 {
+            while n - j >= 32 {
+                self.columns::<32, FMA>(j);
+                j += 32;
+            }
+        }
+        while n - j >= 16 {
+            self.columns::<16, FMA>(j);
+            j += 16;
+        }
+        if n - j >= 8 {
+            self.columns::<8, FMA>(j);
+            j += 8;
+        }
+        if n - j >= 4 {
+            self.columns::<4, FMA>(j);
+            j += 4;
+        }
+        if n - j >= 2 {
+            self.columns::<2, FMA>(j);
+            j += 2;
+        }
+        if n - j == 1 {
+            self.columns::<1, FMA>(j);
+        }
+    }
+}
+
+impl<T: Real> Rows<'_, T> {
+    #[inline(always)]
+    fn columns<const W: usize, const FMA: bool>(&mut self, j: usize) {
+        let m = self.spec.m;
+        let mut i = 0;
+        while m - i >= 4 {
+            self.tile::<4, W, FMA>(i, j);
+            i += 4;
+        }
+        while i < m {
+            self.tile::<1, W, FMA>(i, j);
+            i += 1;
+        }
+    }
+
+    /// `R` rows and `W` columns of the result, in registers.
+    #[inline(always)]
+    fn tile<const R: usize, const W: usize, const FMA: bool>(&mut self, i: usize, j: usize) {
+        let MatMul { k, n, accumulate, .. } = self.spec;
+        let (row, column) = self.strides;
+        let mut sums = [[T::zero(); W]; R];
+        if accumulate {
+            for (r, sums) in sums.iter_mut().enumerate() {
+                sums.copy_from_slice(&self.c[(i + r) * n + j..][..W]);
+            }
+        }
+        for l in 0..k {
+            let b: &[T; W] = self.b[l * n + j..][..W].try_into().expect("W entries");
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let a = self.a[(i + r) * row + l * column];
+                for w in 0..W {
+                    sums[w] = T::fma::<FMA>(a, b[w], sums[w]);
+                }
+            }
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            self.c[(i + r) * n + j..][..W].copy_from_slice(sums);
+        }
+    }
+}
+
+/// A product by the `gemm` crate.
+fn large<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
+    let MatMul { m, k, n, accumulate, .. } = spec;
+    let ((ar, ac), (br, bc)) = (spec.a_strides(), spec.b_strides());
+    let threads =
+        if m * k * n >= PARALLEL { gemm::Parallelism::Rayon(0) } else { gemm::Parallelism::None };
+    // SAFETY: the lengths were checked against the extents, so every entry that these strides
+    // reach lies inside its slice, and `c` is borrowed mutably, so it overlaps neither.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            c.as_mut_ptr(),
+            1,
+            n as isize,
+            accumulate,
+            a.as_ptr(),
+            ac as isize,
+            ar as isize,
+            b.as_ptr(),
+            bc as isize,
+            br as isize,
+            T::one(),
+            T::one(),
+            false,
+            false,
+            false,
+            threads,
+        );
+    }
+}

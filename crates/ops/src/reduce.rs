@@ -1,0 +1,115 @@
+//! Sums, inner products and maxima.
+//!
+//! Sums are added in an order that depends on the length alone: in [`LANES`] interleaved partial
+//! sums within a block, blocks in a balanced tree. So the error grows like `log n`, and the bits
+//! depend neither on the instruction set nor on the number of threads.
+
+use crate::Real;
+use crate::elementwise::check_len;
+use crate::isa::{Isa, Kernel, dispatch_arithmetic};
+
+const LANES: usize = 16;
+const BLOCK: usize = 1024;
+
+/// Adds the lanes of a partial sum in a balanced tree.
+#[inline(always)]
+fn fold<T: Real>(mut lanes: [T; LANES]) -> T {
+    let mut n = LANES;
+    while n > 1 {
+        n /= 2;
+        for i in 0..n {
+            lanes[i] += lanes[i + n];
+        }
+    }
+    lanes[0]
+}
+
+struct Block<'a, T, F>(&'a [T], &'a [T], F, &'a mut T);
+
+impl<T: Real, F: Fn(T, T) -> T> Kernel for Block<'_, T, F> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let Block(a, b, f, out) = self;
+        let mut lanes = [T::zero(); LANES];
+        let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+        for (a, b) in a.iter().zip(b) {
+            for i in 0..LANES {
+                lanes[i] += f(a[i], b[i]);
+            }
+        }
+        for (i, (&a, &b)) in a_rest.iter().zip(b_rest).enumerate() {
+            lanes[i] += f(a, b);
+        }
+        *out = fold(lanes);
+    }
+}
+
+fn tree<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T + Copy) -> T {
+    if a.len() <= BLOCK {
+        let mut sum = T::zero();
+        let kernel = Block(a, b, f, &mut sum);
+        if a.len() < LANES {
+            kernel.run::<false>();
+        } else {
+            dispatch_arithmetic(Isa::detect(), kernel);
+        }
+        return sum;
+    }
+    let half = (a.len() / 2).next_multiple_of(BLOCK);
+    tree(&a[..half], &b[..half], f) + tree(&a[half..], &b[half..], f)
+}
+
+/// `Σ x_i`; 0 for no entries.
+pub fn sum<T: Real>(x: &[T]) -> T {
+    tree(x, x, |x, _| x)
+}
+
+/// `Σ a_i b_i`; 0 for no entries.
+///
+/// # Panics
+/// If the lengths differ.
+#[track_caller]
+pub fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+    check_len("dot", a.len(), b.len());
+    tree(a, b, |a, b| a * b)
+}
+
+/// `out = max_j x[·, j, ·]` with `x` seen as `[outer, n, inner]`: NaN if any entry is, `-∞` for
+/// `n = 0`.
+///
+/// # Panics
+/// If a length does not fit.
+#[track_caller]
+pub fn max_axis<T: Real>(x: &[T], outer: usize, n: usize, inner: usize, out: &mut [T]) {
+    check_len("max_axis", x.len(), outer * n * inner);
+    check_len("max_axis", out.len(), outer * inner);
+    out.fill(T::neg_infinity());
+    if x.is_empty() {
+        return;
+    }
+    for (x, out) in x.chunks_exact(n * inner).zip(out.chunks_exact_mut(inner)) {
+        for x in x.chunks_exact(inner) {
+            crate::binary_in_place_left(crate::Binary::Max, out, x);
+        }
+    }
+}
+
+/// Where along the middle axis of `[outer, n, inner]` the largest entry is: the first of equals,
+/// and the first NaN if there is one.
+///
+/// # Panics
+/// If a length does not fit, or `n = 0` while there are outputs.
+#[track_caller]
+pub fn argmax_axis<T: Real>(x: &[T], outer: usize, n: usize, inner: usize, out: &mut [usize]) {
+    check_len("argmax_axis", x.len(), outer * n * inner);
+    check_len("argmax_axis", out.len(), outer * inner);
+    assert!(n > 0 || out.is_empty(), "argmax_axis: the axis has no entries");
+    for (o, out) in out.iter_mut().enumerate() {
+        let (i, j) = (o / inner, o % inner);
+        let at = |l: usize| x[(i * n + l) * inner + j];
+        *out = (1..n).fold(0, |best, l| {
+            let (y, top) = (at(l), at(best));
+            if y > top || (y.is_nan() && !top.is_nan()) { l } else { best }
+        });
+    }
+}

@@ -1,0 +1,56 @@
+//! A program as text, one operation a line.
+
+use std::fmt;
+
+use costate_ops::Real;
+
+use crate::op::Op;
+
+use super::{Operand, Place, Program};
+
+/// Inputs are `i0, i1, …`, constants `c`, and values in the arena `@start`.
+impl fmt::Display for Operand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.place {
+            Place::Input(i) if self.offset == 0 => write!(f, "i{i}{}", self.shape),
+            Place::Input(i) => write!(f, "i{i}+{}{}", self.offset, self.shape),
+            Place::Constant => write!(f, "c{}{}", self.offset, self.shape),
+            Place::Arena => write!(f, "@{}{}", self.offset, self.shape),
+        }
+    }
+}
+
+impl<T: Real> fmt::Display for Program<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let program = &*self.inner;
+        write!(f, "program {}(", T::NAME)?;
+        for (i, shape) in program.input_shapes.iter().enumerate() {
+            write!(f, "{}i{i}{shape}", if i > 0 { ", " } else { "" })?;
+        }
+        writeln!(f, ")")?;
+        for i in &program.instructions {
+            write!(f, "  {} = {}", i.out, i.op.name())?;
+            match &i.op {
+                Op::Affine { mul, add } => write!(f, "[{mul}, {add}]")?,
+                Op::Powi(n) => write!(f, "[{n}]")?,
+                Op::LinComb(c) => write!(f, "{c:?}")?,
+                Op::MatMul { ta, tb } => {
+                    let mark = |t: bool| if t { "t" } else { "n" };
+                    write!(f, "[{}{}]", mark(*ta), mark(*tb))?;
+                }
+                Op::Permute(axes) => write!(f, "{axes:?}")?,
+                Op::Concat { axis } | Op::MaxAxis { axis } => write!(f, "[{axis}]")?,
+                _ => {}
+            }
+            for (n, arg) in i.args.iter().enumerate() {
+                write!(f, "{}{arg}", if n > 0 { ", " } else { " " })?;
+            }
+            writeln!(f)?;
+        }
+        write!(f, "  return")?;
+        for (i, out) in program.outputs.iter().enumerate() {
+            write!(f, "{}{out}", if i > 0 { ", " } else { " " })?;
+        }
+        writeln!(f)
+    }
+}

@@ -1,0 +1,146 @@
+//! Programs: functions compiled for replay.
+
+mod display;
+mod lower;
+mod run;
+mod simplify;
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use costate_ops::{Buffer, Real};
+use smallvec::SmallVec;
+
+use crate::function::Function;
+use crate::graph::Loc;
+use crate::op::{Op, Result};
+use crate::shape::Shape;
+
+pub use run::Outputs;
+
+/// Where a value lies during a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Input(usize),
+    Constant,
+    Arena,
+}
+
+/// A value that an instruction reads or writes.
+#[derive(Clone, Debug)]
+pub(crate) struct Operand {
+    pub place: Place,
+    pub offset: usize,
+    /// How many entries are stored; for an operand that is repeated, fewer than its shape has.
+    pub len: usize,
+    pub shape: Shape,
+}
+
+/// One step of a program.
+#[derive(Clone, Debug)]
+pub(crate) struct Instruction<T: Real> {
+    pub op: Op<T>,
+    pub args: SmallVec<[Operand; 3]>,
+    pub out: Operand,
+    /// The argument that is written over.
+    pub in_place: Option<usize>,
+    /// The number of a call's state in the workspace, and of the one it reads.
+    pub state: Option<usize>,
+    pub producer: Option<usize>,
+    pub loc: Loc,
+}
+
+/// A function compiled for replay: the same operations on other inputs, without recording and
+/// without allocating.
+///
+/// Compiling removes dead code, common subexpressions and work on constants, and plans one arena
+/// of memory for all intermediate values. Replaying gives the same bits as recording does.
+///
+/// A program is immutable and can be shared between threads; what a run writes to is its
+/// [`Workspace`], one for each thread. Its `Display` prints it, one operation a line.
+#[derive(Clone, Debug)]
+pub struct Program<T: Real> {
+    inner: Arc<Inner<T>>,
+}
+
+#[derive(Debug)]
+struct Inner<T: Real> {
+    /// Tells programs apart, so that a workspace is not used with another one.
+    id: u64,
+    instructions: Vec<Instruction<T>>,
+    constants: Vec<T>,
+    input_shapes: Vec<Shape>,
+    outputs: Vec<Operand>,
+    arena: usize,
+}
+
+impl<T: Real> Program<T> {
+    /// Compiles a function.
+    ///
+    /// # Errors
+    /// If recording the function [read a number](Function::is_value_dependent).
+    pub fn compile(function: &Function<T>) -> Result<Program<T>> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        function.require_replayable()?;
+        let lowered = lower::lower(&simplify::simplify(function));
+        Ok(Program {
+            inner: Arc::new(Inner {
+                id: NEXT.fetch_add(1, Ordering::Relaxed),
+                instructions: lowered.instructions,
+                constants: lowered.constants,
+                input_shapes: function.input_shapes(),
+                outputs: lowered.outputs,
+                arena: lowered.arena,
+            }),
+        })
+    }
+
+    /// The shape of each input.
+    pub fn input_shapes(&self) -> &[Shape] {
+        &self.inner.input_shapes
+    }
+
+    /// The shape of each output.
+    pub fn output_shapes(&self) -> impl ExactSizeIterator<Item = &Shape> {
+        self.inner.outputs.iter().map(|o| &o.shape)
+    }
+
+    /// How many operations a run performs.
+    pub fn len(&self) -> usize {
+        self.inner.instructions.len()
+    }
+
+    /// Whether a run performs none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many bytes of intermediate values a [`Workspace`] holds.
+    pub fn arena_bytes(&self) -> usize {
+        self.inner.arena * size_of::<T>()
+    }
+}
+
+/// The memory that a [`Program`] runs in.
+#[derive(Debug)]
+pub struct Workspace<T: Real> {
+    program: u64,
+    arena: Buffer<T>,
+    states: Vec<Box<dyn Any + Send>>,
+}
+
+impl<T: Real> Workspace<T> {
+    /// Memory for one run of `program` at a time.
+    pub fn new(program: &Program<T>) -> Workspace<T> {
+        let calls = program.inner.instructions.iter().filter_map(|i| match &i.op {
+            Op::Call(call) => Some(call.new_state()),
+            _ => None,
+        });
+        Workspace {
+            program: program.inner.id,
+            arena: Buffer::zeros(program.inner.arena),
+            states: calls.collect(),
+        }
+    }
+}

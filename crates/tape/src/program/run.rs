@@ -1,0 +1,160 @@
+//! Replaying a program.
+
+use std::any::Any;
+
+use costate_ops::{self as ops, Real};
+use smallvec::SmallVec;
+
+use crate::call::Evaluation;
+use crate::error::Error;
+use crate::op::{Arg, Op, Result, eval};
+
+use super::{Instruction, Operand, Place, Program, Workspace};
+
+/// What an instruction reads from, while its own destination is borrowed.
+struct Sources<'a, T> {
+    inputs: &'a [&'a [T]],
+    constants: &'a [T],
+    /// The arena before and after the destination, and where the latter begins.
+    before: &'a [T],
+    after: &'a [T],
+    after_start: usize,
+}
+
+impl<'a, T: Real> Sources<'a, T> {
+    #[inline(always)]
+    fn get(&self, operand: &Operand) -> &'a [T] {
+        let Operand { place, offset, len, .. } = *operand;
+        match place {
+            Place::Input(i) => &self.inputs[i][offset..offset + len],
+            Place::Constant => &self.constants[offset..offset + len],
+            Place::Arena if offset < self.after_start => &self.before[offset..offset + len],
+            Place::Arena => &self.after[offset - self.after_start..][..len],
+        }
+    }
+
+    fn arg<'s>(&self, operand: &'s Operand) -> Arg<'s, T>
+    where
+        'a: 's,
+    {
+        Arg { data: self.get(operand), shape: &operand.shape }
+    }
+}
+
+/// The results of a run, read where they lie.
+#[derive(Debug)]
+pub struct Outputs<'a, T: Real> {
+    program: &'a Program<T>,
+    inputs: &'a [&'a [T]],
+    arena: &'a [T],
+}
+
+impl<'a, T: Real> Outputs<'a, T> {
+    /// The entries of output `i`, row-major.
+    pub fn get(&self, i: usize) -> &'a [T] {
+        let Operand { place, offset, len, .. } = self.program.inner.outputs[i];
+        let from = match place {
+            Place::Input(i) => self.inputs[i],
+            Place::Constant => &self.program.inner.constants,
+            Place::Arena => self.arena,
+        };
+        &from[offset..offset + len]
+    }
+}
+
+impl<T: Real> Program<T> {
+    /// Runs the program and copies each output out.
+    ///
+    /// # Errors
+    /// Those of calls inside it.
+    ///
+    /// # Panics
+    /// If the number or the lengths of inputs or outputs are not those of the program, or the
+    /// workspace was made for another one.
+    pub fn run(
+        &self,
+        workspace: &mut Workspace<T>,
+        inputs: &[&[T]],
+        outputs: &mut [&mut [T]],
+    ) -> Result<()> {
+        let results = self.evaluate(workspace, inputs)?;
+        let expected = self.inner.outputs.len();
+        assert_eq!(outputs.len(), expected, "Program::run: one slice for each output");
+        for (i, out) in outputs.iter_mut().enumerate() {
+            out.copy_from_slice(results.get(i));
+        }
+        Ok(())
+    }
+
+    /// Runs the program and leaves the outputs where they are.
+    ///
+    /// # Errors
+    /// Those of calls inside it.
+    ///
+    /// # Panics
+    /// If the number or the lengths of the inputs are not those of the program, or the workspace
+    /// was made for another one.
+    pub fn evaluate<'a>(
+        &'a self,
+        workspace: &'a mut Workspace<T>,
+        inputs: &'a [&'a [T]],
+    ) -> Result<Outputs<'a, T>> {
+        let inner = &*self.inner;
+        assert_eq!(inner.id, workspace.program, "the workspace was made for another program");
+        assert_eq!(inputs.len(), inner.input_shapes.len(), "one slice for each input");
+        for (i, (input, shape)) in inputs.iter().zip(&inner.input_shapes).enumerate() {
+            let len = input.len();
+            assert!(len == shape.numel(), "input {i} has shape {shape}; {len} entries were given");
+        }
+        let Workspace { arena, states, .. } = workspace;
+        for instruction in &inner.instructions {
+            let Operand { offset, len, .. } = instruction.out;
+            let (before, rest) = arena.split_at_mut(offset);
+            let (out, after) = rest.split_at_mut(len);
+            let sources = Sources {
+                inputs,
+                constants: &inner.constants,
+                before,
+                after,
+                after_start: offset + len,
+            };
+            step(instruction, &sources, out, states)?;
+        }
+        Ok(Outputs { program: self, inputs, arena })
+    }
+}
+
+/// One operation. What it computes is what [`eval`] does; written over an argument, it is the
+/// in-place form of the same kernel.
+#[inline]
+fn step<T: Real>(
+    i: &Instruction<T>,
+    from: &Sources<'_, T>,
+    out: &mut [T],
+    states: &mut [Box<dyn Any + Send>],
+) -> Result<()> {
+    let arg = |n: usize| from.get(&i.args[n]);
+    match (&i.op, i.in_place) {
+        (Op::Unary(f), None) => ops::unary(*f, arg(0), out),
+        (Op::Unary(f), Some(_)) => ops::unary_in_place(*f, out),
+        (Op::Binary(f), None) => ops::binary(*f, arg(0), arg(1), out),
+        (Op::Binary(f), Some(0)) => ops::binary_in_place_left(*f, out, arg(1)),
+        (Op::Binary(f), Some(_)) => ops::binary_in_place_right(*f, arg(0), out),
+        (Op::Affine { mul, add }, None) => ops::affine(*mul, *add, arg(0), out),
+        (Op::Affine { mul, add }, Some(_)) => ops::affine_in_place(*mul, *add, out),
+        (Op::Powi(n), Some(_)) => ops::powi_in_place(*n, out),
+        (Op::Call(call), _) => {
+            let args: SmallVec<[Arg<'_, T>; 16]> = i.args.iter().map(|a| from.arg(a)).collect();
+            let state = i.state.expect("every call has a state");
+            let (earlier, later) = states.split_at_mut(state);
+            let producer = i.producer.map(|p| &*earlier[p] as &dyn Any);
+            let mut e = Evaluation { inputs: &args, output: out, state: &mut *later[0], producer };
+            return call.eval(&mut e).map_err(|e| Error::call(call.name(), Some(i.loc), e));
+        }
+        (op, _) => {
+            let args: SmallVec<[Arg<'_, T>; 16]> = i.args.iter().map(|a| from.arg(a)).collect();
+            eval(op, &args, out, &i.out.shape);
+        }
+    }
+    Ok(())
+}
