@@ -1,0 +1,197 @@
+//! What can go wrong in a solve.
+
+use std::fmt;
+
+use crate::stats::Stats;
+
+/// The error that a vector field may return.
+pub type FieldError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a solve failed, and what it had reached.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    partial: Option<Box<Partial>>,
+}
+
+/// Why a solve failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The state, or a slope, is NaN or infinite.
+    NonFinite {
+        /// The time of the evaluation.
+        t: f64,
+        /// The number of the slope within the step; `None` for the state itself.
+        stage: Option<usize>,
+        /// The first component that is not finite.
+        component: usize,
+    },
+    /// The step that the tolerance asks for cannot be told from 0.
+    StepTooSmall {
+        /// The time that was reached.
+        t: f64,
+        /// The step.
+        dt: f64,
+        /// The component with the largest error.
+        component: usize,
+    },
+    /// The number of steps that was allowed is used up.
+    MaxSteps {
+        /// The time that was reached.
+        t: f64,
+        /// The number.
+        steps: usize,
+    },
+    /// There is no time to solve for.
+    EmptyTimes,
+    /// The times neither increase nor decrease throughout.
+    TimesNotMonotone {
+        /// The place of the first time that is out of order.
+        index: usize,
+        /// The time before it.
+        before: f64,
+        /// The time itself.
+        time: f64,
+    },
+    /// A time is NaN or infinite.
+    NonFiniteTime {
+        /// Its place.
+        index: usize,
+    },
+    /// The state has no components.
+    EmptyState,
+    /// An option has a value that makes no sense.
+    BadOption {
+        /// Its name.
+        option: &'static str,
+        /// Its value.
+        value: f64,
+        /// What it must be.
+        expected: &'static str,
+    },
+    /// A method without an error estimate cannot choose its steps.
+    NoErrorEstimate {
+        /// The method.
+        method: &'static str,
+    },
+    /// The backward re-solve of `x` has departed from the solution, so the gradient would be
+    /// wrong.
+    Departed {
+        /// The time at which it was noticed.
+        t: f64,
+        /// The distance, in units of the tolerance.
+        distance: f64,
+    },
+    /// The vector field returned an error.
+    Field(FieldError),
+}
+
+/// What a failed solve had reached.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Partial {
+    /// The time of the last good state.
+    pub t: f64,
+    /// The last good state.
+    pub y: Vec<f64>,
+    /// The times that were saved.
+    pub ts: Vec<f64>,
+    /// The states at these times, one after another.
+    pub ys: Vec<f64>,
+    /// What had been done.
+    pub stats: Stats,
+}
+
+impl Error {
+    pub(crate) fn with_partial(mut self, partial: Partial) -> Error {
+        self.partial = Some(Box::new(partial));
+        self
+    }
+
+    /// Why it failed.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.kind
+    }
+
+    /// What had been reached, if the solve had begun.
+    pub fn partial(&self) -> Option<&Partial> {
+        self.partial.as_deref()
+    }
+}
+
+impl From<ErrorKind> for Error {
+    fn from(kind: ErrorKind) -> Error {
+        Error { kind, partial: None }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            ErrorKind::NonFinite { t, stage: Some(stage), component } => write!(
+                f,
+                "component {component} of the vector field is not finite at t = {t} (slope \
+                 {stage} of the step); check the field's domain there, or try a smaller first step"
+            ),
+            ErrorKind::NonFinite { t, stage: None, component } => write!(
+                f,
+                "component {component} of the state is not finite at t = {t}; check the initial \
+                 state, or take smaller steps"
+            ),
+            ErrorKind::StepTooSmall { t, dt, component } => write!(
+                f,
+                "the tolerance asks for a step of {dt:e} at t = {t}, which is too small to change \
+                 the time; the error is largest in component {component}: the solution may go to \
+                 infinity there, the field may jump, or the problem may be stiff; try a larger \
+                 tolerance"
+            ),
+            ErrorKind::MaxSteps { t, steps } => write!(
+                f,
+                "{steps} steps have only reached t = {t}; raise `max_steps`, or try a larger \
+                 tolerance or a method for stiff problems"
+            ),
+            ErrorKind::EmptyTimes => {
+                write!(f, "the list of times is empty; give at least the start")
+            }
+            ErrorKind::TimesNotMonotone { index, before, time } => write!(
+                f,
+                "the times must increase or decrease throughout, but time {index} is {time} after \
+                 {before}; sort them and remove repetitions"
+            ),
+            ErrorKind::NonFiniteTime { index } => write!(f, "time {index} is not a finite number"),
+            ErrorKind::EmptyState => {
+                write!(f, "the initial state has no components, so there is nothing to solve")
+            }
+            ErrorKind::BadOption { option, value, expected } => {
+                write!(f, "`{option}` is {value}, but must be {expected}")
+            }
+            ErrorKind::NoErrorEstimate { method } => write!(
+                f,
+                "{method} has no error estimate, so it cannot choose its steps; give `steps` or \
+                 `dt`, or use Tsit5"
+            ),
+            ErrorKind::Departed { t, distance } => write!(
+                f,
+                "solving backward, the state departs from the solution: at t = {t} by {distance:.1e} \
+                 times the tolerance, so this gradient would be wrong; use `Gradient::Exact`, or a \
+                 smaller tolerance"
+            ),
+            ErrorKind::Field(source) => write!(f, "the vector field failed: {source}"),
+        }?;
+        match &self.partial {
+            Some(partial) => {
+                write!(f, " (reached t = {} in {})", partial.t, partial.stats)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.kind {
+            ErrorKind::Field(source) => Some(source.as_ref()),
+            _ => None,
+        }
+    }
+}

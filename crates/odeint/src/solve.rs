@@ -1,0 +1,158 @@
+//! The whole solve: states at given times.
+
+use std::ops::Range;
+
+use costate_ops::Real;
+
+use crate::error::{Error, ErrorKind, Partial};
+use crate::integrator::{Field, Integrator, Step};
+use crate::method::Method;
+use crate::options::Options;
+use crate::stats::Stats;
+
+/// The states at the times that were asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Solution<T: Real> {
+    /// The times.
+    pub ts: Vec<f64>,
+    /// The states at these times, one after another.
+    pub ys: Vec<T>,
+    /// The number of components of a state.
+    pub dim: usize,
+    /// What was done.
+    pub stats: Stats,
+}
+
+impl<T: Real> Solution<T> {
+    /// The state at time number `i`.
+    ///
+    /// # Panics
+    /// If there is no such time.
+    pub fn y(&self, i: usize) -> &[T] {
+        &self.ys[i * self.dim..(i + 1) * self.dim]
+    }
+}
+
+/// Solves `dy/dt = f(t, y)` from `y(ts[0]) = y0`, and returns the states at the times `ts`, which
+/// increase or decrease throughout.
+///
+/// Steps do not stop at the times in between: the states there come from the method's
+/// [interpolant](crate::Interpolant).
+///
+/// ```
+/// use costate_odeint::{Options, Tsit5, solve};
+///
+/// // A harmonic oscillator.
+/// let f = |_t: f64, y: &[f64], dy: &mut [f64]| {
+///     dy[0] = y[1];
+///     dy[1] = -y[0];
+/// };
+/// let solution = solve(Tsit5, f, &[1.0, 0.0], &[0.0, 1.0, 2.0], &Options::default())?;
+/// assert!((solution.y(2)[0] - 2f64.cos()).abs() < 1e-5);
+/// # Ok::<(), costate_odeint::Error>(())
+/// ```
+///
+/// # Errors
+/// If the input makes no sense or the solve fails; see [`ErrorKind`]. The error carries the
+/// solution so far.
+pub fn solve<T: Real>(
+    method: impl Into<Method>,
+    mut f: impl Field<T>,
+    y0: &[T],
+    ts: &[f64],
+    options: &Options,
+) -> Result<Solution<T>, Error> {
+    check_times(ts)?;
+    let mut integrator = Integrator::new(method, y0, ts[0], ts[ts.len() - 1], *options)?;
+    let dim = y0.len();
+    let mut ys = vec![T::zero(); ts.len() * dim];
+    let stats = drive(&mut integrator, &mut f, ts, &mut ys, |_, _| ())?;
+    Ok(Solution { ts: ts.to_vec(), ys, dim, stats })
+}
+
+/// Checks that times are what a solve can take.
+pub(crate) fn check_times(ts: &[f64]) -> Result<(), Error> {
+    if ts.is_empty() {
+        return Err(ErrorKind::EmptyTimes.into());
+    }
+    if let Some(index) = ts.iter().position(|t| !t.is_finite()) {
+        return Err(ErrorKind::NonFiniteTime { index }.into());
+    }
+    let increasing = ts.len() < 2 || ts[1] > ts[0];
+    let wrong = |w: &[f64]| if increasing { w[1] <= w[0] } else { w[1] >= w[0] };
+    match ts.windows(2).position(wrong) {
+        Some(i) => {
+            let (before, time) = (ts[i], ts[i + 1]);
+            Err(ErrorKind::TimesNotMonotone { index: i + 1, before, time }.into())
+        }
+        None => Ok(()),
+    }
+}
+
+/// Where in a step a time lies: 0 is its start, 1 its end. Times that cannot be told from the end
+/// are the end.
+pub(crate) fn position(t: f64, t0: f64, h: f64, t1: f64) -> f64 {
+    if (t1 - t).abs() <= 4.0 * f64::EPSILON * t1.abs() { 1.0 } else { (t - t0) / h }
+}
+
+/// Steps a new integrator to its end, writing the states at `ts` to `ys`, and calls `observe` with
+/// each step and the places of the times in `(t0, t1]` of it.
+pub(crate) fn drive<T: Real>(
+    integrator: &mut Integrator<T>,
+    f: &mut impl Field<T>,
+    ts: &[f64],
+    ys: &mut [T],
+    mut observe: impl FnMut(&Step<'_, T>, Range<usize>),
+) -> Result<Stats, Error> {
+    let dim = integrator.y().len();
+    ys[..dim].copy_from_slice(integrator.y());
+    let forward = ts[ts.len() - 1] >= ts[0];
+    let mut saved = 1;
+    let mut run = |saved: &mut usize, integrator: &mut Integrator<T>| -> Result<(), Error> {
+        while !integrator.is_done() {
+            integrator.step(f)?;
+            let t1 = integrator.t();
+            let first = *saved;
+            let step = integrator.last_step();
+            let reached = |t: f64| {
+                let before = if forward { t <= t1 } else { t >= t1 };
+                before || position(t, step.t0, step.h, t1) == 1.0
+            };
+            while *saved < ts.len() && reached(ts[*saved]) {
+                *saved += 1;
+            }
+            let last_is_end = integrator.is_done();
+            if last_is_end {
+                *saved = ts.len();
+            }
+            let inside = (first..*saved).any(|i| position(ts[i], step.t0, step.h, t1) < 1.0);
+            let needs_end = step.tableau.interpolant.needs_end();
+            if inside && needs_end {
+                integrator.end_slope(f)?;
+            }
+            let step = integrator.last_step();
+            for i in first..*saved {
+                let out = &mut ys[i * dim..(i + 1) * dim];
+                match position(ts[i], step.t0, step.h, t1) {
+                    1.0 => out.copy_from_slice(step.y1),
+                    theta => step.interpolate(theta, out),
+                }
+            }
+            observe(&step, first..*saved);
+        }
+        Ok(())
+    };
+    let result = run(&mut saved, integrator);
+    let stats = integrator.stats();
+    result.map_err(|e| {
+        let wide = |x: &[T]| x.iter().map(|x| x.as_f64()).collect::<Vec<_>>();
+        e.with_partial(Partial {
+            t: integrator.t(),
+            y: wide(integrator.y()),
+            ts: ts[..saved].to_vec(),
+            ys: wide(&ys[..saved * dim]),
+            stats,
+        })
+    })?;
+    Ok(stats)
+}

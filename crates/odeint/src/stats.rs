@@ -1,0 +1,28 @@
+//! What a solve did.
+
+use std::fmt;
+
+/// Counts of one solve.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Steps that were taken.
+    pub accepted: usize,
+    /// Steps that were tried and given up, because their error was too large.
+    pub rejected: usize,
+    /// Evaluations of the vector field.
+    pub f_evals: usize,
+    /// Evaluations of its vector-Jacobian product.
+    pub vjp_evals: usize,
+    /// Bytes kept for the backward pass.
+    pub bytes_kept: usize,
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} steps accepted, {} rejected, {} evaluations of f, {} of its vjp, {} bytes kept",
+            self.accepted, self.rejected, self.f_evals, self.vjp_evals, self.bytes_kept
+        )
+    }
+}

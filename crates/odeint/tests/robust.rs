@@ -1,0 +1,225 @@
+//! Bad input and hard cases: each has its clear error, and nothing hangs.
+
+use costate_odeint::{ErrorKind, Euler, Integrator, Method, Options, Rk4, Stepping, Tsit5, solve};
+use proptest::prelude::*;
+
+fn decay(_: f64, y: &[f64], dy: &mut [f64]) {
+    for (dy, y) in dy.iter_mut().zip(y) {
+        *dy = -y;
+    }
+}
+
+#[test]
+fn bad_times() {
+    let o = Options::default();
+    let error = |ts: &[f64]| solve(Tsit5, decay, &[1.0], ts, &o).unwrap_err();
+    assert!(matches!(error(&[]).kind(), ErrorKind::EmptyTimes));
+    assert!(error(&[]).to_string().contains("the list of times is empty"));
+    let e = error(&[0.0, 1.0, 0.5]);
+    assert!(matches!(e.kind(), ErrorKind::TimesNotMonotone { index: 2, .. }));
+    assert!(e.to_string().contains("time 2 is 0.5 after 1"));
+    assert!(matches!(error(&[0.0, 0.0]).kind(), ErrorKind::TimesNotMonotone { index: 1, .. }));
+    assert!(matches!(error(&[0.0, f64::NAN]).kind(), ErrorKind::NonFiniteTime { index: 1 }));
+}
+
+#[test]
+fn one_time_gives_the_initial_state() {
+    let solution = solve(Tsit5, decay, &[3.0], &[7.0], &Options::default()).unwrap();
+    assert_eq!(solution.ys, [3.0]);
+    assert_eq!(solution.stats.accepted, 0);
+}
+
+#[test]
+fn empty_state() {
+    let e = solve(Tsit5, decay, &[], &[0.0, 1.0], &Options::default()).unwrap_err();
+    assert!(matches!(e.kind(), ErrorKind::EmptyState));
+    assert!(e.to_string().contains("no components"));
+}
+
+#[test]
+fn bad_options() {
+    for (rtol, atol) in [(-1.0, 1.0), (f64::NAN, 1.0), (1.0, -1.0), (0.0, 0.0), (1.0, f64::NAN)] {
+        let e =
+            solve(Tsit5, decay, &[1.0], &[0.0, 1.0], &Options::tolerance(rtol, atol)).unwrap_err();
+        assert!(matches!(e.kind(), ErrorKind::BadOption { .. }), "{rtol} {atol}: {e}");
+    }
+    for stepping in [Stepping::Steps(0), Stepping::Fixed(0.0), Stepping::Fixed(f64::NAN)] {
+        let o = Options { stepping, ..Options::default() };
+        let e = solve(Rk4, decay, &[1.0], &[0.0, 1.0], &o).unwrap_err();
+        assert!(matches!(e.kind(), ErrorKind::BadOption { .. }));
+    }
+    let e = solve(Euler, decay, &[1.0], &[0.0, 1.0], &Options::default()).unwrap_err();
+    assert!(matches!(e.kind(), ErrorKind::NoErrorEstimate { method: "Euler" }));
+}
+
+#[test]
+fn nan_field_says_when_and_where_and_keeps_what_it_has() {
+    let f = |t: f64, y: &[f64], dy: &mut [f64]| {
+        dy[0] = -y[0];
+        dy[1] = if t > 0.5 { f64::NAN } else { 1.0 };
+    };
+    let ts = [0.0, 0.25, 1.0];
+    for (method, options) in [
+        (Method::from(Tsit5), Options::default()),
+        (Method::from(Rk4), Options::steps(64)),
+        (Method::from(Euler), Options::steps(64)),
+    ] {
+        let e = solve(method, f, &[1.0, 0.0], &ts, &options).unwrap_err();
+        let ErrorKind::NonFinite { t, component: 1, .. } = e.kind() else { panic!("{e}") };
+        assert!((t - 0.5).abs() < 0.02, "{e}");
+        let partial = e.partial().unwrap();
+        assert_eq!(partial.ts, [0.0, 0.25]);
+        assert!((partial.ys[2] - (-0.25f64).exp()).abs() < 0.02);
+        assert!(partial.t > 0.45 && partial.t < 0.52);
+        assert!(partial.y.iter().all(|y| y.is_finite()));
+    }
+}
+
+#[test]
+fn nan_initial_state() {
+    let e = solve(Tsit5, decay, &[1.0, f64::NAN], &[0.0, 1.0], &Options::default()).unwrap_err();
+    assert!(matches!(e.kind(), ErrorKind::NonFinite { stage: None, component: 1, .. }));
+}
+
+#[test]
+fn blow_up_underflows_with_its_time() {
+    let f = |_: f64, y: &[f64], dy: &mut [f64]| {
+        dy[0] = 0.0;
+        dy[1] = y[1] * y[1];
+    };
+    let e = solve(Tsit5, f, &[0.0, 1.0], &[0.0, 2.0], &Options::default()).unwrap_err();
+    match e.kind() {
+        ErrorKind::StepTooSmall { t, component: 1, .. } => assert!((t - 1.0).abs() < 1e-4),
+        ErrorKind::NonFinite { t, component: 1, .. } => assert!((t - 1.0).abs() < 1e-4),
+        _ => panic!("{e}"),
+    }
+    assert!(e.partial().unwrap().stats.accepted > 10);
+}
+
+#[test]
+fn a_jump_that_no_step_can_pass_underflows() {
+    // The slope depends on the last bits of the time, so no step is small enough.
+    let f = |t: f64, _: &[f64], dy: &mut [f64]| {
+        dy[0] = if t > 0.5 { (t * 1e17).sin() * 1e30 } else { 1.0 };
+    };
+    let e = solve(Tsit5, f, &[0.0], &[0.0, 1.0], &Options::default()).unwrap_err();
+    let ErrorKind::StepTooSmall { t, dt, component: 0 } = e.kind() else { panic!("{e}") };
+    assert!((t - 0.5).abs() < 1e-3 && *dt < 1e-15, "{e}");
+    assert!(e.to_string().contains("try a larger tolerance"));
+}
+
+#[test]
+fn max_steps() {
+    let o = Options { max_steps: 5, ..Options::tolerance(1e-10, 1e-10) };
+    let e = solve(Tsit5, decay, &[1.0], &[0.0, 10.0], &o).unwrap_err();
+    assert!(matches!(e.kind(), ErrorKind::MaxSteps { steps: 5, .. }));
+    assert!(e.partial().unwrap().t > 0.0);
+}
+
+#[test]
+fn field_errors_come_through() {
+    struct Failing;
+    impl costate_odeint::Field<f64> for Failing {
+        fn eval(
+            &mut self,
+            t: f64,
+            _: &[f64],
+            dy: &mut [f64],
+        ) -> Result<(), costate_odeint::FieldError> {
+            dy[0] = 1.0;
+            if t > 0.5 { Err("out of fuel".into()) } else { Ok(()) }
+        }
+    }
+    let e = solve(Tsit5, Failing, &[0.0], &[0.0, 1.0], &Options::default()).unwrap_err();
+    assert!(e.to_string().contains("out of fuel"));
+}
+
+#[test]
+fn far_times_and_short_spans() {
+    for (start, span) in [(1e12, 10.0), (0.0, 1e-12), (-1e12, 3.0), (5.0, 1e-9)] {
+        let ts = [start, start + span / 2.0, start + span];
+        let rate = 1.0 / span;
+        let f = |_: f64, y: &[f64], dy: &mut [f64]| dy[0] = -rate * y[0];
+        let solution = solve(Tsit5, f, &[1.0], &ts, &Options::default()).unwrap();
+        assert!((solution.y(2)[0] - (-1f64).exp()).abs() < 1e-4, "{start} {span}");
+        let back = [ts[2], ts[0]];
+        let again = solve(Tsit5, f, solution.y(2), &back, &Options::default()).unwrap();
+        assert!((again.y(1)[0] - 1.0).abs() < 1e-4, "{start} {span}");
+    }
+}
+
+#[test]
+fn f32_states_have_f64_times() {
+    let f = |_: f64, y: &[f32], dy: &mut [f32]| dy[0] = -y[0];
+    let ts = [1e9, 1e9 + 1.0];
+    let solution = solve(Tsit5, f, &[1f32], &ts, &Options::tolerance(1e-5, 1e-6)).unwrap();
+    assert!((solution.y(1)[0] - (-1f32).exp()).abs() < 1e-4);
+}
+
+#[test]
+fn save_times_change_no_step() {
+    let o = Options::default();
+    let few = solve(Tsit5, decay, &[1.0], &[0.0, 3.0], &o).unwrap();
+    let ts: Vec<f64> = (0..=300).map(|i| f64::from(i) / 100.0).collect();
+    let many = solve(Tsit5, decay, &[1.0], &ts, &o).unwrap();
+    assert_eq!(few.y(1), many.y(300));
+    assert_eq!(few.stats, many.stats);
+    for (i, t) in ts.iter().enumerate() {
+        assert!((many.y(i)[0] - (-t).exp()).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn an_integrator_can_be_inspected_and_cloned() {
+    let mut f = decay;
+    let mut a = Integrator::new(Tsit5, &[1.0], 0.0, 3.0, Options::default()).unwrap();
+    a.step(&mut f).unwrap();
+    let mut b = a.clone();
+    while !a.is_done() {
+        let before = a.t();
+        a.step(&mut f).unwrap();
+        let step = a.last_step();
+        assert_eq!(step.t0, before);
+        let mut middle = [0.0];
+        step.interpolate(0.5, &mut middle);
+        assert!((middle[0] - (-(step.t0 + 0.5 * step.h)).exp()).abs() < 1e-5);
+        step.interpolate_derivative(0.5, &mut middle);
+        assert!((middle[0] + (-(step.t0 + 0.5 * step.h)).exp()).abs() < 1e-4);
+    }
+    while !b.is_done() {
+        b.step(&mut f).unwrap();
+    }
+    assert_eq!(a.y(), b.y());
+    assert_eq!(a.t(), 3.0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
+
+    /// A field that throws in NaN and infinities ends, one way or another, within its budget.
+    #[test]
+    fn nothing_hangs(
+        values in prop::collection::vec(
+            prop_oneof![-1e3..1e3f64, Just(f64::NAN), Just(f64::INFINITY), -1e300..1e300f64], 8),
+        rate in -50.0..50.0f64,
+        end in prop_oneof![-10.0..10.0f64, Just(1e12), Just(1e-300)],
+        adaptive in any::<bool>(),
+    ) {
+        let mut calls = 0usize;
+        let f = |t: f64, y: &[f64], dy: &mut [f64]| {
+            calls += 1;
+            let i = (t.abs() * 3.0) as usize % 16;
+            dy[0] = rate * y[0];
+            dy[1] = values.get(i).copied().unwrap_or(1.0);
+        };
+        let stepping = if adaptive { Stepping::Adaptive } else { Stepping::Steps(50) };
+        let o = Options { max_steps: 2000, stepping, ..Options::default() };
+        if end != 0.0 {
+            match solve(Tsit5, f, &[1.0, 1.0], &[0.0, end], &o) {
+                Ok(solution) => prop_assert!(solution.ys.iter().all(|y| y.is_finite())),
+                Err(e) => prop_assert!(e.partial().unwrap().y.iter().all(|y| y.is_finite())),
+            }
+        }
+        prop_assert!(calls <= 7 * 2001 + 2);
+    }
+}
