@@ -148,6 +148,23 @@ pub struct CallRule<'a, 't, T: Real> {
 }
 
 impl<T: Real> Tape<T> {
+    /// Reads the state of the call that `x` is the value, or an output, of.
+    ///
+    /// What is recorded from it depends on the data, so that it cannot be replayed on other
+    /// inputs; see [`Var::value`](crate::Var::value). `None` if `x` is no such thing, or has only
+    /// been traced.
+    #[track_caller]
+    pub fn read_state<R>(&self, x: Var<'_, T>, read: impl FnOnce(&dyn Any) -> R) -> Option<R> {
+        let loc = std::panic::Location::caller();
+        let mut graph = self.graph().borrow_mut();
+        let mut id = x.id();
+        while graph.node(id).op.alias_offset().is_some() {
+            id = graph.node(id).args[0];
+        }
+        graph.observe(loc);
+        graph.states.get(&id).map(|state| read(&**state))
+    }
+
     /// Records a user's operation and evaluates it.
     ///
     /// # Errors

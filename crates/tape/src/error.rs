@@ -30,6 +30,20 @@ impl Error {
         Error { kind: Kind::Call { name: name.to_owned(), at, source } }
     }
 
+    /// The error of an operation, for rules and functions that record it.
+    #[track_caller]
+    pub fn from_call(name: &str, source: impl Into<CallError>) -> Self {
+        Error::call(name, Some(Location::caller()), source.into())
+    }
+
+    /// The error that an operation of the [`CallOp`](crate::CallOp) trait returned, if this is one.
+    pub fn call_error(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
+        match &self.kind {
+            Kind::Call { source, .. } => Some(source.as_ref()),
+            Kind::ValueDependent { .. } => None,
+        }
+    }
+
     pub(crate) fn value_dependent(at: &'static Location<'static>) -> Self {
         Error { kind: Kind::ValueDependent { at } }
     }

@@ -139,12 +139,20 @@ impl<T: Real> Graph<T> {
             let mut state = call.new_state();
             let producer = args.first().and_then(|a| self.states.get(a)).map(|s| &**s as &dyn Any);
             let mut e = Evaluation { inputs: &inputs, output: out, state: &mut *state, producer };
+            let loc = self.blame.unwrap_or(loc);
             call.eval(&mut e).map_err(|e| Error::call(call.name(), Some(loc), e))?;
             self.states.insert(id, state);
         } else {
             eval(op, &inputs, out, shape);
         }
         Ok(Span { start, len })
+    }
+
+    /// Notes that a number was read: what is being recorded depends on it.
+    pub fn observe(&mut self, loc: Loc) {
+        for &scope in &self.open {
+            self.scopes[scope as usize].observed.get_or_insert(loc);
+        }
     }
 
     fn push_node(&mut self, op: Op<T>, args: Args, shape: Shape, value: Span, loc: Loc) -> NodeId {

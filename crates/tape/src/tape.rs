@@ -80,6 +80,12 @@ impl<T: Real> Tape<T> {
         self.len() == 0
     }
 
+    /// How many bytes the recorded values and operations take.
+    pub fn bytes(&self) -> usize {
+        let graph = self.graph.borrow();
+        graph.values.len() * size_of::<T>() + graph.nodes.len() * size_of::<crate::graph::Node<T>>()
+    }
+
     /// Forgets everything recorded, but keeps the memory for what comes next.
     pub fn clear(&mut self) {
         let graph = self.graph.get_mut();

@@ -77,10 +77,7 @@ impl<'t, T: Real> Var<'t, T> {
         let mut graph = self.tape.graph().borrow_mut();
         assert!(!graph.symbolic, "a variable of a function being traced has no value to read");
         let loc = std::panic::Location::caller();
-        for i in 0..graph.open.len() {
-            let scope = graph.open[i] as usize;
-            graph.scopes[scope].observed.get_or_insert(loc);
-        }
+        graph.observe(loc);
         graph.value(self.id).to_vec()
     }
 

@@ -75,6 +75,17 @@ impl<'t, T: Real> Var<'t, T> {
         self.record(Op::Reshape, &[], to)
     }
 
+    /// The same value as a variable of its own, on which nothing recorded before depends. Costs
+    /// nothing.
+    ///
+    /// A rule that differentiates what it records takes the derivative with respect to fresh
+    /// copies of its inputs. With respect to the inputs themselves it would also find how one
+    /// input depends on another.
+    #[track_caller]
+    pub fn fresh(self) -> Var<'t, T> {
+        self.record(Op::Reshape, &[], self.shape())
+    }
+
     /// The same value, cut off from differentiation: its derivative is 0.
     #[track_caller]
     pub fn detach(self) -> Var<'t, T> {

@@ -1,0 +1,69 @@
+//! The backward pass of a solve: Hamilton's equations for `H = p · f`, discrete or continuous.
+
+mod continuous;
+mod exact;
+
+pub(crate) use continuous::Continuous;
+pub(crate) use exact::Exact;
+
+use costate_ops::{Real, axpy};
+use costate_tape::Outputs;
+
+use crate::grid::Grid;
+use crate::tableau::Tableau;
+
+/// What a backward pass starts from.
+pub(crate) struct Backward<'a, T: Real> {
+    pub tableau: &'static Tableau,
+    pub ts: &'a [f64],
+    pub grid: &'a Grid<T>,
+    /// The states at the times, and their cotangents.
+    pub ys: &'a [T],
+    pub cotangent: &'a [T],
+}
+
+impl<T: Real> Backward<'_, T> {
+    fn dim(&self) -> usize {
+        self.grid.dim
+    }
+
+    /// The state at time number `i`.
+    fn y(&self, i: usize) -> &[T] {
+        &self.ys[i * self.dim()..(i + 1) * self.dim()]
+    }
+
+    /// Its cotangent.
+    fn g(&self, i: usize) -> &[T] {
+        &self.cotangent[i * self.dim()..(i + 1) * self.dim()]
+    }
+}
+
+/// Where the results go; all zeros at first.
+pub(crate) struct Cotangents<'a, T: Real> {
+    pub y0: &'a mut [T],
+    pub times: Option<&'a mut [T]>,
+    /// Those of the captured inputs that are wanted, one after another.
+    pub captured: &'a mut [T],
+}
+
+impl<T: Real> Cotangents<'_, T> {
+    /// Adds `c` times what a program of the field's vjp found for captured inputs, and returns
+    /// what it found for the time.
+    fn add(&mut self, c: T, outputs: &Outputs<'_, T>) -> f64 {
+        let mut rest = &mut *self.captured;
+        let mut number = if self.times.is_some() { 2 } else { 1 };
+        while !rest.is_empty() {
+            let found = outputs.get(number);
+            let (to, after) = rest.split_at_mut(found.len());
+            axpy(c, found, to);
+            (rest, number) = (after, number + 1);
+        }
+        if self.times.is_some() { outputs.get(1)[0].as_f64() } else { 0.0 }
+    }
+
+    fn add_time(&mut self, i: usize, x: f64) {
+        if let Some(times) = &mut self.times {
+            times[i] += T::from_f64(x);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The recorded grid: what the forward pass keeps for everything that comes after it.
+
+use std::ops::Range;
+
+use costate_ops::Real;
+
+use crate::integrator::Step;
+use crate::tableau::Tableau;
+
+/// One accepted step.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct GridStep {
+    pub t0: f64,
+    pub h: f64,
+    pub t1: f64,
+    /// The save times in `(t0, t1]`.
+    pub saves: Range<usize>,
+}
+
+/// The accepted steps with their states and slopes.
+#[derive(Clone, Debug)]
+pub(crate) struct Grid<T: Real> {
+    pub dim: usize,
+    pub rows: usize,
+    pub steps: Vec<GridStep>,
+    /// The state at the start of each step, then the last one.
+    y: Vec<T>,
+    /// The slopes of each step without its end slope, which is the first one of the next; then the
+    /// last step's end slope.
+    k: Vec<T>,
+}
+
+impl<T: Real> Default for Grid<T> {
+    fn default() -> Self {
+        Grid { dim: 0, rows: 0, steps: Vec::new(), y: Vec::new(), k: Vec::new() }
+    }
+}
+
+impl<T: Real> Grid<T> {
+    /// Forgets everything, but keeps the memory.
+    pub fn start(&mut self, y0: &[T], tableau: &Tableau) {
+        self.dim = y0.len();
+        self.rows = tableau.rows();
+        self.steps.clear();
+        self.k.clear();
+        self.y.clear();
+        self.y.extend_from_slice(y0);
+    }
+
+    /// Adds a step, with its state and slopes if they are to be kept.
+    pub fn push(&mut self, step: &Step<'_, T>, saves: Range<usize>, keep: bool) {
+        if keep {
+            self.k.truncate(self.steps.len() * (self.rows - 1) * self.dim);
+            self.k.extend_from_slice(step.k);
+            self.y.extend_from_slice(step.y1);
+        }
+        self.steps.push(GridStep { t0: step.t0, h: step.h, t1: step.t1, saves });
+    }
+
+    /// State number `n`.
+    pub fn y(&self, n: usize) -> &[T] {
+        &self.y[n * self.dim..(n + 1) * self.dim]
+    }
+
+    /// The slopes of step `n`, the end slope included.
+    pub fn k(&self, n: usize) -> &[T] {
+        let start = n * (self.rows - 1) * self.dim;
+        &self.k[start..start + self.rows * self.dim]
+    }
+
+    pub fn bytes(&self) -> usize {
+        (self.y.len() + self.k.len()) * size_of::<T>() + self.steps.len() * size_of::<GridStep>()
+    }
+}

@@ -1,0 +1,302 @@
+//! The differentiable solve.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use costate_ops::Real;
+use costate_tape::{Result, Tape, Var};
+
+use crate::error::{Error, ErrorKind};
+use crate::grid::Grid;
+use crate::integrator::{Field, Integrator};
+use crate::method::Method;
+use crate::operation::{SolveOp, SolveState, solve_error};
+use crate::options::{Options, Stepping};
+use crate::solve::{check_times, drive};
+use crate::stats::Stats;
+use crate::unroll::{Frozen, unroll};
+use crate::vector_field::VectorField;
+
+/// The way to the gradient of a solve.
+///
+/// | way | the gradient of | keeps | when |
+/// | --- | --- | --- | --- |
+/// | `Exact` | what was computed, to rounding | states and slopes of each step | always, unless memory forbids it |
+/// | `Continuous` | the exact solution, to the tolerance | the saved states | to compare, or when states do not fit in memory and the solution does not contract |
+/// | `Unrolled` | what was computed, to rounding | every operation of every stage | to check the others |
+///
+/// In each way the steps are constants: their size is not differentiated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Gradient {
+    /// The discrete adjoint on the recorded grid.
+    #[default]
+    Exact,
+    /// Hamilton's equations solved backward with their own error control. Fails, rather than
+    /// return a wrong gradient, if the state that is solved for again departs from the solution.
+    Continuous,
+    /// Every operation of every stage on the tape, and plain back-propagation.
+    Unrolled,
+}
+
+/// An initial-value problem solver whose solve is an operation of the tape.
+///
+/// ```
+/// use costate_odeint::{Ode, Tsit5};
+/// use costate_tape::Tape;
+/// use ndarray::arr1;
+///
+/// let tape = Tape::new();
+/// let rate = tape.scalar(0.5);
+/// let y0 = tape.constant(&arr1(&[2.0]));
+/// let ode = Ode::new(Tsit5).tolerance(1e-9, 1e-9);
+/// // dy/dt = -rate y, so y(2) = 2 exp(-2 rate).
+/// let ys = ode.solve(|_t, y| -(rate * y), y0, [0.0, 2.0])?;
+/// let end = ys.index_axis(0, 1).sum();
+/// let d_rate = end.grad(&[rate])?[0];
+/// assert!((d_rate.item() + 4.0 * (-1f64).exp()).abs() < 1e-7);
+/// # Ok::<(), costate_tape::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Ode {
+    method: Method,
+    options: Options,
+    gradient: Gradient,
+}
+
+/// The times of a solve: numbers, or a variable to differentiate with respect to.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Times<'a, 't, T: Real> {
+    /// Constants.
+    Fixed(Cow<'a, [f64]>),
+    /// A variable of shape `[n]`.
+    Var(Var<'t, T>),
+}
+
+impl<'a, T: Real> From<&'a [f64]> for Times<'a, '_, T> {
+    fn from(ts: &'a [f64]) -> Self {
+        Times::Fixed(Cow::Borrowed(ts))
+    }
+}
+
+impl<'a, T: Real> From<&'a Vec<f64>> for Times<'a, '_, T> {
+    fn from(ts: &'a Vec<f64>) -> Self {
+        Times::Fixed(Cow::Borrowed(ts))
+    }
+}
+
+impl<T: Real> From<Vec<f64>> for Times<'_, '_, T> {
+    fn from(ts: Vec<f64>) -> Self {
+        Times::Fixed(Cow::Owned(ts))
+    }
+}
+
+impl<T: Real, const N: usize> From<[f64; N]> for Times<'_, '_, T> {
+    fn from(ts: [f64; N]) -> Self {
+        Times::Fixed(Cow::Owned(ts.to_vec()))
+    }
+}
+
+impl<'a, T: Real, const N: usize> From<&'a [f64; N]> for Times<'a, '_, T> {
+    fn from(ts: &'a [f64; N]) -> Self {
+        Times::Fixed(Cow::Borrowed(ts))
+    }
+}
+
+impl<'t, T: Real> From<Var<'t, T>> for Times<'_, 't, T> {
+    fn from(ts: Var<'t, T>) -> Self {
+        Times::Var(ts)
+    }
+}
+
+impl Ode {
+    /// A solver with the default tolerance and the exact gradient.
+    pub fn new(method: impl Into<Method>) -> Ode {
+        Ode { method: method.into(), options: Options::default(), gradient: Gradient::Exact }
+    }
+
+    /// With the given relative and absolute tolerance.
+    pub fn tolerance(mut self, rtol: f64, atol: f64) -> Ode {
+        (self.options.rtol, self.options.atol) = (rtol, atol);
+        self
+    }
+
+    /// With as many equal steps over the whole time.
+    pub fn steps(mut self, n: usize) -> Ode {
+        self.options.stepping = Stepping::Steps(n);
+        self
+    }
+
+    /// With other options.
+    pub fn options(mut self, options: Options) -> Ode {
+        self.options = options;
+        self
+    }
+
+    /// With another way to the gradient.
+    pub fn gradient(mut self, gradient: Gradient) -> Ode {
+        self.gradient = gradient;
+        self
+    }
+
+    /// Solves `dy/dt = f(t, y)`, `y(ts[0]) = y0`, and returns the states at `ts`, stacked along a
+    /// new first axis: shape `[ts.len(), …shape of y0]`.
+    ///
+    /// `f` gets the time, 0-d, and the state, and is recorded once; whatever else it touches is
+    /// captured, so that gradients flow to it, to `y0`, and to `ts` if that is a variable. `ts`
+    /// increases or decreases throughout; states between steps come from the interpolant.
+    ///
+    /// A field that reads numbers ([`Var::value`]) is recorded again at every evaluation and
+    /// differentiated by [`Gradient::Unrolled`], whatever was chosen.
+    ///
+    /// # Errors
+    /// If the times or options make no sense or the solve fails; `call_error` of the error holds
+    /// the [`Error`] with the solution so far.
+    ///
+    /// # Panics
+    /// If `f` returns another shape than that of the state.
+    #[track_caller]
+    pub fn solve<'a, 't, T: Real>(
+        &self,
+        f: impl Fn(Var<'t, T>, Var<'t, T>) -> Var<'t, T>,
+        y0: Var<'t, T>,
+        ts: impl Into<Times<'a, 't, T>>,
+    ) -> Result<Var<'t, T>> {
+        self.try_solve(|t, y| Ok(f(t, y)), y0, ts)
+    }
+
+    /// [`solve`](Ode::solve) with a field that may fail to record, such as one that solves another
+    /// equation.
+    ///
+    /// # Errors
+    /// Those of [`solve`](Ode::solve), and those of `f`.
+    ///
+    /// # Panics
+    /// If `f` returns another shape than that of the state.
+    #[track_caller]
+    pub fn try_solve<'a, 't, T: Real>(
+        &self,
+        f: impl Fn(Var<'t, T>, Var<'t, T>) -> Result<Var<'t, T>>,
+        y0: Var<'t, T>,
+        ts: impl Into<Times<'a, 't, T>>,
+    ) -> Result<Var<'t, T>> {
+        let tape = y0.tape();
+        let loc = std::panic::Location::caller();
+        let (fixed, times): (Option<Arc<[f64]>>, _) = match ts.into() {
+            Times::Fixed(ts) => (Some(ts.as_ref().into()), None),
+            Times::Var(ts) => {
+                let shape = ts.shape();
+                assert!(shape.ndim() == 1, "solve: times of shape {shape}; they need one axis");
+                (None, Some(ts))
+            }
+        };
+        // Bad input is reported before anything is recorded.
+        match (&fixed, times) {
+            (Some(ts), _) => check_times(ts).map_err(solve_error)?,
+            (_, Some(ts)) if ts.shape().numel() == 0 => {
+                return Err(solve_error(ErrorKind::EmptyTimes));
+            }
+            _ => {}
+        }
+        if y0.shape().numel() == 0 {
+            return Err(solve_error(ErrorKind::EmptyState));
+        }
+        let checked = |t: Var<'t, T>, y: Var<'t, T>| {
+            let slope = f(t, y)?;
+            let (found, expected) = (slope.shape(), y.shape());
+            assert!(
+                found == expected,
+                "solve: the field of the solve at {loc} returns shape {found} for a state of \
+                 shape {expected}"
+            );
+            Ok(slope)
+        };
+
+        let start = match (&fixed, times) {
+            (Some(ts), _) => tape.scalar(T::from_f64(ts[0])),
+            (_, Some(ts)) => ts.index_axis(0, 0),
+            _ => unreachable!("times are fixed or a variable"),
+        };
+        let scope =
+            tape.scope(&[start, y0], |x| Ok::<_, costate_tape::Error>(vec![checked(x[0], x[1])?]))?;
+        if self.gradient == Gradient::Unrolled || scope.function.is_value_dependent() {
+            return self.unrolled(tape, checked, y0, fixed, times);
+        }
+        let op = SolveOp {
+            method: self.method,
+            options: self.options,
+            gradient: self.gradient,
+            times: fixed,
+            field: Arc::new(VectorField::new(scope.function)?),
+        };
+        let inputs: Vec<_> = [y0].into_iter().chain(times).chain(scope.captured).collect();
+        Ok(tape.call(Arc::new(op), &inputs)?[0])
+    }
+
+    /// Finds the grid, then records every stage.
+    fn unrolled<'t, T: Real>(
+        &self,
+        tape: &'t Tape<T>,
+        f: impl Fn(Var<'t, T>, Var<'t, T>) -> Result<Var<'t, T>>,
+        y0: Var<'t, T>,
+        fixed: Option<Arc<[f64]>>,
+        times: Option<Var<'t, T>>,
+    ) -> Result<Var<'t, T>> {
+        let ts: Vec<f64> = match (fixed, times) {
+            (Some(ts), _) => ts.to_vec(),
+            (_, Some(ts)) => ts.to_vec().iter().map(|t| t.as_f64()).collect(),
+            _ => unreachable!("times are fixed or a variable"),
+        };
+        check_times(&ts).map_err(solve_error)?;
+        let shape = y0.shape();
+        let start = y0.to_vec();
+        let mut field = Recorded(|t: f64, y: &[T], dy: &mut [T]| {
+            let slope = f(tape.scalar(T::from_f64(t)), tape.leaf(y, shape.clone()))?;
+            dy.copy_from_slice(&slope.to_vec());
+            Ok(())
+        });
+        let frozen = find_grid(self, &mut field, &start, &ts).map_err(solve_error)?;
+        unroll(self.method.tableau(), &frozen, y0, times, f)
+    }
+
+    /// What the solve that made `ys` did.
+    ///
+    /// `None` if `ys` is not the result of a solve, or was unrolled.
+    pub fn stats<T: Real>(ys: Var<'_, T>) -> Option<Stats> {
+        let read = |state: &dyn std::any::Any| {
+            state.downcast_ref::<SolveState<T>>().map(|state| state.stats)
+        };
+        ys.tape().read_state(ys, read).flatten()
+    }
+}
+
+/// A field that records on a tape.
+struct Recorded<F>(F);
+
+impl<T: Real, F: FnMut(f64, &[T], &mut [T]) -> Result<()>> Field<T> for Recorded<F> {
+    fn eval(
+        &mut self,
+        t: f64,
+        y: &[T],
+        dy: &mut [T],
+    ) -> std::result::Result<(), crate::FieldError> {
+        Ok((self.0)(t, y, dy)?)
+    }
+}
+
+/// The steps of a solve.
+fn find_grid<T: Real>(
+    ode: &Ode,
+    field: &mut impl Field<T>,
+    y0: &[T],
+    ts: &[f64],
+) -> std::result::Result<Frozen, Error> {
+    let (start, end) = (ts[0], ts[ts.len() - 1]);
+    let mut integrator = Integrator::new(ode.method, y0, start, end, ode.options)?;
+    let mut grid = Grid::default();
+    grid.start(y0, ode.method.tableau());
+    let mut ys = vec![T::zero(); ts.len() * y0.len()];
+    drive(&mut integrator, field, ts, &mut ys, |step, saves| grid.push(step, saves, false))?;
+    Ok(Frozen { steps: grid.steps, ts: ts.to_vec() })
+}

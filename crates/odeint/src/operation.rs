@@ -1,0 +1,335 @@
+//! The solve as an operation of the tape, and its backward pass as another.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use costate_ops::Real;
+use costate_tape::{
+    CallError, CallOp, CallRule, Evaluation, Program, Result, Shape, Tape, Var, Workspace,
+};
+use smallvec::SmallVec;
+
+use crate::adjoint::{Backward, Continuous, Cotangents, Exact};
+use crate::error::Error;
+use crate::grid::Grid;
+use crate::integrator::Integrator;
+use crate::method::Method;
+use crate::ode::Gradient;
+use crate::options::Options;
+use crate::solve::{check_times, drive};
+use crate::stats::Stats;
+use crate::unroll::{Frozen, unroll};
+use crate::vector_field::{Replay, VectorField};
+
+/// `y0, (times,) captured… ↦ y(times)`.
+#[derive(Debug)]
+pub(crate) struct SolveOp<T: Real> {
+    pub method: Method,
+    pub options: Options,
+    pub gradient: Gradient,
+    /// The times, unless they are the second input.
+    pub times: Option<Arc<[f64]>>,
+    pub field: Arc<VectorField<T>>,
+}
+
+/// What a solve keeps.
+#[derive(Debug)]
+pub(crate) struct SolveState<T: Real> {
+    workspace: Workspace<T>,
+    integrator: Option<Integrator<T>>,
+    pub ts: Vec<f64>,
+    pub grid: Grid<T>,
+    pub stats: Stats,
+}
+
+impl<T: Real> SolveOp<T> {
+    /// The number of the first captured input.
+    fn first_captured(&self) -> usize {
+        if self.times.is_some() { 1 } else { 2 }
+    }
+
+    /// The solve again, as operations on the grid that this tape's evaluation of it recorded.
+    fn unrolled<'t>(&self, call: Var<'t, T>, inputs: &[Var<'t, T>]) -> Result<Var<'t, T>> {
+        let tape = call.tape();
+        let frozen = tape.read_state(call, |state| {
+            let state: &SolveState<T> = state.downcast_ref().expect("the state of a solve");
+            Frozen { steps: state.grid.steps.clone(), ts: state.ts.clone() }
+        });
+        let Some(frozen) = frozen else {
+            return Err(costate_tape::Error::from_call(
+                "solve",
+                "forward mode, and second derivatives, of a solve need its grid, which is not \
+                 known while a function is only traced (inside the field of another solve, or in \
+                 a function transformed before it is run)",
+            ));
+        };
+        let times = self.times.is_none().then(|| inputs[1]);
+        let captured = &inputs[self.first_captured()..];
+        let function = &self.field.function;
+        let field = |t: Var<'t, T>, y: Var<'t, T>| {
+            let args: Vec<_> = [t, y].iter().chain(captured).copied().collect();
+            Ok(function.inline(tape, &args)?[0])
+        };
+        unroll(self.method.tableau(), &frozen, inputs[0], times, field)
+    }
+}
+
+impl<T: Real> CallOp<T> for SolveOp<T> {
+    fn name(&self) -> &str {
+        "solve"
+    }
+
+    fn output_shapes(&self, inputs: &[Shape]) -> Vec<Shape> {
+        let n = self.times.as_ref().map_or_else(|| inputs[1].numel(), |ts| ts.len());
+        vec![[n].iter().chain(inputs[0].iter()).copied().collect()]
+    }
+
+    fn new_state(&self) -> Box<dyn Any + Send> {
+        Box::new(SolveState::<T> {
+            workspace: Workspace::new(&self.field.program),
+            integrator: None,
+            ts: Vec::new(),
+            grid: Grid::default(),
+            stats: Stats::default(),
+        })
+    }
+
+    fn eval(&self, e: &mut Evaluation<'_, T>) -> std::result::Result<(), CallError> {
+        let state: &mut SolveState<T> = e.state.downcast_mut().expect("made by `new_state`");
+        state.ts.clear();
+        match &self.times {
+            Some(ts) => state.ts.extend_from_slice(ts),
+            None => state.ts.extend(e.inputs[1].data.iter().map(|t| t.as_f64())),
+        }
+        check_times(&state.ts)?;
+        let (y0, start, end) = (e.inputs[0].data, state.ts[0], state.ts[state.ts.len() - 1]);
+        let integrator = match &mut state.integrator {
+            Some(integrator) => {
+                integrator.restart(y0, start, end)?;
+                integrator
+            }
+            none => none.insert(Integrator::new(self.method, y0, start, end, self.options)?),
+        };
+        let captured: SmallVec<[&[T]; 16]> =
+            e.inputs[self.first_captured()..].iter().map(|a| a.data).collect();
+        let mut field = Replay {
+            program: &self.field.program,
+            workspace: &mut state.workspace,
+            captured: &captured,
+            evaluations: 0,
+        };
+        let grid = &mut state.grid;
+        grid.start(y0, self.method.tableau());
+        let keep = self.gradient == Gradient::Exact;
+        state.stats = drive(integrator, &mut field, &state.ts, e.output, |step, saves| {
+            grid.push(step, saves, keep);
+        })?;
+        state.stats.bytes_kept = state.grid.bytes();
+        Ok(())
+    }
+
+    fn vjp<'t>(
+        &self,
+        rule: &CallRule<'_, 't, T>,
+        cts: &[Option<Var<'t, T>>],
+    ) -> Result<Vec<Option<Var<'t, T>>>> {
+        let Some(g) = cts[0] else { return Ok(vec![None; rule.inputs.len()]) };
+        let first = self.first_captured();
+        let times = self.times.is_none() && rule.needs[1];
+        let wrt: Vec<usize> =
+            (first..rule.inputs.len()).filter(|&i| rule.needs[i]).map(|i| i - first).collect();
+        let adjoint = AdjointOp {
+            hamiltonian: match self.gradient {
+                Gradient::Continuous => Some(self.field.hamiltonian()?),
+                _ => None,
+            },
+            vjp: self.field.vjp(times, &wrt)?,
+            solve: SolveOp {
+                method: self.method,
+                options: self.options,
+                gradient: self.gradient,
+                times: self.times.clone(),
+                field: self.field.clone(),
+            },
+            times,
+            wrt: wrt.clone(),
+        };
+        let inputs: Vec<_> = [rule.call].iter().chain(rule.inputs).chain([&g]).copied().collect();
+        let found = g.tape().call(Arc::new(adjoint), &inputs)?;
+        let mut found = found.into_iter();
+        let mut bars = vec![None; rule.inputs.len()];
+        bars[0] = found.next();
+        if times {
+            bars[1] = found.next();
+        }
+        for (i, bar) in wrt.into_iter().zip(found) {
+            bars[first + i] = Some(bar);
+        }
+        Ok(bars)
+    }
+
+    fn jvp<'t>(
+        &self,
+        rule: &CallRule<'_, 't, T>,
+        dots: &[Option<Var<'t, T>>],
+    ) -> Result<Vec<Option<Var<'t, T>>>> {
+        let inputs: Vec<_> = rule.inputs.iter().map(|x| x.fresh()).collect();
+        let ys = self.unrolled(rule.call, &inputs)?;
+        let (inputs, dots): (Vec<_>, Vec<_>) =
+            inputs.iter().zip(dots).filter_map(|(&x, dot)| Some((x, (*dot)?))).unzip();
+        Ok(vec![Some(ys.tape().jvp(&[ys], &inputs, &dots)?[0])])
+    }
+}
+
+/// The backward pass: `value of the solve, its inputs…, cotangent ↦ cotangents of its inputs`, in
+/// the order `y0`, times, captured, for those that are wanted.
+#[derive(Debug)]
+pub(crate) struct AdjointOp<T: Real> {
+    solve: SolveOp<T>,
+    /// Whether the times' cotangents are wanted.
+    times: bool,
+    /// Which captured inputs' cotangents are wanted.
+    wrt: Vec<usize>,
+    vjp: Program<T>,
+    hamiltonian: Option<Program<T>>,
+}
+
+/// The memory of a backward pass.
+#[derive(Debug)]
+pub(crate) struct AdjointState<T: Real> {
+    vjp: Workspace<T>,
+    hamiltonian: Option<Workspace<T>>,
+    exact: Exact<T>,
+    continuous: Continuous<T>,
+    pub stats: Stats,
+}
+
+impl<T: Real> AdjointOp<T> {
+    /// The inputs of the solve, and the cotangent of its result.
+    fn parts<'a, V>(&self, inputs: &'a [V]) -> (&'a [V], &'a V) {
+        let (cotangent, inputs) = inputs[1..].split_last().expect("a cotangent comes last");
+        (inputs, cotangent)
+    }
+
+    /// This operation again, as operations on the frozen grid.
+    ///
+    /// `inputs` are those without the value of the solve, from which the operations do not start.
+    fn unrolled<'t>(&self, call: Var<'t, T>, inputs: &[Var<'t, T>]) -> Result<Vec<Var<'t, T>>> {
+        let (&g, solve_inputs) = inputs.split_last().expect("a cotangent comes last");
+        let ys = self.solve.unrolled(call, solve_inputs)?;
+        let first = self.solve.first_captured();
+        let times = self.times.then(|| solve_inputs[1]);
+        let wrt: Vec<_> = [solve_inputs[0]]
+            .into_iter()
+            .chain(times)
+            .chain(self.wrt.iter().map(|i| solve_inputs[first + i]))
+            .collect();
+        ys.tape().vjp(&[ys], &[g], &wrt)
+    }
+}
+
+impl<T: Real> CallOp<T> for AdjointOp<T> {
+    fn name(&self) -> &str {
+        "adjoint"
+    }
+
+    fn reads_state(&self) -> bool {
+        true
+    }
+
+    fn output_shapes(&self, inputs: &[Shape]) -> Vec<Shape> {
+        let (inputs, _) = self.parts(inputs);
+        let first = self.solve.first_captured();
+        let times = self.times.then(|| inputs[1].clone());
+        let captured = self.wrt.iter().map(|i| inputs[first + i].clone());
+        [inputs[0].clone()].into_iter().chain(times).chain(captured).collect()
+    }
+
+    fn new_state(&self) -> Box<dyn Any + Send> {
+        Box::new(AdjointState::<T> {
+            vjp: Workspace::new(&self.vjp),
+            hamiltonian: self.hamiltonian.as_ref().map(Workspace::new),
+            exact: Exact::default(),
+            continuous: Continuous::default(),
+            stats: Stats::default(),
+        })
+    }
+
+    fn eval(&self, e: &mut Evaluation<'_, T>) -> std::result::Result<(), CallError> {
+        let forward = e.producer.expect("the tape passes the state of the solve");
+        let forward: &SolveState<T> = forward.downcast_ref().expect("the state of a solve");
+        let state: &mut AdjointState<T> = e.state.downcast_mut().expect("made by `new_state`");
+        let (inputs, cotangent) = self.parts(e.inputs);
+        let captured: SmallVec<[&[T]; 16]> =
+            inputs[self.solve.first_captured()..].iter().map(|a| a.data).collect();
+        e.output.fill(T::zero());
+        let (y0, rest) = e.output.split_at_mut(inputs[0].data.len());
+        let (times, captured_bar) =
+            rest.split_at_mut(if self.times { forward.ts.len() } else { 0 });
+        let mut bars =
+            Cotangents { y0, times: self.times.then_some(times), captured: captured_bar };
+        let backward = Backward {
+            tableau: self.solve.method.tableau(),
+            ts: &forward.ts,
+            grid: &forward.grid,
+            ys: e.inputs[0].data,
+            cotangent: cotangent.data,
+        };
+        let mut vjp = Replay {
+            program: &self.vjp,
+            workspace: &mut state.vjp,
+            captured: &captured,
+            evaluations: 0,
+        };
+        state.stats = match (&self.hamiltonian, &mut state.hamiltonian) {
+            (Some(program), Some(workspace)) => {
+                let hamiltonian =
+                    Replay { program, workspace, captured: &captured, evaluations: 0 };
+                let method = self.solve.method;
+                let options = self.solve.options;
+                state.continuous.run(
+                    &backward,
+                    method,
+                    options,
+                    hamiltonian,
+                    &mut vjp,
+                    &mut bars,
+                )?
+            }
+            _ => state.exact.run(&backward, &mut vjp, &mut bars)?,
+        };
+        Ok(())
+    }
+
+    fn vjp<'t>(
+        &self,
+        rule: &CallRule<'_, 't, T>,
+        cts: &[Option<Var<'t, T>>],
+    ) -> Result<Vec<Option<Var<'t, T>>>> {
+        let inputs: Vec<_> = rule.inputs[1..].iter().map(|x| x.fresh()).collect();
+        let bars = self.unrolled(rule.inputs[0], &inputs)?;
+        let (bars, cts): (Vec<_>, Vec<_>) =
+            bars.iter().zip(cts).filter_map(|(&bar, ct)| Some((bar, (*ct)?))).unzip();
+        let found = rule.call.tape().vjp(&bars, &cts, &inputs)?;
+        Ok([None].into_iter().chain(found.into_iter().map(Some)).collect())
+    }
+
+    fn jvp<'t>(
+        &self,
+        rule: &CallRule<'_, 't, T>,
+        dots: &[Option<Var<'t, T>>],
+    ) -> Result<Vec<Option<Var<'t, T>>>> {
+        let inputs: Vec<_> = rule.inputs[1..].iter().map(|x| x.fresh()).collect();
+        let bars = self.unrolled(rule.inputs[0], &inputs)?;
+        let (inputs, dots): (Vec<_>, Vec<_>) =
+            inputs.iter().zip(&dots[1..]).filter_map(|(&x, dot)| Some((x, (*dot)?))).unzip();
+        let tape: &Tape<T> = rule.call.tape();
+        Ok(tape.jvp(&bars, &inputs, &dots)?.into_iter().map(Some).collect())
+    }
+}
+
+/// The error of a solve as one of the tape.
+#[track_caller]
+pub(crate) fn solve_error(e: impl Into<Error>) -> costate_tape::Error {
+    costate_tape::Error::from_call("solve", e.into())
+}

@@ -1,0 +1,177 @@
+//! A solve as operations on the tape, stage by stage, on a frozen grid.
+
+use costate_ops::Real;
+use costate_tape::{Result, Shape, Var};
+
+use crate::grid::GridStep;
+use crate::solve::position;
+use crate::tableau::Tableau;
+
+/// The steps to take and the times to save at.
+#[derive(Clone, Debug)]
+pub(crate) struct Frozen {
+    pub steps: Vec<GridStep>,
+    pub ts: Vec<f64>,
+}
+
+/// A number that is differentiated, or not.
+#[derive(Clone, Copy)]
+enum Number<'t, T: Real> {
+    Fixed(f64),
+    Var(Var<'t, T>),
+}
+
+impl<'t, T: Real> Number<'t, T> {
+    fn var(self, like: Var<'t, T>) -> Var<'t, T> {
+        match self {
+            Number::Fixed(x) => like.tape().scalar(T::from_f64(x)),
+            Number::Var(x) => x,
+        }
+    }
+
+    /// `self + c · other`.
+    fn plus(self, c: f64, other: Number<'t, T>) -> Number<'t, T> {
+        match (self, other) {
+            (Number::Fixed(a), Number::Fixed(b)) => Number::Fixed(a + c * b),
+            (Number::Var(a), Number::Fixed(b)) => Number::Var(a + T::from_f64(c * b)),
+            (Number::Fixed(a), Number::Var(b)) => {
+                Number::Var(b.affine(T::from_f64(c), T::from_f64(a)))
+            }
+            (Number::Var(a), Number::Var(b)) => Number::Var(a + b.scale(T::from_f64(c))),
+        }
+    }
+}
+
+/// `y + h Σ c_j k_j`.
+fn combine<'t, T: Real>(
+    y: Var<'t, T>,
+    h: Number<'t, T>,
+    c: &[f64],
+    k: &[Var<'t, T>],
+) -> Var<'t, T> {
+    let used: Vec<_> = c.iter().zip(k).filter(|(c, _)| **c != 0.0).collect();
+    let slopes: Vec<_> = used.iter().map(|(_, k)| **k).collect();
+    match h {
+        Number::Fixed(h) => {
+            let c: Vec<T> = [1.0]
+                .into_iter()
+                .chain(used.iter().map(|(c, _)| h * **c))
+                .map(T::from_f64)
+                .collect();
+            let terms: Vec<_> = [y].into_iter().chain(slopes).collect();
+            Var::lincomb(&c, &terms).expect("y is a term")
+        }
+        Number::Var(h) => {
+            let c: Vec<T> = used.iter().map(|(c, _)| T::from_f64(**c)).collect();
+            match Var::lincomb(&c, &slopes) {
+                Some(sum) => y + h * sum,
+                None => y,
+            }
+        }
+    }
+}
+
+/// Solves on a frozen grid, every stage an operation on the tape, and returns the states at the
+/// times.
+///
+/// With `times`, the first and the last time move the ends of the first and the last step, and the
+/// others move within their steps; the inner points of the grid stay.
+pub(crate) fn unroll<'t, T: Real>(
+    tableau: &Tableau,
+    frozen: &Frozen,
+    y0: Var<'t, T>,
+    times: Option<Var<'t, T>>,
+    field: impl Fn(Var<'t, T>, Var<'t, T>) -> Result<Var<'t, T>>,
+) -> Result<Var<'t, T>> {
+    let Frozen { steps, ts } = frozen;
+    let time = |i: usize| match times {
+        Some(times) => Number::Var(times.index_axis(0, i)),
+        None => Number::Fixed(ts[i]),
+    };
+    let at = |t: Number<'t, T>, y| field(t.var(y0), y);
+    let rows = tableau.rows();
+    let mut saved = vec![y0];
+    let mut y = y0;
+    let mut slope = None;
+    for (n, step) in steps.iter().enumerate() {
+        let start = if n == 0 { time(0) } else { Number::Fixed(step.t0) };
+        let end = if n + 1 == steps.len() { time(ts.len() - 1) } else { Number::Fixed(step.t1) };
+        // The recorded size is the difference of the recorded times, to the last bit.
+        let h = match (start, end) {
+            (Number::Fixed(_), Number::Fixed(_)) => Number::Fixed(step.h),
+            _ => end.plus(-1.0, start),
+        };
+        let mut k = vec![match slope.take() {
+            Some(slope) => slope,
+            None => at(start, y)?,
+        }];
+        for i in 1..rows - 1 {
+            let stage = combine(y, h, tableau.a[i], &k);
+            let t = if tableau.c[i] == 1.0 { end } else { start.plus(tableau.c[i], h) };
+            k.push(at(t, stage)?);
+        }
+        let y1 = combine(y, h, tableau.b, &k);
+        let inside: Vec<usize> = step
+            .saves
+            .clone()
+            .filter(|&i| position(ts[i], step.t0, step.h, step.t1) < 1.0)
+            .collect();
+        if !inside.is_empty() && tableau.interpolant.needs_end() {
+            k.push(at(end, y1)?);
+            slope = k.last().copied();
+        }
+        for i in step.saves.clone() {
+            let theta = position(ts[i], step.t0, step.h, step.t1);
+            saved.push(match (times, theta) {
+                // A time at the end of a step moves along the solution, to first order.
+                (Some(_), 1.0) if i + 1 < ts.len() => {
+                    let k = match slope {
+                        Some(k) => k,
+                        None => at(end, y1)?,
+                    };
+                    slope = Some(k);
+                    combine(y1, time(i).plus(-1.0, Number::Fixed(step.t1)), &[1.0], &[k])
+                }
+                (_, 1.0) => y1,
+                (None, theta) => {
+                    let b: Vec<f64> =
+                        (0..rows).map(|i| tableau.interpolant.weight(i, theta)).collect();
+                    combine(y, h, &b, &k)
+                }
+                (Some(_), _) => {
+                    let theta = time(i).plus(-1.0, start).var(y0) / h.var(y0);
+                    interpolate(tableau, y, h.var(y0), &k, theta)
+                }
+            });
+        }
+        y = y1;
+    }
+    let shape: Shape = y0.shape();
+    let rows: Shape = [1].iter().chain(shape.iter()).copied().collect();
+    let saved: Vec<_> = saved.iter().map(|y| y.reshape(rows.clone())).collect();
+    Ok(Var::concat(0, &saved))
+}
+
+/// `y + h Σ b_i(θ) k_i` with a `θ` that is differentiated.
+fn interpolate<'t, T: Real>(
+    tableau: &Tableau,
+    y: Var<'t, T>,
+    h: Var<'t, T>,
+    k: &[Var<'t, T>],
+    theta: Var<'t, T>,
+) -> Var<'t, T> {
+    let powers: Vec<_> = (1..=4).map(|n| theta.powi(n)).collect();
+    let mut sum = y;
+    for (weights, k) in tableau.interpolant.weights.iter().zip(k) {
+        let (c, xs): (Vec<T>, Vec<_>) = weights
+            .iter()
+            .zip(&powers)
+            .filter(|(c, _)| **c != 0.0)
+            .map(|(c, x)| (T::from_f64(*c), *x))
+            .unzip();
+        if let Some(b) = Var::lincomb(&c, &xs) {
+            sum = sum + h * b * *k;
+        }
+    }
+    sum
+}
