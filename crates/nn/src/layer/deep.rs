@@ -1,0 +1,118 @@
+//! The discrete counterparts of the differential equations: networks of many equal layers.
+
+use costate_ops::Real;
+use costate_tape::Var;
+
+use super::Activation;
+use crate::params::{Bound, Param, Params};
+
+/// The parameters of `depth` layers of one width.
+#[derive(Clone, Copy, Debug)]
+struct Stack {
+    weight: Param,
+    bias: Param,
+    depth: usize,
+}
+
+impl Stack {
+    #[track_caller]
+    fn new<T: Real>(params: &mut Params<T>, name: &str, width: usize, depth: usize) -> Stack {
+        assert!(depth > 0, "a network needs at least one layer");
+        let bound = 1.0 / (width.max(1) as f64).sqrt();
+        Stack {
+            weight: params.uniform(format!("{name}.weight"), [depth, width, width], bound),
+            bias: params.zeros(format!("{name}.bias"), [depth, width]),
+            depth,
+        }
+    }
+
+    /// The step `Δt`: the depth as a whole is a time of 1.
+    fn step<T: Real>(&self) -> T {
+        T::from_f64(1.0 / self.depth as f64)
+    }
+
+    /// `x A_l + β_l`.
+    #[track_caller]
+    fn affine<'t, T: Real>(&self, p: &Bound<'t, T>, l: usize, x: Var<'t, T>) -> Var<'t, T> {
+        x.matmul(p[self.weight].index_axis(0, l)) + p[self.bias].index_axis(0, l)
+    }
+}
+
+/// A residual network: `x ← x + Δt σ(x W_l + b_l)`, `Δt = 1/depth`. It is the Euler method for
+/// `dx/dt = σ(x W(t) + b(t))`.
+#[derive(Clone, Copy, Debug)]
+pub struct ResidualNet {
+    stack: Stack,
+    sigma: Activation,
+}
+
+impl ResidualNet {
+    /// Adds `name.weight`, `[depth, width, width]`, uniform in `±1/√width`, and `name.bias`,
+    /// `[depth, width]`, zero.
+    ///
+    /// # Panics
+    /// If the depth is 0, or there is a parameter of such a name.
+    #[track_caller]
+    pub fn new<T: Real>(
+        params: &mut Params<T>,
+        name: &str,
+        width: usize,
+        depth: usize,
+        sigma: Activation,
+    ) -> ResidualNet {
+        ResidualNet { stack: Stack::new(params, name, width, depth), sigma }
+    }
+
+    /// From `[…, width]` to `[…, width]`.
+    ///
+    /// # Panics
+    /// If the last length of `x` is not the width.
+    #[track_caller]
+    pub fn forward<'t, T: Real>(&self, p: &Bound<'t, T>, mut x: Var<'t, T>) -> Var<'t, T> {
+        for l in 0..self.stack.depth {
+            x = x + self.sigma.apply(self.stack.affine(p, l, x)).scale(self.stack.step());
+        }
+        x
+    }
+}
+
+/// A feed-forward network near the identity: `x ← σ(x W_l + b_l)` with `W_l = I + A_l Δt`,
+/// `b_l = β_l Δt`, `σ(x) = x + φ(x) Δt`, `Δt = 1/depth`. As its depth grows it tends to the
+/// [feed-forward differential equation](super::FeedForwardOde).
+#[derive(Clone, Copy, Debug)]
+pub struct NearIdentityNet {
+    stack: Stack,
+    phi: Activation,
+}
+
+impl NearIdentityNet {
+    /// Adds `name.weight` (`A`), `[depth, width, width]`, uniform in `±1/√width`, and `name.bias`
+    /// (`β`), `[depth, width]`, zero.
+    ///
+    /// # Panics
+    /// If the depth is 0, or there is a parameter of such a name.
+    #[track_caller]
+    pub fn new<T: Real>(
+        params: &mut Params<T>,
+        name: &str,
+        width: usize,
+        depth: usize,
+        phi: Activation,
+    ) -> NearIdentityNet {
+        NearIdentityNet { stack: Stack::new(params, name, width, depth), phi }
+    }
+
+    /// From `[…, width]` to `[…, width]`.
+    ///
+    /// # Panics
+    /// If the last length of `x` is not the width.
+    #[track_caller]
+    pub fn forward<'t, T: Real>(&self, p: &Bound<'t, T>, mut x: Var<'t, T>) -> Var<'t, T> {
+        let step = self.stack.step();
+        for l in 0..self.stack.depth {
+            let z = x + self.stack.affine(p, l, x).scale(step);
+            x = z + self.phi.apply(z).scale(step);
+        }
+        x
+    }
+}

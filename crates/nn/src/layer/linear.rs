@@ -1,0 +1,39 @@
+//! The affine layer.
+
+use costate_ops::Real;
+use costate_tape::Var;
+
+use crate::params::{Bound, Param, Params};
+
+/// `x W + b`, with `W: [inputs, outputs]` and `b: [outputs]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Linear {
+    /// `W`.
+    pub weight: Param,
+    /// `b`.
+    pub bias: Param,
+}
+
+impl Linear {
+    /// Adds `name.weight` and `name.bias`, both uniform in `±1/√inputs`.
+    ///
+    /// # Panics
+    /// If there is a parameter of such a name.
+    #[track_caller]
+    pub fn new<T: Real>(params: &mut Params<T>, name: &str, inputs: usize, outputs: usize) -> Self {
+        let bound = 1.0 / (inputs.max(1) as f64).sqrt();
+        Linear {
+            weight: params.uniform(format!("{name}.weight"), [inputs, outputs], bound),
+            bias: params.uniform(format!("{name}.bias"), [outputs], bound),
+        }
+    }
+
+    /// From `[…, inputs]` to `[…, outputs]`.
+    ///
+    /// # Panics
+    /// If the last length is not the number of inputs.
+    #[track_caller]
+    pub fn forward<'t, T: Real>(&self, p: &Bound<'t, T>, x: Var<'t, T>) -> Var<'t, T> {
+        x.matmul(p[self.weight]) + p[self.bias]
+    }
+}

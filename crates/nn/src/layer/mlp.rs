@@ -1,0 +1,47 @@
+//! The multi-layer perceptron.
+
+use costate_ops::Real;
+use costate_tape::Var;
+
+use super::{Activation, Linear};
+use crate::params::{Bound, Params};
+
+/// Affine layers with an activation between them, and none after the last.
+#[derive(Clone, Debug)]
+pub struct Mlp {
+    layers: Vec<Linear>,
+    activation: Activation,
+}
+
+impl Mlp {
+    /// A network of the given widths, from inputs to outputs; layer `i` is named `name.i`.
+    ///
+    /// # Panics
+    /// If there are fewer than two widths, or there is a parameter of such a name.
+    #[track_caller]
+    pub fn new<T: Real>(
+        params: &mut Params<T>,
+        name: &str,
+        widths: &[usize],
+        activation: Activation,
+    ) -> Mlp {
+        assert!(widths.len() >= 2, "Mlp: widths {widths:?} lack inputs or outputs");
+        let layers = widths
+            .windows(2)
+            .enumerate()
+            .map(|(i, w)| Linear::new(params, &format!("{name}.{i}"), w[0], w[1]))
+            .collect();
+        Mlp { layers, activation }
+    }
+
+    /// From `[…, inputs]` to `[…, outputs]`.
+    ///
+    /// # Panics
+    /// If the last length is not the number of inputs.
+    #[track_caller]
+    pub fn forward<'t, T: Real>(&self, p: &Bound<'t, T>, x: Var<'t, T>) -> Var<'t, T> {
+        let (last, hidden) = self.layers.split_last().expect("at least one layer");
+        let x = hidden.iter().fold(x, |x, layer| self.activation.apply(layer.forward(p, x)));
+        last.forward(p, x)
+    }
+}

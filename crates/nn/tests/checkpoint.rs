@@ -1,0 +1,87 @@
+//! Saving and loading: what is saved comes back, and what does not match changes nothing.
+
+use std::path::PathBuf;
+
+use costate_nn::{Linear, Params};
+
+/// A file of its own for each test, removed at the end.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str) -> File {
+        File(std::env::temp_dir().join(format!("costate-{}-{name}", std::process::id())))
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn model(seed: u64, outputs: usize) -> Params<f32> {
+    let mut params = Params::seeded(seed);
+    Linear::new(&mut params, "a", 3, 4);
+    Linear::new(&mut params, "b", 4, outputs);
+    params
+}
+
+#[test]
+fn what_is_saved_comes_back() {
+    let file = File::new("round-trip");
+    let saved = model(1, 2);
+    saved.save(&file.0).unwrap();
+    let mut loaded = model(2, 2);
+    assert_ne!(saved.values(), loaded.values());
+    loaded.load(&file.0).unwrap();
+    assert_eq!(saved.values(), loaded.values());
+}
+
+#[track_caller]
+fn refuses(params: &mut Params<f32>, file: &File, message: &str) {
+    let before = params.values().to_vec();
+    let e = params.load(&file.0).unwrap_err().to_string();
+    assert!(e.contains(message), "{e}");
+    assert!(e.contains("costate-"), "the message names the file: {e}");
+    assert_eq!(params.values(), before);
+}
+
+#[test]
+fn a_damaged_file_changes_nothing() {
+    let file = File::new("damaged");
+    let mut params = model(1, 2);
+    refuses(&mut params, &file, "cannot read");
+    params.save(&file.0).unwrap();
+    let bytes = std::fs::read(&file.0).unwrap();
+    for len in [0, 4, 20, bytes.len() - 1] {
+        std::fs::write(&file.0, &bytes[..len]).unwrap();
+        refuses(&mut params, &file, "not an intact safetensors file");
+    }
+    std::fs::write(&file.0, vec![255; 200]).unwrap();
+    refuses(&mut params, &file, "not an intact safetensors file");
+}
+
+#[test]
+fn a_mismatched_file_changes_nothing() {
+    let file = File::new("mismatched");
+    model(1, 2).save(&file.0).unwrap();
+    refuses(&mut model(1, 5), &file, "\"b.weight\" has shape [4, 2], the model [4, 5]");
+    let mut more = model(1, 2);
+    more.zeros("c", [1]);
+    refuses(&mut more, &file, "has no tensor \"c\"");
+    let mut fewer = Params::<f32>::seeded(0);
+    Linear::new(&mut fewer, "a", 3, 4);
+    refuses(&mut fewer, &file, "that the model lacks");
+    let mut wide = Params::<f64>::seeded(0);
+    Linear::new(&mut wide, "a", 3, 4);
+    Linear::new(&mut wide, "b", 4, 2);
+    let e = wide.load(&file.0).unwrap_err().to_string();
+    assert!(e.contains("has type F32, the model f64"), "{e}");
+}
+
+#[test]
+fn saving_where_one_cannot_is_an_error() {
+    let path = std::env::temp_dir().join("costate-no-such-folder").join("file");
+    let e = model(1, 2).save(&path).unwrap_err().to_string();
+    assert!(e.contains("cannot write"), "{e}");
+}

@@ -1,0 +1,134 @@
+//! Three problems with reference losses and gradients, computed elsewhere in double precision at
+//! tolerance 1e-12 and confirmed by a second method: `tests/data/README.md` says what they are.
+
+use costate::prelude::*;
+use safetensors::SafeTensors;
+
+/// The tensors of a file.
+struct Data(Vec<u8>);
+
+impl Data {
+    fn open(name: &str) -> Data {
+        let path = format!("{}/tests/data/{name}.safetensors", env!("CARGO_MANIFEST_DIR"));
+        Data(std::fs::read(path).unwrap())
+    }
+
+    fn get(&self, name: &str) -> (Vec<usize>, Vec<f64>) {
+        let file = SafeTensors::deserialize(&self.0).unwrap();
+        let tensor = file.tensor(name).unwrap();
+        let (entries, _) = tensor.data().as_chunks::<8>();
+        (tensor.shape().to_vec(), entries.iter().map(|b| f64::from_le_bytes(*b)).collect())
+    }
+
+    fn leaf<'t, T: Real>(&self, tape: &'t Tape<T>, name: &str) -> Var<'t, T> {
+        let (shape, entries) = self.get(name);
+        let entries: Vec<T> = entries.into_iter().map(T::from_f64).collect();
+        tape.leaf(&entries, shape)
+    }
+}
+
+/// What a workload computes: its loss, from its inputs in the order of `wrt`.
+type Loss<T> =
+    for<'t> fn(&Data, &Ode, &'t Tape<T>, &[Var<'t, T>]) -> Result<Var<'t, T>, costate::Error>;
+
+/// The relative errors of loss and gradient; that of the gradient in the Euclidean norm.
+fn errors<T: Real>(name: &str, wrt: &[&str], loss: Loss<T>, ode: &Ode) -> (f64, f64) {
+    let data = Data::open(name);
+    let tape = Tape::new();
+    let x: Vec<_> = wrt.iter().map(|name| data.leaf(&tape, name)).collect();
+    let loss = loss(&data, ode, &tape, &x).unwrap();
+    let gradient = loss.grad(&x).unwrap();
+    let expected = data.get("ref.loss").1[0];
+    let (mut distance, mut size) = (0.0, 0.0);
+    for (name, g) in wrt.iter().zip(gradient) {
+        for (g, r) in g.to_vec().iter().zip(data.get(&format!("ref.grad.{name}")).1) {
+            distance += (g.as_f64() - r).powi(2);
+            size += r * r;
+        }
+    }
+    ((loss.item().as_f64() - expected).abs() / expected, (distance / size).sqrt())
+}
+
+#[track_caller]
+fn within((loss, gradient): (f64, f64), loss_bound: f64, gradient_bound: f64) {
+    assert!(loss < loss_bound, "loss {loss:e}");
+    assert!(gradient < gradient_bound, "gradient {gradient:e}");
+}
+
+fn spiral<'t>(
+    data: &Data,
+    ode: &Ode,
+    tape: &'t Tape<f64>,
+    x: &[Var<'t, f64>],
+) -> Result<Var<'t, f64>, costate::Error> {
+    let &[w1, b1, w2, b2, y0] = x else { panic!("five inputs") };
+    let f = |_, y: Var<'t, f64>| (y.powi(3).matmul(w1) + b1).tanh().matmul(w2) + b2;
+    let ys = ode.solve(f, y0, data.get("ts").1)?;
+    Ok((ys - data.leaf(tape, "target")).abs().mean())
+}
+
+fn mlp<'t, T: Real>(
+    data: &Data,
+    ode: &Ode,
+    tape: &'t Tape<T>,
+    x: &[Var<'t, T>],
+) -> Result<Var<'t, T>, costate::Error> {
+    let &[w1, b1, w2, b2, w3, b3] = x else { panic!("six inputs") };
+    let f = |_, y: Var<'t, T>| {
+        let h = (y.matmul(w1) + b1).softplus();
+        (h.matmul(w2) + b2).softplus().matmul(w3) + b3
+    };
+    let ys = ode.solve(f, data.leaf(tape, "y0"), data.get("ts").1)?;
+    Ok((ys - data.leaf(tape, "target")).square().mean())
+}
+
+fn lotka_volterra<'t>(
+    data: &Data,
+    ode: &Ode,
+    tape: &'t Tape<f64>,
+    x: &[Var<'t, f64>],
+) -> Result<Var<'t, f64>, costate::Error> {
+    let &[p, y0] = x else { panic!("two inputs") };
+    let [a, b, c, d] = [0, 1, 2, 3].map(|i| p.index_axis(0, i));
+    let f = |_, z: Var<'t, f64>| {
+        let (x, y) = (z.index_axis(0, 0), z.index_axis(0, 1));
+        Var::stack(0, &[a * x - b * x * y, -c * y + d * x * y])
+    };
+    let ys = ode.solve(f, y0, data.get("ts").1)?;
+    Ok((ys - data.leaf(tape, "target")).square().sum())
+}
+
+const SPIRAL: [&str; 5] = ["w1", "b1", "w2", "b2", "y0"];
+const MLP: [&str; 6] = ["w1", "b1", "w2", "b2", "w3", "b3"];
+const LOTKA_VOLTERRA: [&str; 2] = ["p", "y0"];
+
+#[test]
+fn spiral_meets_its_reference() {
+    let ode = Ode::new(Dopri5).tolerance(1e-7, 1e-9);
+    within(errors("spiral", &SPIRAL, spiral, &ode), 1e-6, 1e-6);
+    let tight = Ode::new(Tsit5).tolerance(1e-11, 1e-12);
+    within(errors("spiral", &SPIRAL, spiral, &tight), 1e-9, 1e-9);
+}
+
+#[test]
+fn mlp_meets_its_reference() {
+    // In single precision at the tolerance of the timing, the error is a matter of luck.
+    let loose = Ode::new(Tsit5).tolerance(1e-3, 1e-6);
+    within(errors("mlp", &MLP, mlp::<f32>, &loose), 0.2, 0.7);
+    let single = Ode::new(Tsit5).tolerance(1e-5, 1e-6);
+    within(errors("mlp", &MLP, mlp::<f32>, &single), 1e-3, 2e-3);
+    let double = Ode::new(Tsit5).tolerance(1e-6, 1e-9);
+    within(errors("mlp", &MLP, mlp::<f64>, &double), 1e-4, 1e-4);
+    let tight = Ode::new(Dopri5).tolerance(1e-10, 1e-12);
+    within(errors("mlp", &MLP, mlp::<f64>, &tight), 1e-8, 1e-8);
+}
+
+#[test]
+fn lotka_volterra_meets_its_reference() {
+    let ode = Ode::new(Tsit5).tolerance(1e-8, 1e-8);
+    within(errors("lotka_volterra", &LOTKA_VOLTERRA, lotka_volterra, &ode), 2e-7, 2e-7);
+    let tight = Ode::new(Tsit5).tolerance(1e-12, 1e-12);
+    within(errors("lotka_volterra", &LOTKA_VOLTERRA, lotka_volterra, &tight), 1e-9, 1e-9);
+    let continuous = ode.gradient(Gradient::Continuous);
+    within(errors("lotka_volterra", &LOTKA_VOLTERRA, lotka_volterra, &continuous), 1e-6, 1e-6);
+}
