@@ -197,17 +197,16 @@ impl<T: Real> Tape<T> {
         shape: Shape,
     ) -> Result<Var<'_, T>> {
         let loc = Location::caller();
-        let ids: Args = args
-            .iter()
-            .map(|arg| {
-                assert!(
-                    std::ptr::eq(arg.tape(), self),
-                    "{}: the variables belong to two different tapes",
-                    op.name()
-                );
-                arg.id()
-            })
-            .collect();
+        // A loop, since a panic in a closure would not name the caller's line.
+        let mut ids = Args::new();
+        for arg in args {
+            assert!(
+                std::ptr::eq(arg.tape(), self),
+                "{}: the variables belong to two different tapes",
+                op.name()
+            );
+            ids.push(arg.id());
+        }
         let id = self.graph.borrow_mut().push(op, ids, shape, loc)?;
         Ok(Var::new(self, id))
     }

@@ -1,0 +1,80 @@
+//! What is replayed allocates nothing: a step, and a whole solve with its gradient.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use costate_odeint::{Integrator, Ode, Options, Tsit5};
+use costate_tape::{Function, Program, Workspace};
+use ndarray::{ArrayD, IxDyn};
+
+/// Counts the allocations of each thread.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: every call is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|n| n.set(n.get() + 1));
+        // SAFETY: the caller's promises are those that `System` asks for.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations(f: impl FnOnce()) -> usize {
+    let before = ALLOCATIONS.with(Cell::get);
+    f();
+    ALLOCATIONS.with(Cell::get) - before
+}
+
+#[test]
+fn a_step_allocates_nothing() {
+    let mut f = |_: f64, y: &[f64], dy: &mut [f64]| {
+        for (dy, y) in dy.iter_mut().zip(y) {
+            *dy = -y;
+        }
+    };
+    let mut integrator =
+        Integrator::new(Tsit5, &[1.0; 40], 0.0, 10.0, Options::tolerance(1e-9, 1e-9)).unwrap();
+    let count = allocations(|| {
+        while !integrator.is_done() {
+            integrator.step(&mut f).unwrap();
+        }
+    });
+    assert_eq!(count, 0);
+    assert!(integrator.stats().accepted > 20);
+}
+
+#[test]
+fn a_solve_with_its_gradient_allocates_nothing() {
+    let array =
+        |shape: &[usize]| ArrayD::from_shape_fn(IxDyn(shape), |i| (i[0] as f64 + 0.3).sin());
+    let x = [array(&[5, 2]), array(&[2, 8]), array(&[8, 2])];
+    let ode = Ode::new(Tsit5).tolerance(1e-6, 1e-6);
+    let function = Function::trace(&x, |tape, x| {
+        let ys = ode.solve(|_, y| y.matmul(x[1]).tanh().matmul(x[2]) - y, x[0], [0.0, 0.4, 1.0])?;
+        let loss = ys.square().sum();
+        tape.vjp(&[loss], &[tape.scalar(1.0)], x)
+    })
+    .unwrap();
+    let program = Program::compile(&function).unwrap();
+    let mut workspace = Workspace::new(&program);
+    let inputs: Vec<&[f64]> = x.iter().map(|x| x.as_slice().unwrap()).collect();
+    // The first run finds out how many steps there are.
+    program.evaluate(&mut workspace, &inputs).unwrap();
+    let count = allocations(|| {
+        for _ in 0..10 {
+            program.evaluate(&mut workspace, &inputs).unwrap();
+        }
+    });
+    assert_eq!(count, 0);
+}

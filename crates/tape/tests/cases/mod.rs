@@ -1,0 +1,188 @@
+//! Operations on random inputs, for the tests of rules and of programs.
+
+use costate_ops::Real;
+use costate_tape::{Tape, Var};
+use ndarray::{ArrayD, IxDyn};
+use proptest::prelude::*;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+
+/// The interval from which the entries of an input are drawn, where the operation is smooth.
+pub type Region = (f64, f64);
+/// An operation on any number of inputs.
+pub type Apply<T> = for<'t> fn(&'t Tape<T>, &[Var<'t, T>]) -> costate_tape::Result<Var<'t, T>>;
+
+pub const REAL: Region = (-2.0, 2.0);
+pub const POSITIVE: Region = (0.5, 2.0);
+pub const NEGATIVE: Region = (-2.0, -0.5);
+
+/// Operations that keep the shape of their one input; the first name is that of the kernel.
+pub fn unary<T: Real>() -> Vec<(&'static str, Region, Apply<T>)> {
+    vec![
+        ("neg", REAL, |_, x| Ok(-x[0])),
+        ("abs", POSITIVE, |_, x| Ok(x[0].abs() * x[0])),
+        ("abs", NEGATIVE, |_, x| Ok(x[0].abs() * x[0])),
+        ("sign", POSITIVE, |_, x| Ok(x[0].sign() * x[0])),
+        ("square", REAL, |_, x| Ok(x[0].square())),
+        ("sqrt", POSITIVE, |_, x| Ok(x[0].sqrt())),
+        ("recip", POSITIVE, |_, x| Ok(x[0].recip())),
+        ("exp", REAL, |_, x| Ok(x[0].exp())),
+        ("ln", POSITIVE, |_, x| Ok(x[0].ln())),
+        ("sin", REAL, |_, x| Ok(x[0].sin())),
+        ("cos", REAL, |_, x| Ok(x[0].cos())),
+        ("tanh", REAL, |_, x| Ok(x[0].tanh())),
+        ("sigmoid", REAL, |_, x| Ok(x[0].sigmoid())),
+        ("softplus", REAL, |_, x| Ok(x[0].softplus())),
+        ("relu", POSITIVE, |_, x| Ok(x[0].relu() * x[0])),
+        ("relu", NEGATIVE, |_, x| Ok(x[0].relu() * x[0])),
+        ("affine", REAL, |_, x| Ok(x[0].affine(T::from_f64(-1.5), T::from_f64(0.25)).square())),
+        ("powi", POSITIVE, |_, x| Ok(x[0].powi(5) + x[0].powi(-2) + x[0].powi(0))),
+        ("powf", POSITIVE, |_, x| Ok(x[0].powf(T::from_f64(1.7)))),
+        ("reshape", REAL, |_, x| Ok(x[0].reshape([x[0].shape().numel()]).square())),
+        ("permute", REAL, |_, x| Ok(x[0].t().sin())),
+        ("sum", REAL, |_, x| Ok(x[0].square().sum())),
+        ("stack", REAL, |_, x| Ok(Var::stack(0, &[x[0].sin(), x[0].cos()]).square())),
+    ]
+}
+
+/// Operations on two inputs that broadcast together.
+pub fn binary<T: Real>() -> Vec<(&'static str, Region, Region, Apply<T>)> {
+    vec![
+        ("add", REAL, REAL, |_, x| Ok((x[0] + x[1]).square())),
+        ("sub", REAL, REAL, |_, x| Ok((x[0] - x[1]).square())),
+        ("mul", REAL, REAL, |_, x| Ok(x[0] * x[1])),
+        ("div", REAL, POSITIVE, |_, x| Ok(x[0] / x[1])),
+        ("max", POSITIVE, NEGATIVE, |_, x| Ok(x[0].maximum(x[1]) * x[0] * x[1])),
+        ("max", NEGATIVE, POSITIVE, |_, x| Ok(x[0].maximum(x[1]) * x[0] * x[1])),
+        ("min", POSITIVE, NEGATIVE, |_, x| Ok(x[0].minimum(x[1]) * x[0] * x[1])),
+        ("pow", POSITIVE, REAL, |_, x| Ok(x[0].pow(x[1]))),
+        ("lt", POSITIVE, NEGATIVE, |_, x| Ok(x[0].lt(x[1]) + x[0] * x[1])),
+        ("le", POSITIVE, NEGATIVE, |_, x| Ok(x[0].le(x[1]) + x[0] * x[1])),
+        ("gt", POSITIVE, NEGATIVE, |_, x| Ok(x[0].gt(x[1]) + x[0] * x[1])),
+        ("ge", POSITIVE, NEGATIVE, |_, x| Ok(x[0].ge(x[1]) + x[0] * x[1])),
+        ("eq", POSITIVE, NEGATIVE, |_, x| Ok(x[0].eq(x[1]) + x[0] * x[1])),
+        // The gradients that the rules of tanh and sigmoid emit: their rules come second.
+        ("tanh_grad", REAL, REAL, |t, x| {
+            let y = x[0].tanh() * x[1];
+            Ok(t.vjp(&[y], &[y.ones_like()], &[x[0]])?[0])
+        }),
+        ("sigmoid_grad", REAL, REAL, |t, x| {
+            let y = x[0].sigmoid() * x[1];
+            Ok(t.vjp(&[y], &[y.ones_like()], &[x[0]])?[0])
+        }),
+        ("select", REAL, REAL, |_, x| Ok((x[0] + x[1]).sign().select(x[0].sin(), x[1].exp()))),
+        ("operands of one place", REAL, REAL, |_, x| Ok(x[0] * x[0] * x[1] + x[1] * x[0])),
+    ]
+}
+
+/// A name, the shapes of the inputs, the operation.
+pub type Shaped<T> = (&'static str, &'static [&'static [usize]], Apply<T>);
+
+/// Operations whose inputs have the given shapes.
+pub fn shaped<T: Real>() -> Vec<Shaped<T>> {
+    vec![
+        ("matmul", &[&[2, 3], &[3, 4]], |_, x| Ok(x[0].matmul(x[1]))),
+        ("matmul", &[&[2, 0], &[0, 4]], |_, x| Ok(x[0].matmul(x[1]))),
+        ("matmul", &[&[3], &[3, 4]], |_, x| Ok(x[0].matmul(x[1]))),
+        ("matmul", &[&[2, 3], &[3]], |_, x| Ok(x[0].matmul(x[1]))),
+        ("matmul", &[&[3], &[3]], |_, x| Ok(x[0].matmul(x[1]))),
+        ("matmul", &[&[2, 2, 3], &[3, 2]], |_, x| Ok(x[0].matmul(x[1]).square())),
+        ("matmul", &[&[2, 3], &[3, 3]], |_, x| Ok(x[0].matmul(x[1]).matmul(x[1]))),
+        // Second-order rules of the product reach the transposed forms.
+        ("matmul vjp", &[&[2, 3], &[3, 4]], |t, x| {
+            let y = x[0].matmul(x[1]);
+            let g = t.vjp(&[y], &[y.square()], &[x[0], x[1]])?;
+            Ok(g[0].sum() + g[1].sin().sum())
+        }),
+        ("matmul vjp vjp", &[&[2, 3], &[3, 2]], |t, x| {
+            let y = x[0].matmul(x[1]).tanh();
+            let g = t.vjp(&[y], &[y.ones_like()], &[x[0], x[1]])?;
+            let h = t.vjp(&g, &[g[0].tanh(), g[1].sin()], &[x[0], x[1]])?;
+            Ok(h[0].sum() + h[1].sum())
+        }),
+        ("dot", &[&[2, 3], &[2, 3]], |_, x| Ok(x[0].dot(x[1]))),
+        ("lincomb", &[&[3], &[3], &[3]], |_, x| {
+            let c = [0.5, -1.0, 2.0].map(T::from_f64);
+            Ok(Var::lincomb(&c, x).expect("three terms").sin())
+        }),
+        ("expand", &[&[2, 1, 3]], |_, x| Ok(x[0].broadcast_to([4, 2, 5, 3]).sin())),
+        ("expand", &[&[]], |_, x| Ok(x[0].broadcast_to([2, 0]))),
+        ("sum_to", &[&[2, 3, 4]], |_, x| Ok(x[0].sin().sum_axis(1))),
+        ("sum_to", &[&[2, 0, 4]], |_, x| Ok(x[0].sum_axis(1))),
+        ("mean", &[&[2, 3, 4]], |_, x| Ok(x[0].square().mean_axis(0) + x[0].mean())),
+        ("permute", &[&[2, 3, 4]], |_, x| Ok(x[0].permute(&[2, 0, 1]).square())),
+        ("slice", &[&[4, 3]], |_, x| Ok(x[0].slice_axis(0, 1..3).square())),
+        ("slice", &[&[4, 3]], |_, x| Ok(x[0].index_axis(1, 2).exp())),
+        ("slice", &[&[4]], |_, x| Ok(x[0].slice_axis(0, 2..2))),
+        ("pad", &[&[4, 3]], |t, x| {
+            let y = x[0].slice_axis(0, 1..3).sin();
+            Ok(t.vjp(&[y], &[y], &[x[0]])?[0])
+        }),
+        ("concat", &[&[2, 3], &[2, 1], &[2, 0]], |_, x| Ok(Var::concat(1, x).square())),
+        ("max_axis", &[&[3, 4]], |_, x| Ok(x[0].max_axis(1).square())),
+        ("logsumexp", &[&[3, 4]], |_, x| Ok(x[0].logsumexp(1))),
+        ("log_softmax", &[&[3, 4]], |_, x| Ok(x[0].log_softmax(0))),
+        ("softmax", &[&[3, 4]], |_, x| Ok(x[0].softmax(1))),
+        ("gather", &[&[2, 4]], |_, x| Ok(x[0].gather(1, [3, 0, 3]).square())),
+        ("scatter_add", &[&[2, 3]], |_, x| Ok(x[0].scatter_add(1, [1, 0, 1], 4).square())),
+    ]
+}
+
+pub const SHAPES: &[&[usize]] = &[&[], &[0], &[1], &[3], &[2, 3], &[2, 0, 3], &[2, 1, 2]];
+pub const PAIRS: &[(&[usize], &[usize])] = &[
+    (&[], &[]),
+    (&[], &[3]),
+    (&[3], &[]),
+    (&[2, 3], &[3]),
+    (&[3], &[2, 3]),
+    (&[2, 1], &[1, 3]),
+    (&[2, 3], &[2, 1]),
+    (&[0], &[1]),
+    (&[2, 1, 3], &[4, 1]),
+    (&[1, 1, 2], &[3, 2]),
+    (&[2, 2], &[2, 2]),
+];
+
+pub fn array<T: Real>(
+    shape: &[usize],
+    (low, high): Region,
+) -> impl Strategy<Value = ArrayD<T>> + use<T> {
+    let shape = shape.to_vec();
+    let len = shape.iter().product::<usize>();
+    prop::collection::vec(low..high, len).prop_map(move |entries| {
+        let entries = entries.into_iter().map(T::from_f64).collect();
+        ArrayD::from_shape_vec(IxDyn(&shape), entries).expect("as many entries as the shape has")
+    })
+}
+
+/// Arrays drawn from regions, of one element type.
+fn arrays<T: Real>(shapes: &[&[usize]], regions: &[Region]) -> BoxedStrategy<Vec<ArrayD<T>>> {
+    let each = shapes.iter().zip(regions).map(|(shape, region)| array::<T>(shape, *region));
+    each.collect::<Vec<_>>().boxed()
+}
+
+/// Calls `check` with every operation and random inputs of each shape.
+pub fn for_every_case<T: Real>(
+    check: impl Fn(&str, Apply<T>, &[ArrayD<T>]) -> Result<(), TestCaseError>,
+) {
+    let run = |name: &str, f: Apply<T>, shapes: &[&[usize]], regions: &[Region]| {
+        let config = ProptestConfig { cases: 8, failure_persistence: None, ..Default::default() };
+        let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+        let mut runner = TestRunner::new_with_rng(config, rng);
+        if let Err(e) = runner.run(&arrays::<T>(shapes, regions), |x| check(name, f, &x)) {
+            panic!("{e}");
+        }
+    };
+    for (name, region, f) in unary::<T>() {
+        for shape in SHAPES {
+            run(name, f, &[shape], &[region]);
+        }
+    }
+    for (name, left, right, f) in binary::<T>() {
+        for (a, b) in PAIRS {
+            run(name, f, &[a, b], &[left, right]);
+        }
+    }
+    for (name, shapes, f) in shaped::<T>() {
+        run(name, f, shapes, &vec![REAL; shapes.len()]);
+    }
+}

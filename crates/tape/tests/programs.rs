@@ -1,0 +1,212 @@
+//! Programs: the bits of recording, without its cost.
+
+mod cases;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use cases::for_every_case;
+use costate_ops::Real;
+use costate_tape::{Function, Program, Tape, Var, Workspace};
+use ndarray::{ArrayD, IxDyn, arr1, arr2};
+use proptest::test_runner::TestCaseError;
+
+/// Counts the allocations of each thread.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: every call is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|n| n.set(n.get() + 1));
+        // SAFETY: the caller's promises are those that `System` asks for.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn slices<T: Real>(x: &[ArrayD<T>]) -> Vec<&[T]> {
+    x.iter().map(|x| x.as_slice().unwrap()).collect()
+}
+
+fn bits<T: Real>(x: &[T]) -> Vec<u64> {
+    x.iter().map(|x| x.as_f64().to_bits()).collect()
+}
+
+/// Records an operation with its gradient at other inputs, and replays both on these.
+fn check_replay<T: Real>(
+    name: &str,
+    f: cases::Apply<T>,
+    x: &[ArrayD<T>],
+) -> Result<(), TestCaseError> {
+    let record = |x: &[ArrayD<T>]| {
+        Function::trace(x, |tape, x| {
+            let y = f(tape, x)?;
+            let mut outputs = tape.vjp(&[y], &[y.sin()], x)?;
+            outputs.push(y);
+            Ok(outputs)
+        })
+        .unwrap()
+    };
+    let elsewhere: Vec<_> = x.iter().map(|x| x.map(|x| *x * T::from_f64(0.9))).collect();
+    let program = Program::compile(&record(&elsewhere)).unwrap();
+    let mut workspace = Workspace::new(&program);
+    let inputs = slices(x);
+    let tape = Tape::new();
+    let vars: Vec<_> = x.iter().map(|x| tape.constant(x)).collect();
+    let y = f(&tape, &vars).unwrap();
+    let mut expected = tape.vjp(&[y], &[y.sin()], &vars).unwrap();
+    expected.push(y);
+    for run in 0..3 {
+        let before = ALLOCATIONS.with(Cell::get);
+        let outputs = program.evaluate(&mut workspace, &inputs).unwrap();
+        let allocated = ALLOCATIONS.with(Cell::get) - before;
+        // A small right side of a product is laid out in memory that each thread allocates once.
+        if run > 0 && allocated > 0 {
+            return Err(TestCaseError::fail(format!("{name}: {allocated} allocations\n{program}")));
+        }
+        for (i, expected) in expected.iter().enumerate() {
+            if bits(outputs.get(i)) != bits(&expected.to_vec()) {
+                return Err(TestCaseError::fail(format!(
+                    "{name} of {}: output {i} is {:?}, not {:?}\n{program}",
+                    T::NAME,
+                    outputs.get(i),
+                    expected.to_vec()
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn replay_is_recording_and_allocates_nothing() {
+    for_every_case::<f64>(check_replay);
+    for_every_case::<f32>(check_replay);
+}
+
+/// A network with its gradient, as training replays it.
+#[test]
+fn a_network_allocates_nothing() {
+    let array =
+        |shape: &[usize]| ArrayD::from_shape_fn(IxDyn(shape), |i| (i[0] as f64 + 0.3).sin());
+    let x = [array(&[20, 2]), array(&[2, 50]), array(&[50]), array(&[50, 2]), array(&[2])];
+    let function = Function::trace(&x, |tape, x| {
+        let y = (x[0].powi(3).matmul(x[1]) + x[2]).tanh().matmul(x[3]) + x[4];
+        let loss = y.square().mean();
+        tape.vjp(&[loss], &[tape.scalar(1.0)], x)
+    })
+    .unwrap();
+    let program = Program::compile(&function).unwrap();
+    let mut workspace = Workspace::new(&program);
+    let inputs = slices(&x);
+    program.evaluate(&mut workspace, &inputs).unwrap();
+    let before = ALLOCATIONS.with(Cell::get);
+    for _ in 0..100 {
+        program.evaluate(&mut workspace, &inputs).unwrap();
+    }
+    assert_eq!(ALLOCATIONS.with(Cell::get), before);
+}
+
+/// The text of programs shows what was removed, shared, done in place and repeated.
+#[test]
+fn what_compiling_does() {
+    type Record = for<'t> fn(&'t Tape<f64>, &[Var<'t, f64>]) -> Vec<Var<'t, f64>>;
+    let text = |f: Record| {
+        let x = [arr2(&[[1.0, 2.0], [3.0, 4.0]]).into_dyn(), arr1(&[1.0, 2.0]).into_dyn()];
+        let function = Function::trace(&x, |tape, x| Ok(f(tape, x))).unwrap();
+        Program::compile(&function).unwrap().to_string()
+    };
+    // Dead code goes; equal operations are one; the second square is the first.
+    assert_eq!(
+        text(|_, x| {
+            let _unused = x[0].exp();
+            vec![x[0].square() + x[0].square()]
+        }),
+        "program f64(i0[2, 2], i1[2])\n  @0[2, 2] = square i0[2, 2]\n  \
+         @8[2, 2] = add @0[2, 2], @0[2, 2]\n  return @8[2, 2]\n"
+    );
+    // A row is added without being repeated in memory, and tanh is done in place.
+    assert_eq!(
+        text(|_, x| vec![(x[0].matmul(x[0]) + x[1]).tanh()]),
+        "program f64(i0[2, 2], i1[2])\n  @0[2, 2] = matmul[nn] i0[2, 2], i0[2, 2]\n  \
+         @0[2, 2] = add @0[2, 2], i1[2, 2]\n  @0[2, 2] = tanh @0[2, 2]\n  return @0[2, 2]\n"
+    );
+    // Work on constants is done when compiling.
+    assert_eq!(
+        text(|tape, _| vec![(tape.scalar(2.0) * tape.scalar(3.0)).square()]),
+        "program f64(i0[2, 2], i1[2])\n  return c0[]\n"
+    );
+    // Views are no operations.
+    assert_eq!(
+        text(|_, x| vec![x[0].reshape([4]).detach()]),
+        "program f64(i0[2, 2], i1[2])\n  return i0[4]\n"
+    );
+}
+
+/// The memory of a long chain is that of two values.
+#[test]
+fn memory_is_used_again() {
+    let x = [ArrayD::<f64>::zeros(IxDyn(&[1000]))];
+    let chain = |n: usize| {
+        let function = Function::trace(&x, |_, x| {
+            let mut y = x[0];
+            for _ in 0..n {
+                y = y.permute(&[0]).reshape([10, 100]).t().reshape([1000]).sin();
+            }
+            Ok(vec![y])
+        });
+        Program::compile(&function.unwrap()).unwrap().arena_bytes()
+    };
+    assert_eq!(chain(100), chain(2));
+    assert_eq!(chain(2), 2 * 8000);
+}
+
+#[test]
+fn a_function_that_read_a_number_does_not_compile() {
+    let x = [arr1(&[1.0]).into_dyn()];
+    let function =
+        Function::trace(&x, |_, x| Ok(vec![if x[0].item() > 0.0 { x[0].square() } else { x[0] }]))
+            .unwrap();
+    assert!(function.is_value_dependent());
+    let e = Program::compile(&function).unwrap_err();
+    assert!(e.is_value_dependent());
+    assert!(e.to_string().contains("programs.rs"), "{e}");
+}
+
+#[test]
+#[should_panic(expected = "input 0 has shape [2]; 3 entries were given")]
+fn a_wrong_input_panics() {
+    let x = [arr1(&[1.0, 2.0]).into_dyn()];
+    let program =
+        Program::compile(&Function::trace(&x, |_, x| Ok(vec![x[0].sin()])).unwrap()).unwrap();
+    let _ = program.evaluate(&mut Workspace::new(&program), &[&[1.0, 2.0, 3.0]]);
+}
+
+#[test]
+fn programs_are_shared_between_threads() {
+    let x = [arr1(&[1.0, 2.0]).into_dyn()];
+    let program =
+        Program::compile(&Function::trace(&x, |_, x| Ok(vec![x[0].exp()])).unwrap()).unwrap();
+    let run = |x: f64| {
+        let mut y = [0.0, 0.0];
+        program.run(&mut Workspace::new(&program), &[&[x, -x]], &mut [&mut y]).unwrap();
+        y
+    };
+    let here: Vec<_> = (0..8).map(|i| run(f64::from(i))).collect();
+    let there: Vec<_> = std::thread::scope(|s| {
+        let run = &run;
+        let threads: Vec<_> = (0..8).map(|i| s.spawn(move || run(f64::from(i)))).collect();
+        threads.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    assert_eq!(here, there);
+}
