@@ -94,6 +94,10 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         })
     }
 
+    fn state_bytes(&self, state: &dyn Any) -> usize {
+        state.downcast_ref::<SolveState<T>>().map_or(0, |state| state.stats.bytes_kept)
+    }
+
     fn eval(&self, e: &mut Evaluation<'_, T>) -> std::result::Result<(), CallError> {
         let state: &mut SolveState<T> = e.state.downcast_mut().expect("made by `new_state`");
         state.ts.clear();

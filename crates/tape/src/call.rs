@@ -83,6 +83,11 @@ pub trait CallOp<T: Real>: Debug + Send + Sync {
         Box::new(())
     }
 
+    /// How many bytes of its state an operation keeps for later ones.
+    fn state_bytes(&self, _state: &dyn Any) -> usize {
+        0
+    }
+
     /// Whether the first input is the value of another call whose state this operation reads, as
     /// the backward pass of a solve reads the steps of the forward pass.
     fn reads_state(&self) -> bool {

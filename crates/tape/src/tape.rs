@@ -80,10 +80,16 @@ impl<T: Real> Tape<T> {
         self.len() == 0
     }
 
-    /// How many bytes the recorded values and operations take.
+    /// How many bytes are kept: the recorded values and operations, and what operations such as
+    /// an ODE solve keep for their backward pass.
     pub fn bytes(&self) -> usize {
         let graph = self.graph.borrow();
-        graph.values.len() * size_of::<T>() + graph.nodes.len() * size_of::<crate::graph::Node<T>>()
+        let states = graph.states.iter().map(|(&id, state)| match &graph.node(id).op {
+            Op::Call(call) => call.state_bytes(&**state),
+            _ => 0,
+        });
+        let nodes = graph.nodes.len() * size_of::<crate::graph::Node<T>>();
+        graph.values.len() * size_of::<T>() + nodes + states.sum::<usize>()
     }
 
     /// Forgets everything recorded, but keeps the memory for what comes next.
