@@ -47,4 +47,11 @@ impl Set {
             labels: rows.iter().map(|&i| self.labels[i]).collect(),
         }
     }
+
+    /// With a random number from `-size` to `size` added to each pixel, against learning images by
+    /// heart.
+    pub fn with_noise(mut self, size: f64, random: &mut Params<f32>) -> Set {
+        self.images.mapv_inplace(|x| x + (size * (2.0 * random.draw() - 1.0)) as f32);
+        self
+    }
 }

@@ -3,7 +3,7 @@
 use costate::prelude::*;
 
 /// Hidden units.
-pub const WIDTH: usize = 32;
+pub const WIDTH: usize = 48;
 /// Layers of the discrete networks, and knots of the differential equation's weights.
 pub const DEPTH: usize = 4;
 

@@ -7,6 +7,7 @@ use crate::data::{Set, shuffled};
 use crate::model::{Classifier, Kind};
 
 const BATCH: usize = 64;
+const NOISE: f64 = 0.3;
 
 /// What one epoch came to.
 pub struct Epoch {
@@ -34,7 +35,7 @@ pub fn train(
 ) -> costate::Result<Trained> {
     let mut params = Params::<f32>::seeded(seed);
     let classifier = Classifier::new(&mut params, kind, ode);
-    let mut order = Params::seeded(seed.wrapping_add(1));
+    let mut random = Params::seeded(seed.wrapping_add(1));
     let batches = train.labels.len() / BATCH;
     let bar = ProgressBar::new((epochs * batches) as u64).with_prefix(kind.name());
     let style = "{prefix:20} {bar:30} {percent:>3} %  {msg}  {elapsed}";
@@ -43,11 +44,12 @@ pub fn train(
     let mut history: Vec<Epoch> = Vec::new();
     for epoch in 0..epochs {
         let mut sum = 0.0;
-        for (i, rows) in shuffled(train.labels.len(), &mut order).chunks_exact(BATCH).enumerate() {
+        let order = shuffled(train.labels.len(), &mut random);
+        for (i, rows) in order.chunks_exact(BATCH).enumerate() {
             // The rate falls along a cosine from its start to zero.
             let progress = (epoch * batches + i) as f64 / (epochs * batches) as f64;
             adam.set_rate(4e-3 * (1.0 + (std::f64::consts::PI * progress).cos()) / 2.0);
-            let batch = train.rows(rows);
+            let batch = train.rows(rows).with_noise(NOISE, &mut random);
             let loss = params.step(&mut adam, |tape, p| {
                 let logits = classifier.forward(p, tape.constant(&batch.images))?;
                 Ok(cross_entropy(logits, &batch.labels))
