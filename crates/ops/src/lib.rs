@@ -40,7 +40,7 @@ pub use layout::{Range1, concat, permute, slice, slice_add, transpose};
 pub use linear::{affine, affine_in_place, axpy, lincomb, powi, powi_in_place, select};
 #[doc(hidden)]
 pub use matmul::small as matmul_small;
-pub use matmul::{MatMul, matmul, matmul_naive};
+pub use matmul::{MatMul, matmul, matmul_batch, matmul_naive};
 pub use real::Real;
 pub use reduce::{argmax_axis, dot, max_axis, sum};
 pub use unary::{Unary, unary, unary_in_place, unary_in_place_on, unary_on};

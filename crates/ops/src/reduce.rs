@@ -84,12 +84,35 @@ pub fn max_axis<T: Real>(x: &[T], outer: usize, n: usize, inner: usize, out: &mu
     check_len("max_axis", x.len(), outer * n * inner);
     check_len("max_axis", out.len(), outer * inner);
     out.fill(T::neg_infinity());
-    if x.is_empty() {
-        return;
+    if !x.is_empty() {
+        dispatch_arithmetic(Isa::detect(), MaxAxis { x, n, inner, out });
     }
-    for (x, out) in x.chunks_exact(n * inner).zip(out.chunks_exact_mut(inner)) {
-        for x in x.chunks_exact(inner) {
-            crate::binary_in_place_left(crate::Binary::Max, out, x);
+}
+
+struct MaxAxis<'a, T> {
+    x: &'a [T],
+    n: usize,
+    inner: usize,
+    out: &'a mut [T],
+}
+
+impl<T: Real> Kernel for MaxAxis<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let MaxAxis { x, n, inner, out } = self;
+        let max = |a, b| crate::Binary::Max.eval(a, b);
+        if inner == 1 {
+            for (x, out) in x.chunks_exact(n).zip(out) {
+                *out = x.iter().fold(*out, |a, &b| max(a, b));
+            }
+            return;
+        }
+        for (x, out) in x.chunks_exact(n * inner).zip(out.chunks_exact_mut(inner)) {
+            for x in x.chunks_exact(inner) {
+                for (out, &x) in out.iter_mut().zip(x) {
+                    *out = max(*out, x);
+                }
+            }
         }
     }
 }
