@@ -86,6 +86,9 @@ fn expand_runs<T: Real>(runs: &[(usize, bool)], x: &[T], out: &mut [T]) {
 /// Writes the sums of `x`, of shape `shape`, over the axes that [`expand`] from `out_shape` to
 /// `shape` repeats: its transpose.
 ///
+/// A sum over last axes is added like [`sum`](crate::sum); rows, where leading axes are summed
+/// over, are added from first to last.
+///
 /// # Panics
 /// If the shapes do not fit each other or the lengths.
 #[track_caller]

@@ -106,12 +106,14 @@ pub fn transpose<T: Real>(x: &[T], rows: usize, columns: usize, out: &mut [T]) {
 /// Reorders axes: axis `i` of the result is axis `axes[i]` of `x`.
 ///
 /// # Panics
-/// If a length does not fit, or `axes` is not as long as `shape`.
+/// If a length does not fit, or `axes` does not name every axis once.
 #[track_caller]
 pub fn permute<T: Real>(x: &[T], shape: &[usize], axes: &[usize], out: &mut [T]) {
     check_len("permute", x.len(), shape.iter().product());
     check_len("permute", out.len(), x.len());
     check_len("permute axes", axes.len(), shape.len());
+    let each_once = (0..shape.len()).all(|axis| axes.contains(&axis));
+    assert!(each_once, "permute: {axes:?} is no order of the {} axes", shape.len());
     if let ([rows, columns], [1, 0]) = (shape, axes) {
         return transpose(x, *rows, *columns, out);
     }
@@ -173,7 +175,7 @@ pub fn slice<T: Real>(x: &[T], shape: &[usize], ranges: &[Range1], out: &mut [T]
 }
 
 /// Adds `x` to a range of every axis of `out`, which has shape `shape`: the transpose of
-/// [`slice`].
+/// [`slice()`].
 ///
 /// # Panics
 /// If a length does not fit, or a range lies outside its axis.
