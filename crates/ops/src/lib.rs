@@ -1,7 +1,8 @@
 //! Kernels on arrays: element-wise, broadcast, reduction and matrix product.
 //!
 //! An array is a slice of its entries in row-major order, and a shape where one is needed. Every
-//! kernel writes to a slice of the caller and allocates nothing. A length that does not fit is a
+//! kernel writes to a slice of the caller and allocates nothing; only matrix products keep memory,
+//! a scratch buffer a thread that grows to what they need. A length that does not fit is a
 //! programming error and panics.
 //!
 //! # Instruction sets

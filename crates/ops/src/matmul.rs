@@ -39,9 +39,14 @@ impl MatMul {
 
     #[track_caller]
     fn check(&self, a: usize, b: usize, c: usize) {
-        check_len("matmul, left", a, self.m * self.k);
-        check_len("matmul, right", b, self.k * self.n);
-        check_len("matmul, result", c, self.m * self.n);
+        // Were these to wrap, the unchecked reads below would not be covered.
+        let size = |rows: usize, columns: usize| {
+            let size = rows.checked_mul(columns);
+            size.unwrap_or_else(|| panic!("matmul: {rows} times {columns} entries overflow"))
+        };
+        check_len("matmul, left", a, size(self.m, self.k));
+        check_len("matmul, right", b, size(self.k, self.n));
+        check_len("matmul, result", c, size(self.m, self.n));
     }
 }
 
@@ -121,16 +126,17 @@ fn with_scratch<T: Real>(len: usize, f: impl FnOnce(&mut [T])) {
     thread_local! {
         static SCRATCH: RefCell<Buffer<f64>> = RefCell::default();
     }
-    SCRATCH.with_borrow_mut(|buffer| {
-        buffer.resize((len * size_of::<T>()).div_ceil(size_of::<f64>()));
-        f(&mut bytemuck::cast_slice_mut(buffer)[..len]);
-    });
+    // Taken out: while `f` waits for other threads, this one may be given another product.
+    let mut buffer = SCRATCH.take();
+    buffer.resize((len * size_of::<T>()).div_ceil(size_of::<f64>()));
+    f(&mut bytemuck::cast_slice_mut(&mut buffer)[..len]);
+    SCRATCH.set(buffer);
 }
 
-/// A product whose right side is small, with the given instruction set.
+/// A product whose right side is small, with the given instruction set; `k` is not 0.
 ///
 /// # Panics
-/// If a length does not fit, or the machine lacks the instruction set.
+/// If a length does not fit, `k` is 0, or the machine lacks the instruction set.
 #[doc(hidden)]
 pub fn small<T: Real>(isa: Isa, spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
     spec.check(a.len(), b.len(), c.len());

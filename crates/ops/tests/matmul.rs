@@ -5,6 +5,7 @@ mod common;
 use common::{assert_same, moderate};
 use costate_ops::{Isa, MatMul, Real, matmul, matmul_batch, matmul_naive, matmul_small};
 use proptest::prelude::*;
+use rayon::prelude::*;
 
 /// The forms of a product.
 fn forms(m: usize, k: usize, n: usize) -> impl Iterator<Item = MatMul> {
@@ -210,6 +211,24 @@ fn the_number_of_threads_does_not_matter() {
     threads::<f64>();
 }
 
+/// A thread that waits for its part of one product may be given another to compute.
+#[test]
+fn products_run_inside_parallel_loops() {
+    let (m, k, n) = (10_000, 300, 2);
+    let spec = MatMul { m, k, n, ta: false, tb: false, accumulate: false };
+    let (a, b) = (moderate::<f32>(m * k, 1), moderate::<f32>(k * n, 2));
+    let mut expected = vec![0.0; m * n];
+    matmul(spec, &a, &b, &mut expected);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().expect("a pool");
+    pool.install(|| {
+        (0..64).into_par_iter().for_each(|_| {
+            let mut c = vec![0.0; m * n];
+            matmul(spec, &a, &b, &mut c);
+            assert_same(&c, &expected, &spec);
+        });
+    });
+}
+
 #[test]
 fn lengths_that_do_not_fit_panic_and_say_so() {
     let spec = MatMul { m: 2, k: 3, n: 4, ta: false, tb: false, accumulate: false };
@@ -223,4 +242,13 @@ fn lengths_that_do_not_fit_panic_and_say_so() {
         assert!(text.contains(&expected.0.to_string()), "{text}");
         assert!(text.contains(&expected.1.to_string()), "{text}");
     }
+}
+
+/// `8 (2⁶¹ + 1)` wraps to 8.
+#[test]
+#[cfg(target_pointer_width = "64")]
+#[should_panic(expected = "overflow")]
+fn extents_that_overflow_panic() {
+    let spec = MatMul { m: 8, k: (1 << 61) + 1, n: 8, ta: false, tb: false, accumulate: false };
+    matmul(spec, &[1.0; 8], &[1.0; 8], &mut [0.0; 64]);
 }
