@@ -89,11 +89,7 @@ pub fn matmul<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
     if c.is_empty() {
         return;
     }
-    if spec.k == 0 {
-        if !spec.accumulate {
-            c.fill(T::zero());
-        }
-    } else if !spec.ta && spec.n <= NARROW && spec.k >= LONG {
+    if !spec.ta && spec.n <= NARROW && spec.k >= LONG {
         narrow(spec, a, b, c);
     } else if size_of_val(b) <= SMALL && spec.m * spec.k * spec.n < PARALLEL {
         small(Isa::detect(), spec, a, b, c);
@@ -133,15 +129,19 @@ fn with_scratch<T: Real>(len: usize, f: impl FnOnce(&mut [T])) {
     SCRATCH.set(buffer);
 }
 
-/// A product whose right side is small, with the given instruction set; `k` is not 0.
+/// A product whose right side is small, with the given instruction set.
 ///
 /// # Panics
-/// If a length does not fit, `k` is 0, or the machine lacks the instruction set.
+/// If a length does not fit, or the machine lacks the instruction set.
 #[doc(hidden)]
 pub fn small<T: Real>(isa: Isa, spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
     spec.check(a.len(), b.len(), c.len());
     let MatMul { m, k, n, ta, tb, accumulate } = spec;
-    if ta && n > 1 && n <= NARROW {
+    if k == 0 {
+        if !accumulate {
+            c.fill(T::zero());
+        }
+    } else if ta && n > 1 && n <= NARROW {
         // The rows of A are contiguous: Cᵀ = op(B)ᵀ A, with the sums in the same order.
         with_scratch(n * m, |ct: &mut [T]| {
             if accumulate {
