@@ -4,6 +4,7 @@
 
 use crate::Real;
 use crate::elementwise::check_len;
+use crate::isa::{Isa, Kernel, dispatch_arithmetic};
 use crate::reduce::sum;
 
 /// The common shape of two shapes, or `None` if an axis has two lengths of which neither is 1.
@@ -86,6 +87,9 @@ fn expand_runs<T: Real>(runs: &[(usize, bool)], x: &[T], out: &mut [T]) {
 /// Writes the sums of `x`, of shape `shape`, over the axes that [`expand`] from `out_shape` to
 /// `shape` repeats: its transpose.
 ///
+/// A sum over last axes is added like [`sum`](crate::sum); rows, where leading axes are summed
+/// over, are added from first to last.
+///
 /// # Panics
 /// If the shapes do not fit each other or the lengths.
 #[track_caller]
@@ -98,11 +102,27 @@ pub fn sum_to<T: Real>(x: &[T], shape: &[usize], out: &mut [T], out_shape: &[usi
     }
 }
 
+/// Adds rows of the length of `out`, from first to last.
+struct SumRows<'a, T>(&'a [T], &'a mut [T]);
+
+impl<T: Real> Kernel for SumRows<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let SumRows(x, out) = self;
+        for x in x.chunks_exact(out.len()) {
+            for (out, &x) in out.iter_mut().zip(x) {
+                *out += x;
+            }
+        }
+    }
+}
+
 /// Adds to `out`.
 fn sum_runs<T: Real>(runs: &[(usize, bool)], x: &[T], out: &mut [T]) {
     match runs {
         [] | [(_, false)] => crate::axpy(T::one(), x, out),
         [(_, true)] => out[0] += sum(x),
+        [(_, true), (_, false)] => dispatch_arithmetic(Isa::detect(), SumRows(x, out)),
         [(n, true), rest @ ..] => {
             for x in x.chunks_exact(x.len() / n) {
                 sum_runs(rest, x, out);

@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use crate::Real;
 use crate::elementwise::check_len;
+use crate::isa::{Isa, Kernel, dispatch_arithmetic};
 
 /// The steps in memory of a row-major array's axes.
 fn strides(shape: &[usize]) -> SmallVec<[isize; 6]> {
@@ -44,8 +45,52 @@ fn for_each_row(shape: &[usize], strides: &[isize], base: isize, mut f: impl FnM
     }
 }
 
+/// Copies entries of `x` that are `step` apart, from `offset` on.
+fn copy_row<T: Real>(out: &mut [T], x: &[T], offset: isize, step: isize) {
+    if step == 1 {
+        out.copy_from_slice(&x[offset as usize..][..out.len()]);
+    } else {
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = x[(offset + i as isize * step) as usize];
+        }
+    }
+}
+
 /// Side of the squares in which a matrix is transposed: a row of one is a cache line of `f64`.
 const TILE: usize = 8;
+
+struct Transpose<'a, T> {
+    x: &'a [T],
+    rows: usize,
+    columns: usize,
+    out: &'a mut [T],
+}
+
+impl<T: Real> Kernel for Transpose<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let Transpose { x, rows, columns, out } = self;
+        let (whole_rows, whole_columns) = (rows / TILE * TILE, columns / TILE * TILE);
+        for i in (0..whole_rows).step_by(TILE) {
+            for j in (0..whole_columns).step_by(TILE) {
+                let tile: [&[T; TILE]; TILE] = std::array::from_fn(|r| {
+                    x[(i + r) * columns + j..][..TILE].try_into().expect("TILE entries")
+                });
+                for c in 0..TILE {
+                    let row: [T; TILE] = std::array::from_fn(|r| tile[r][c]);
+                    out[(j + c) * rows + i..][..TILE].copy_from_slice(&row);
+                }
+            }
+        }
+        // What is left at the right and at the bottom.
+        for j in 0..columns {
+            let from = if j < whole_columns { whole_rows } else { 0 };
+            for i in from..rows {
+                out[j * rows + i] = x[i * columns + j];
+            }
+        }
+    }
+}
 
 /// Writes the transpose of the `rows × columns` matrix `x`.
 ///
@@ -55,28 +100,20 @@ const TILE: usize = 8;
 pub fn transpose<T: Real>(x: &[T], rows: usize, columns: usize, out: &mut [T]) {
     check_len("transpose", x.len(), rows * columns);
     check_len("transpose", out.len(), rows * columns);
-    for i0 in (0..rows).step_by(TILE) {
-        let i1 = (i0 + TILE).min(rows);
-        for j0 in (0..columns).step_by(TILE) {
-            let j1 = (j0 + TILE).min(columns);
-            for j in j0..j1 {
-                for i in i0..i1 {
-                    out[j * rows + i] = x[i * columns + j];
-                }
-            }
-        }
-    }
+    dispatch_arithmetic(Isa::detect(), Transpose { x, rows, columns, out });
 }
 
 /// Reorders axes: axis `i` of the result is axis `axes[i]` of `x`.
 ///
 /// # Panics
-/// If a length does not fit, or `axes` is not as long as `shape`.
+/// If a length does not fit, or `axes` does not name every axis once.
 #[track_caller]
 pub fn permute<T: Real>(x: &[T], shape: &[usize], axes: &[usize], out: &mut [T]) {
     check_len("permute", x.len(), shape.iter().product());
     check_len("permute", out.len(), x.len());
     check_len("permute axes", axes.len(), shape.len());
+    let each_once = (0..shape.len()).all(|axis| axes.contains(&axis));
+    assert!(each_once, "permute: {axes:?} is no order of the {} axes", shape.len());
     if let ([rows, columns], [1, 0]) = (shape, axes) {
         return transpose(x, *rows, *columns, out);
     }
@@ -85,9 +122,7 @@ pub fn permute<T: Real>(x: &[T], shape: &[usize], axes: &[usize], out: &mut [T])
     let steps: SmallVec<[isize; 6]> = axes.iter().map(|&a| from[a]).collect();
     let (inner, step) = (view.last().copied().unwrap_or(1), steps.last().copied().unwrap_or(1));
     for_each_row(&view, &steps, 0, |place, offset| {
-        for i in 0..inner {
-            out[place + i] = x[(offset + i as isize * step) as usize];
-        }
+        copy_row(&mut out[place..place + inner], x, offset, step);
     });
 }
 
@@ -135,18 +170,12 @@ pub fn slice<T: Real>(x: &[T], shape: &[usize], ranges: &[Range1], out: &mut [T]
     check_len("slice", out.len(), lens.iter().product());
     let (inner, step) = (lens.last().copied().unwrap_or(1), steps.last().copied().unwrap_or(1));
     for_each_row(&lens, &steps, base, |place, offset| {
-        if step == 1 {
-            out[place..place + inner].copy_from_slice(&x[offset as usize..][..inner]);
-        } else {
-            for i in 0..inner {
-                out[place + i] = x[(offset + i as isize * step) as usize];
-            }
-        }
+        copy_row(&mut out[place..place + inner], x, offset, step);
     });
 }
 
 /// Adds `x` to a range of every axis of `out`, which has shape `shape`: the transpose of
-/// [`slice`].
+/// [`slice()`].
 ///
 /// # Panics
 /// If a length does not fit, or a range lies outside its axis.

@@ -1,7 +1,8 @@
 //! Kernels on arrays: element-wise, broadcast, reduction and matrix product.
 //!
 //! An array is a slice of its entries in row-major order, and a shape where one is needed. Every
-//! kernel writes to a slice of the caller and allocates nothing. A length that does not fit is a
+//! kernel writes to a slice of the caller and allocates nothing; only matrix products keep memory,
+//! a scratch buffer a thread that grows to what they need. A length that does not fit is a
 //! programming error and panics.
 //!
 //! # Instruction sets
@@ -40,7 +41,7 @@ pub use layout::{Range1, concat, permute, slice, slice_add, transpose};
 pub use linear::{affine, affine_in_place, axpy, lincomb, powi, powi_in_place, select};
 #[doc(hidden)]
 pub use matmul::small as matmul_small;
-pub use matmul::{MatMul, matmul, matmul_naive};
+pub use matmul::{MatMul, matmul, matmul_batch, matmul_naive};
 pub use real::Real;
 pub use reduce::{argmax_axis, dot, max_axis, sum};
 pub use unary::{Unary, unary, unary_in_place, unary_in_place_on, unary_on};

@@ -202,3 +202,147 @@ pub fn select<T: Real>(cond: &[T], a: &[T], b: &[T], out: &mut [T]) {
     }
     dispatch_arithmetic(Isa::detect(), Select(cond, a, b, out));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LENGTHS: [usize; 14] = [0, 1, 2, 3, 7, 8, 15, 16, 17, 33, 65, 255, 257, 1000];
+
+    fn numbers<T: Real>(n: usize, seed: usize) -> Vec<T> {
+        let number = |i: usize| ((i + 31 * seed) as f64 * 0.618_034).fract() * 6.0 - 3.0;
+        (0..n).map(|i| T::from_f64(number(i))).collect()
+    }
+
+    /// Runs a kernel with every instruction set.
+    fn each<T: Real>(n: usize, f: impl Fn(Isa, &mut [T])) -> Vec<(Isa, Vec<T>)> {
+        let run = |isa| {
+            let mut out = numbers::<T>(n, 99);
+            f(isa, &mut out);
+            (isa, out)
+        };
+        Isa::available().into_iter().map(run).collect()
+    }
+
+    fn follow_their_specification<T: Real>() {
+        let lit = T::from_f64;
+        for n in LENGTHS {
+            let (x, y, z) = (numbers::<T>(n, 1), numbers::<T>(n, 2), numbers::<T>(n, 99));
+            let (mul, add) = (lit(1.1), lit(-0.3));
+            let expected: Vec<T> = x.iter().map(|&x| mul * x + add).collect();
+            for (isa, out) in each(n, |isa, out| {
+                dispatch_arithmetic(isa, Affine(mul, add, &x, out));
+            }) {
+                assert_eq!(out, expected, "affine {isa:?} {n}");
+            }
+            for (isa, out) in each(n, |isa, out| {
+                out.copy_from_slice(&x);
+                dispatch_arithmetic(isa, AffineInPlace(mul, add, out));
+            }) {
+                assert_eq!(out, expected, "affine in place {isa:?} {n}");
+            }
+            let expected: Vec<T> = z.iter().zip(&x).map(|(&z, &x)| z + mul * x).collect();
+            for (isa, out) in each(n, |isa, out| dispatch_arithmetic(isa, Axpy(mul, &x, out))) {
+                assert_eq!(out, expected, "axpy {isa:?} {n}");
+            }
+            let cond: Vec<T> = (0..n).map(|i| lit([0.0, 1.0, -0.0, 0.5][i % 4])).collect();
+            let expected: Vec<T> = (0..n).map(|i| if i % 2 == 1 { x[i] } else { y[i] }).collect();
+            for (isa, out) in each(n, |isa, out| {
+                dispatch_arithmetic(isa, Select(&cond, &x, &y, out));
+            }) {
+                assert_eq!(out, expected, "select {isa:?} {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn kernels_follow_their_specification() {
+        follow_their_specification::<f32>();
+        follow_their_specification::<f64>();
+    }
+
+    fn combinations<T: Real>() {
+        for n in LENGTHS {
+            for terms in 0..=13 {
+                let mut c = numbers::<T>(terms, 7);
+                if let Some(first) = c.first_mut() {
+                    *first = T::one();
+                }
+                let xs: Vec<Vec<T>> = (0..terms).map(|j| numbers(n, j)).collect();
+                let xs: Vec<&[T]> = xs.iter().map(|x| &x[..]).collect();
+                let expected: Vec<T> = (0..n)
+                    .map(|i| {
+                        let product = |j: usize| c[j] * xs[j][i];
+                        (1..terms)
+                            .fold(if terms == 0 { T::zero() } else { product(0) }, |sum, j| {
+                                sum + product(j)
+                            })
+                    })
+                    .collect();
+                for (isa, out) in each(n, |isa, out| {
+                    dispatch_arithmetic(isa, LinComb { c: &c, xs: &xs, out });
+                }) {
+                    assert_eq!(out, expected, "{terms} terms {isa:?} {n}");
+                }
+                let mut out = numbers::<T>(n, 99);
+                lincomb(&c, &xs, &mut out);
+                assert_eq!(out, expected, "{terms} terms {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn combinations_are_added_from_first_to_last() {
+        combinations::<f32>();
+        combinations::<f64>();
+    }
+
+    #[test]
+    fn a_coefficient_of_one_changes_no_bits() {
+        let x = [-0.0, f64::MIN_POSITIVE / 8.0, 1.0 / 3.0, f64::MAX, f64::INFINITY];
+        let mut out = [7.0; 5];
+        lincomb(&[1.0], &[&x], &mut out);
+        assert_eq!(out.map(f64::to_bits), x.map(f64::to_bits));
+    }
+
+    fn powers<T: Real>() {
+        for n in [i32::MIN, -7, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7, 13, i32::MAX] {
+            let mut x = numbers::<T>(33, 3);
+            x.extend([T::zero(), -T::zero(), T::infinity(), T::one(), -T::one()]);
+            let expected: Vec<T> = x
+                .iter()
+                .map(|&x| {
+                    let p = power(n.unsigned_abs(), x);
+                    if n < 0 { T::one() / p } else { p }
+                })
+                .collect();
+            for (isa, out) in each(x.len(), |isa, out| {
+                out.copy_from_slice(&x);
+                dispatch_arithmetic(isa, PowiInPlace(n, out));
+            }) {
+                assert_eq!(out, expected, "{isa:?} {n}");
+            }
+            let mut out = x.clone();
+            powi(n, &x, &mut out);
+            assert_eq!(out, expected, "{n}");
+        }
+    }
+
+    #[test]
+    fn powers_follow_their_specification() {
+        powers::<f32>();
+        powers::<f64>();
+        // Exact in whole numbers, so the order of the products does not show.
+        for (n, expected) in [(0, 1.0), (1, -3.0), (5, -243.0), (10, 59049.0), (-2, 1.0 / 9.0)] {
+            let mut x = [-3.0f64];
+            powi_in_place(n, &mut x);
+            assert_eq!(x, [expected], "{n}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "an operand of 3 entries does not fit a result of 2")]
+    fn terms_that_do_not_fit_panic() {
+        lincomb(&[1.0, 2.0], &[&[1.0, 2.0], &[1.0, 2.0, 3.0]], &mut [0.0, 0.0]);
+    }
+}

@@ -2,8 +2,7 @@
 //!
 //! Large products go to the `gemm` crate. The small ones that vector fields are made of are
 //! computed here, without packing: tiles of a few rows and columns whose sums stay in registers.
-//! A sum is always added in the order of the inner index, so an entry's bits do not depend on
-//! where in the product it lies.
+//! Which of the two is taken depends on the extents alone, and neither's bits on the threads.
 
 use std::cell::RefCell;
 
@@ -40,9 +39,14 @@ impl MatMul {
 
     #[track_caller]
     fn check(&self, a: usize, b: usize, c: usize) {
-        check_len("matmul, left", a, self.m * self.k);
-        check_len("matmul, right", b, self.k * self.n);
-        check_len("matmul, result", c, self.m * self.n);
+        // Were these to wrap, the unchecked reads below would not be covered.
+        let size = |rows: usize, columns: usize| {
+            let size = rows.checked_mul(columns);
+            size.unwrap_or_else(|| panic!("matmul: {rows} times {columns} entries overflow"))
+        };
+        check_len("matmul, left", a, size(self.m, self.k));
+        check_len("matmul, right", b, size(self.k, self.n));
+        check_len("matmul, result", c, size(self.m, self.n));
     }
 }
 
@@ -62,9 +66,13 @@ pub fn matmul_naive<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
     }
 }
 
-/// Up to which size of the right side a product is computed here: it stays in the first-level
-/// cache.
-const SMALL: usize = 32 * 1024;
+/// Up to which size of the right side in bytes a product is computed here: it stays in the
+/// second-level cache, and the strip of it that a tile needs in the first.
+const SMALL: usize = 128 * 1024;
+/// Up to how many columns a result is narrow: vectors along its rows would be mostly empty.
+const NARROW: usize = 4;
+/// From which inner length on the products of a narrow result are worth making contiguous.
+const LONG: usize = 16;
 /// From which number of multiplications on a product is spread over threads.
 const PARALLEL: usize = 4_000_000;
 
@@ -81,14 +89,31 @@ pub fn matmul<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
     if c.is_empty() {
         return;
     }
-    if spec.k == 0 {
-        if !spec.accumulate {
-            c.fill(T::zero());
-        }
-    } else if size_of_val(b) <= SMALL {
+    if !spec.ta && spec.n <= NARROW && spec.k >= LONG {
+        narrow(spec, a, b, c);
+    } else if size_of_val(b) <= SMALL && spec.m * spec.k * spec.n < PARALLEL {
         small(Isa::detect(), spec, a, b, c);
     } else {
         large(spec, a, b, c);
+    }
+}
+
+/// As many products as `batch` says, of matrices that lie one after another in each array.
+///
+/// A single matrix of length `m k` (or `k n`) where a batch is expected does not repeat; for one
+/// `B` and many `A`, a single product with `batch · m` rows is the faster form.
+///
+/// # Panics
+/// If a length does not fit.
+#[track_caller]
+pub fn matmul_batch<T: Real>(spec: MatMul, batch: usize, a: &[T], b: &[T], c: &mut [T]) {
+    let MatMul { m, k, n, .. } = spec;
+    check_len("matmul_batch, left", a.len(), batch * m * k);
+    check_len("matmul_batch, right", b.len(), batch * k * n);
+    check_len("matmul_batch, result", c.len(), batch * m * n);
+    for i in 0..batch {
+        let c = &mut c[i * m * n..][..m * n];
+        matmul(spec, &a[i * m * k..][..m * k], &b[i * k * n..][..k * n], c);
     }
 }
 
@@ -97,10 +122,11 @@ fn with_scratch<T: Real>(len: usize, f: impl FnOnce(&mut [T])) {
     thread_local! {
         static SCRATCH: RefCell<Buffer<f64>> = RefCell::default();
     }
-    SCRATCH.with_borrow_mut(|buffer| {
-        buffer.resize((len * size_of::<T>()).div_ceil(size_of::<f64>()));
-        f(&mut bytemuck::cast_slice_mut(buffer)[..len]);
-    });
+    // Taken out: while `f` waits for other threads, this one may be given another product.
+    let mut buffer = SCRATCH.take();
+    buffer.resize((len * size_of::<T>()).div_ceil(size_of::<f64>()));
+    f(&mut bytemuck::cast_slice_mut(&mut buffer)[..len]);
+    SCRATCH.set(buffer);
 }
 
 /// A product whose right side is small, with the given instruction set.
@@ -110,23 +136,49 @@ fn with_scratch<T: Real>(len: usize, f: impl FnOnce(&mut [T])) {
 #[doc(hidden)]
 pub fn small<T: Real>(isa: Isa, spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
     spec.check(a.len(), b.len(), c.len());
-    let MatMul { k, n, .. } = spec;
-    let strides = spec.a_strides();
-    if spec.tb && n > 1 && k > 1 {
+    let MatMul { m, k, n, ta, tb, accumulate } = spec;
+    if k == 0 {
+        if !accumulate {
+            c.fill(T::zero());
+        }
+    } else if ta && n > 1 && n <= NARROW {
+        // The rows of A are contiguous: Cᵀ = op(B)ᵀ A, with the sums in the same order.
+        with_scratch(n * m, |ct: &mut [T]| {
+            if accumulate {
+                transpose(c, m, n, ct);
+            }
+            let flipped = MatMul { m: n, k, n: m, ta: !tb, tb: false, accumulate };
+            dispatch(isa, Rows { spec: flipped, a: b, b: a, c: ct });
+            transpose(ct, n, m, c);
+        });
+    } else if tb && n > 1 && k > 1 {
         with_scratch(k * n, |rows: &mut [T]| {
             transpose(b, n, k, rows);
-            dispatch(isa, Rows { spec, a, strides, b: rows, c });
+            dispatch(isa, Rows { spec, a, b: rows, c });
         });
     } else {
-        dispatch(isa, Rows { spec, a, strides, b, c });
+        dispatch(isa, Rows { spec, a, b, c });
     }
 }
 
-/// The product with `op(B)` in row-major order.
+/// A product with few columns, each a long inner product with contiguous rows: `gemm` has a loop
+/// for these that is twice as fast as tiles, if the columns are contiguous too.
+fn narrow<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
+    let MatMul { k, n, tb, .. } = spec;
+    if tb || n == 1 {
+        large(MatMul { tb: true, ..spec }, a, b, c);
+    } else {
+        with_scratch(k * n, |columns: &mut [T]| {
+            transpose(b, k, n, columns);
+            large(MatMul { tb: true, ..spec }, a, columns, c);
+        });
+    }
+}
+
+/// The product with `op(B)` in row-major order, its sums in the order of the inner index.
 struct Rows<'a, T> {
     spec: MatMul,
     a: &'a [T],
-    strides: (usize, usize),
     b: &'a [T],
     c: &'a mut [T],
 }
@@ -136,13 +188,8 @@ impl<T: Real> Kernel for Rows<'_, T> {
     fn run<const FMA: bool>(mut self) {
         let n = self.spec.n;
         let mut j = 0;
-        // Columns in tiles of two or one cache lines, then what is left in halves.
-        if size_of::<T>() == 4 {
-            while n - j >= 32 {
-                self.columns::<32, FMA>(j);
-                j += 32;
-            }
-        }
+        // Columns in tiles of one or two cache lines, then what is left in halves. The compiler
+        // does not keep wider tiles in registers.
         while n - j >= 16 {
             self.columns::<16, FMA>(j);
             j += 16;
@@ -170,6 +217,13 @@ impl<T: Real> Rows<'_, T> {
     fn columns<const W: usize, const FMA: bool>(&mut self, j: usize) {
         let m = self.spec.m;
         let mut i = 0;
+        // Where a row of the tile is one vector, four rows would wait for one another.
+        if W * size_of::<T>() <= 64 {
+            while m - i >= 8 {
+                self.tile::<8, W, FMA>(i, j);
+                i += 8;
+            }
+        }
         while m - i >= 4 {
             self.tile::<4, W, FMA>(i, j);
             i += 4;
@@ -184,17 +238,23 @@ impl<T: Real> Rows<'_, T> {
     #[inline(always)]
     fn tile<const R: usize, const W: usize, const FMA: bool>(&mut self, i: usize, j: usize) {
         let MatMul { k, n, accumulate, .. } = self.spec;
-        let (row, column) = self.strides;
+        let (row, column) = self.spec.a_strides();
         let mut sums = [[T::zero(); W]; R];
         if accumulate {
             for (r, sums) in sums.iter_mut().enumerate() {
                 sums.copy_from_slice(&self.c[(i + r) * n + j..][..W]);
             }
         }
+        // Checked once for the tile: a check at each entry would cost more than the arithmetic.
+        assert!(k > 0 && (i + R - 1) * row + (k - 1) * column < self.a.len());
+        assert!((k - 1) * n + j + W <= self.b.len());
         for l in 0..k {
-            let b: &[T; W] = self.b[l * n + j..][..W].try_into().expect("W entries");
+            // SAFETY: `l ≤ k - 1`, so the last of these `W` entries is at most at the place that
+            // was found to lie inside; arrays are aligned like their entries.
+            let b: [T; W] = unsafe { *self.b.as_ptr().add(l * n + j).cast() };
             for (r, sums) in sums.iter_mut().enumerate() {
-                let a = self.a[(i + r) * row + l * column];
+                // SAFETY: `r ≤ R - 1` and `l ≤ k - 1`: at most the place found to lie inside.
+                let a = unsafe { *self.a.get_unchecked((i + r) * row + l * column) };
                 for w in 0..W {
                     sums[w] = T::fma::<FMA>(a, b[w], sums[w]);
                 }

@@ -84,12 +84,35 @@ pub fn max_axis<T: Real>(x: &[T], outer: usize, n: usize, inner: usize, out: &mu
     check_len("max_axis", x.len(), outer * n * inner);
     check_len("max_axis", out.len(), outer * inner);
     out.fill(T::neg_infinity());
-    if x.is_empty() {
-        return;
+    if !x.is_empty() {
+        dispatch_arithmetic(Isa::detect(), MaxAxis { x, n, inner, out });
     }
-    for (x, out) in x.chunks_exact(n * inner).zip(out.chunks_exact_mut(inner)) {
-        for x in x.chunks_exact(inner) {
-            crate::binary_in_place_left(crate::Binary::Max, out, x);
+}
+
+struct MaxAxis<'a, T> {
+    x: &'a [T],
+    n: usize,
+    inner: usize,
+    out: &'a mut [T],
+}
+
+impl<T: Real> Kernel for MaxAxis<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let MaxAxis { x, n, inner, out } = self;
+        let max = |a, b| crate::Binary::Max.eval(a, b);
+        if inner == 1 {
+            for (x, out) in x.chunks_exact(n).zip(out) {
+                *out = x.iter().fold(*out, |a, &b| max(a, b));
+            }
+            return;
+        }
+        for (x, out) in x.chunks_exact(n * inner).zip(out.chunks_exact_mut(inner)) {
+            for x in x.chunks_exact(inner) {
+                for (out, &x) in out.iter_mut().zip(x) {
+                    *out = max(*out, x);
+                }
+            }
         }
     }
 }
@@ -111,5 +134,54 @@ pub fn argmax_axis<T: Real>(x: &[T], outer: usize, n: usize, inner: usize, out: 
             let (y, top) = (at(l), at(best));
             if y > top || (y.is_nan() && !top.is_nan()) { l } else { best }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers<T: Real>(n: usize) -> Vec<T> {
+        (0..n).map(|i| T::from_f64((i as f64 * 0.618_034).fract() - 0.3)).collect()
+    }
+
+    fn blocks<T: Real>() {
+        for n in [0, 1, 2, 7, 15, 16, 17, 31, 33, 127, 255, 256, 257, 1000, BLOCK] {
+            let (a, b) = (numbers::<T>(n), numbers::<T>(n + 3));
+            let mut lanes = [T::zero(); LANES];
+            for i in 0..n {
+                lanes[i % LANES] += a[i] * b[3 + i];
+            }
+            for isa in Isa::available() {
+                let mut sum = T::zero();
+                dispatch_arithmetic(isa, Block(&a, &b[3..], |a, b| a * b, &mut sum));
+                assert_eq!(sum, fold(lanes), "{isa:?} {n}");
+            }
+            assert_eq!(dot(&a, &b[3..]), fold(lanes), "{n}");
+        }
+    }
+
+    #[test]
+    fn blocks_have_the_same_bits_with_every_instruction_set() {
+        blocks::<f32>();
+        blocks::<f64>();
+    }
+
+    #[test]
+    fn long_sums_stay_accurate() {
+        let x = numbers::<f32>(1 << 20);
+        let exact: f64 = x.iter().map(|&x| f64::from(x)).sum();
+        let size: f64 = x.iter().map(|&x| f64::from(x.abs())).sum();
+        // A block adds 64 numbers to a lane, then there are 4 + 10 levels of trees: Higham,
+        // "Accuracy and stability of numerical algorithms", 2nd edition, section 4.2.
+        let bound = f64::from(f32::EPSILON) / 2.0 * (64.0 + 14.0) * size;
+        assert!((f64::from(sum(&x)) - exact).abs() <= bound);
+        // Equal numbers, whose errors do not cancel: added one by one they miss the bound.
+        let x = vec![0.1f32; 1 << 20];
+        let exact = f64::from(0.1f32) * x.len() as f64;
+        let bound = f64::from(f32::EPSILON) / 2.0 * (64.0 + 14.0) * exact;
+        assert!((f64::from(sum(&x)) - exact).abs() <= bound);
+        let naive = x.iter().fold(0.0f32, |sum, x| sum + x);
+        assert!((f64::from(naive) - exact).abs() > bound);
     }
 }
