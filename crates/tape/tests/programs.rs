@@ -8,7 +8,7 @@ use std::cell::Cell;
 use cases::for_every_case;
 use costate_ops::Real;
 use costate_tape::{Function, Program, Tape, Var, Workspace};
-use ndarray::{ArrayD, IxDyn, arr1, arr2};
+use ndarray::{ArrayD, IxDyn, arr0, arr1};
 use proptest::test_runner::TestCaseError;
 
 /// Counts the allocations of each thread.
@@ -38,8 +38,9 @@ fn slices<T: Real>(x: &[ArrayD<T>]) -> Vec<&[T]> {
     x.iter().map(|x| x.as_slice().unwrap()).collect()
 }
 
+/// The bits, but for the sign of zeros.
 fn bits<T: Real>(x: &[T]) -> Vec<u64> {
-    x.iter().map(|x| x.as_f64().to_bits()).collect()
+    x.iter().map(|x| (x.as_f64() + 0.0).to_bits()).collect()
 }
 
 /// Records an operation with its gradient at other inputs, and replays both on these.
@@ -122,7 +123,7 @@ fn a_network_allocates_nothing() {
 fn what_compiling_does() {
     type Record = for<'t> fn(&'t Tape<f64>, &[Var<'t, f64>]) -> Vec<Var<'t, f64>>;
     let text = |f: Record| {
-        let x = [arr2(&[[1.0, 2.0], [3.0, 4.0]]).into_dyn(), arr1(&[1.0, 2.0]).into_dyn()];
+        let x = [ArrayD::zeros(IxDyn(&[8, 8])), ArrayD::zeros(IxDyn(&[8]))];
         let function = Function::trace(&x, |tape, x| Ok(f(tape, x))).unwrap();
         Program::compile(&function).unwrap().to_string()
     };
@@ -132,24 +133,40 @@ fn what_compiling_does() {
             let _unused = x[0].exp();
             vec![x[0].square() + x[0].square()]
         }),
-        "program f64(i0[2, 2], i1[2])\n  @0[2, 2] = square i0[2, 2]\n  \
-         @8[2, 2] = add @0[2, 2], @0[2, 2]\n  return @8[2, 2]\n"
+        "program f64(i0[8, 8], i1[8])\n  @0[8, 8] = square i0[8, 8]\n  \
+         @64[8, 8] = add @0[8, 8], @0[8, 8]\n  return @64[8, 8]\n"
     );
     // A row is added without being repeated in memory, and tanh is done in place.
     assert_eq!(
         text(|_, x| vec![(x[0].matmul(x[0]) + x[1]).tanh()]),
-        "program f64(i0[2, 2], i1[2])\n  @0[2, 2] = matmul[nn] i0[2, 2], i0[2, 2]\n  \
-         @0[2, 2] = add @0[2, 2], i1[2, 2]\n  @0[2, 2] = tanh @0[2, 2]\n  return @0[2, 2]\n"
+        "program f64(i0[8, 8], i1[8])\n  @0[8, 8] = matmul[nn] i0[8, 8], i0[8, 8]\n  \
+         @0[8, 8] = add @0[8, 8], i1[8, 8]\n  @0[8, 8] = tanh @0[8, 8]\n  return @0[8, 8]\n"
     );
     // Work on constants is done when compiling.
     assert_eq!(
         text(|tape, _| vec![(tape.scalar(2.0) * tape.scalar(3.0)).square()]),
-        "program f64(i0[2, 2], i1[2])\n  return c0[]\n"
+        "program f64(i0[8, 8], i1[8])\n  return c0[]\n"
     );
     // Views are no operations.
     assert_eq!(
-        text(|_, x| vec![x[0].reshape([4]).detach()]),
-        "program f64(i0[2, 2], i1[2])\n  return i0[4]\n"
+        text(|_, x| vec![x[0].reshape([64]).detach()]),
+        "program f64(i0[8, 8], i1[8])\n  return i0[64]\n"
+    );
+}
+
+/// A program on a few numbers is unfolded: moving them is naming them.
+#[test]
+fn small_programs_are_unfolded() {
+    let x = [arr1(&[1.0, 2.0]).into_dyn(), arr0(0.5).into_dyn()];
+    let function = Function::trace(&x, |_, x| {
+        let (u, v) = (x[0].index_axis(0, 0), x[0].index_axis(0, 1));
+        Ok(vec![Var::stack(0, &[x[1] * u - u * v, u * v])])
+    })
+    .unwrap();
+    assert_eq!(
+        Program::compile(&function).unwrap().to_string(),
+        "program f64(i0[2], i1[])\n  r2 = i0[0]\n  r3 = i0[1]\n  r4 = i1[0]\n  \
+         r5 = mul r4, r2\n  r1 = mul r2, r3\n  r0 = sub r5, r1\n  return @0[2]\n"
     );
 }
 

@@ -6,6 +6,7 @@ use costate_ops::Real;
 
 use crate::op::Op;
 
+use super::scalar::{Code, Step};
 use super::{Operand, Place, Program};
 
 /// Inputs are `i0, i1, …`, constants `c`, and values in the arena `@start`.
@@ -28,6 +29,31 @@ impl<T: Real> fmt::Display for Program<T> {
             write!(f, "{}i{i}{shape}", if i > 0 { ", " } else { "" })?;
         }
         writeln!(f, ")")?;
+        if let Some(scalars) = &program.scalars {
+            for (register, x) in &scalars.constants {
+                writeln!(f, "  r{register} = {x}")?;
+            }
+            for (register, input, entry) in &scalars.loads {
+                writeln!(f, "  r{register} = i{input}[{entry}]")?;
+            }
+            for Step { code, args, out } in &scalars.steps {
+                let name = match code {
+                    Code::Copy => "copy".to_owned(),
+                    Code::Add => "add".to_owned(),
+                    Code::Sub => "sub".to_owned(),
+                    Code::Mul => "mul".to_owned(),
+                    Code::Unary(u) => u.name().to_owned(),
+                    Code::Binary(b) => b.name().to_owned(),
+                    Code::Powi(n) => format!("powi[{n}]"),
+                    Code::Select => "select".to_owned(),
+                };
+                write!(f, "  r{out} = {name}")?;
+                for (n, arg) in args[..code.arguments()].iter().enumerate() {
+                    write!(f, "{}r{arg}", if n > 0 { ", " } else { " " })?;
+                }
+                writeln!(f)?;
+            }
+        }
         for i in &program.instructions {
             write!(f, "  {} = {}", i.out, i.op.name())?;
             match &i.op {

@@ -3,6 +3,7 @@
 mod display;
 mod lower;
 mod run;
+mod scalar;
 mod simplify;
 
 use std::any::Any;
@@ -16,6 +17,8 @@ use crate::function::Function;
 use crate::graph::Loc;
 use crate::op::{Op, Result};
 use crate::shape::Shape;
+
+use scalar::Scalars;
 
 pub use run::Outputs;
 
@@ -55,7 +58,8 @@ pub(crate) struct Instruction<T: Real> {
 /// without allocating.
 ///
 /// Compiling removes dead code, common subexpressions and work on constants, and plans one arena
-/// of memory for all intermediate values. Replaying gives the same bits as recording does.
+/// of memory for all intermediate values; a program on a few numbers is unfolded to operations on
+/// single numbers. Replaying gives the bits of recording, but for the sign of zeros.
 ///
 /// A program is immutable and can be shared between threads; what a run writes to is its
 /// [`Workspace`], one for each thread. Its `Display` prints it, one operation a line.
@@ -69,6 +73,8 @@ struct Inner<T: Real> {
     /// Tells programs apart, so that a workspace is not used with another one.
     id: u64,
     instructions: Vec<Instruction<T>>,
+    /// The program unfolded to single numbers, instead of instructions.
+    scalars: Option<Scalars<T>>,
     constants: Vec<T>,
     input_shapes: Vec<Shape>,
     outputs: Vec<Operand>,
@@ -83,10 +89,27 @@ impl<T: Real> Program<T> {
     pub fn compile(function: &Function<T>) -> Result<Program<T>> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         function.require_replayable()?;
-        let lowered = lower::lower(&simplify::simplify(function));
+        let function = &simplify::simplify(function);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        if let Some(mut scalars) = scalar::unfold(function) {
+            let outputs = std::mem::take(&mut scalars.outputs);
+            return Ok(Program {
+                inner: Arc::new(Inner {
+                    id,
+                    instructions: Vec::new(),
+                    scalars: Some(scalars),
+                    constants: Vec::new(),
+                    input_shapes: function.input_shapes(),
+                    outputs,
+                    arena: scalar::REGISTERS,
+                }),
+            });
+        }
+        let lowered = lower::lower(function);
         Ok(Program {
             inner: Arc::new(Inner {
-                id: NEXT.fetch_add(1, Ordering::Relaxed),
+                id,
+                scalars: None,
                 instructions: lowered.instructions,
                 constants: lowered.constants,
                 input_shapes: function.input_shapes(),
@@ -108,7 +131,7 @@ impl<T: Real> Program<T> {
 
     /// How many operations a run performs.
     pub fn len(&self) -> usize {
-        self.inner.instructions.len()
+        self.inner.scalars.as_ref().map_or(self.inner.instructions.len(), |s| s.steps.len())
     }
 
     /// Whether a run performs none.
@@ -137,10 +160,10 @@ impl<T: Real> Workspace<T> {
             Op::Call(call) => Some(call.new_state()),
             _ => None,
         });
-        Workspace {
-            program: program.inner.id,
-            arena: Buffer::zeros(program.inner.arena),
-            states: calls.collect(),
+        let mut arena = Buffer::zeros(program.inner.arena);
+        if let Some(scalars) = &program.inner.scalars {
+            scalars.prepare(&mut arena);
         }
+        Workspace { program: program.inner.id, arena, states: calls.collect() }
     }
 }

@@ -107,6 +107,10 @@ impl<T: Real> Program<T> {
             assert!(len == shape.numel(), "input {i} has shape {shape}; {len} entries were given");
         }
         let Workspace { arena, states, .. } = workspace;
+        if let Some(scalars) = &inner.scalars {
+            scalars.run(inputs, arena);
+            return Ok(Outputs { program: self, inputs, arena });
+        }
         for instruction in &inner.instructions {
             let Operand { offset, len, .. } = instruction.out;
             let (before, rest) = arena.split_at_mut(offset);
