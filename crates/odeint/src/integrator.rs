@@ -182,7 +182,7 @@ impl<T: Real> Integrator<T> {
             Stepping::Steps(steps) => (self.end - self.start).abs() / steps as f64,
             Stepping::Fixed(dt) => dt,
         };
-        self.from_here(|integrator| integrator.attempt(f, h))
+        self.begin(|integrator| integrator.attempt(f, h))
     }
 
     /// Takes one step to the time `t`, whatever its error: so a recorded grid is taken again, to
@@ -199,14 +199,11 @@ impl<T: Real> Integrator<T> {
             return Err(ErrorKind::BadOption { option: "t", value: t, expected }.into());
         }
         self.end_slope(f)?;
-        self.from_here(|integrator| integrator.once(f, t))
+        self.begin(|integrator| integrator.once(f, t))
     }
 
     /// Makes the state reached the start of a step, and undoes that if the step fails.
-    fn from_here(
-        &mut self,
-        step: impl FnOnce(&mut Self) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    fn begin(&mut self, step: impl FnOnce(&mut Self) -> Result<(), Error>) -> Result<(), Error> {
         let n = self.y1.len();
         let last = self.k.len() - n;
         std::mem::swap(&mut self.y0, &mut self.y1);
