@@ -154,8 +154,8 @@ fn far_times_and_short_spans() {
 #[test]
 fn a_first_step_always_makes_progress() {
     let one = |_: f64, _: &[f64], dy: &mut [f64]| dy[0] = 1.0;
-    let o = Options { max_steps: 1000, ..Options::default() };
-    for (start, dt0) in [(1e13, None), (-1e13, None), (1e12, Some(1e-9)), (0.0, Some(1e-300))] {
+    let o = Options { max_steps: 400, ..Options::default() };
+    for (start, dt0) in [(1e13, None), (-1e13, None), (1e12, Some(1e-9))] {
         let o = Options { dt0, ..o };
         let solution = solve(Tsit5, one, &[0.0], &[start, start + 1.0], &o).unwrap();
         assert!((solution.y(1)[0] - 1.0).abs() < 1e-12, "{start} {dt0:?}");
@@ -165,6 +165,9 @@ fn a_first_step_always_makes_progress() {
         for y0 in [0.0, 1.0, 1e150] {
             let solution = solve(Tsit5, f, &[y0], &[0.0, 1.0], &o).unwrap();
             assert!((solution.y(1)[0] / (y0 + slope) - 1.0).abs() < 1e-9, "{slope} {y0}");
+            // From a state that is not 0, the first step is a part of y/f, which may take 300
+            // tenfold steps to grow; from 0 there is no reason to begin that small.
+            assert!(y0 != 0.0 || solution.stats.accepted <= 40, "{slope} {}", solution.stats);
         }
     }
 }
