@@ -1,0 +1,36 @@
+//! The arrays of a workload.
+
+use std::path::Path;
+
+use costate::ops::Real;
+use costate::prelude::*;
+use ndarray::{ArrayD, IxDyn};
+use safetensors::SafeTensors;
+
+/// The tensors of a file.
+pub struct Data(Vec<u8>);
+
+impl Data {
+    pub fn open(folder: &Path, name: &str) -> Data {
+        let path = folder.join(format!("{name}.safetensors"));
+        Data(std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())))
+    }
+
+    /// Shape and entries.
+    pub fn numbers(&self, name: &str) -> (Vec<usize>, Vec<f64>) {
+        let file = SafeTensors::deserialize(&self.0).expect("an intact file");
+        let tensor = file.tensor(name).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let (entries, _) = tensor.data().as_chunks::<8>();
+        (tensor.shape().to_vec(), entries.iter().map(|b| f64::from_le_bytes(*b)).collect())
+    }
+
+    pub fn array<T: Real>(&self, name: &str) -> ArrayD<T> {
+        let (shape, entries) = self.numbers(name);
+        let entries = entries.into_iter().map(T::from_f64).collect();
+        ArrayD::from_shape_vec(IxDyn(&shape), entries).expect("as many as the shape has")
+    }
+
+    pub fn leaf<'t, T: Real>(&self, tape: &'t Tape<T>, name: &str) -> Var<'t, T> {
+        tape.constant(&self.array(name))
+    }
+}

@@ -1,0 +1,267 @@
+//! Loss and gradient of exactly stated problems, timed: `cargo bench --bench workloads -- --help`.
+//!
+//! Each problem is written through the public API in a file of its own; `tests/data/README.md`
+//! states it, with a reference loss and gradient.
+
+mod data;
+mod lotka_volterra;
+mod mlp;
+mod spiral;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Parser, ValueEnum};
+use costate::ops::Real;
+use costate::prelude::*;
+
+use data::Data;
+
+/// Time the loss and the gradient of each workload.
+#[derive(Parser)]
+struct Arguments {
+    /// The workloads; all if none is named
+    names: Vec<String>,
+    /// The way to the gradient
+    #[arg(long, value_enum, default_value_t = Way::Exact)]
+    gradient: Way,
+    /// The number of threads
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// One line of JSON for each workload instead of a table
+    #[arg(long)]
+    json: bool,
+    /// The folder that holds NAME.safetensors
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data"))]
+    data: PathBuf,
+    /// How long to measure each, in seconds
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+    /// Another relative tolerance; the absolute one keeps its ratio
+    #[arg(long)]
+    rtol: Option<f64>,
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Way {
+    Exact,
+    Continuous,
+    Unrolled,
+}
+
+impl From<Way> for Gradient {
+    fn from(way: Way) -> Gradient {
+        match way {
+            Way::Exact => Gradient::Exact,
+            Way::Continuous => Gradient::Continuous,
+            Way::Unrolled => Gradient::Unrolled,
+        }
+    }
+}
+
+/// A loss from the inputs in the order of `wrt`.
+type Loss<T> =
+    for<'t> fn(&Data, &Ode, &'t Tape<T>, &[Var<'t, T>]) -> costate::Result<Solved<'t, T>>;
+
+/// A problem: what it is differentiated with respect to, and its loss from these inputs.
+struct Workload<T: Real> {
+    name: &'static str,
+    wrt: &'static [&'static str],
+    loss: Loss<T>,
+    ode: Ode,
+    tolerance: (f64, f64),
+}
+
+/// A loss and the solve that it came from.
+struct Solved<'t, T: Real> {
+    loss: Var<'t, T>,
+    ys: Var<'t, T>,
+}
+
+/// What was measured.
+struct Report {
+    name: &'static str,
+    dtype: &'static str,
+    loss: f64,
+    loss_error: f64,
+    gradient_error: f64,
+    steps: costate::odeint::Stats,
+    vjp_evals: usize,
+    first_call_ms: f64,
+    median_ms: f64,
+    least_ms: f64,
+    repeats: usize,
+    bits: u64,
+}
+
+fn measure<T: Real>(workload: &Workload<T>, arguments: &Arguments) -> costate::Result<Report> {
+    let data = Data::open(&arguments.data, workload.name);
+    let (rtol, atol) = workload.tolerance;
+    let ratio = arguments.rtol.map_or(1.0, |r| r / rtol);
+    let ode =
+        workload.ode.tolerance(rtol * ratio, atol * ratio).gradient(arguments.gradient.into());
+    let inputs: Vec<_> = workload.wrt.iter().map(|name| data.array::<T>(name)).collect();
+
+    // The first call: recording, compiling, solving and the gradient.
+    let start = Instant::now();
+    let mut steps = costate::odeint::Stats::default();
+    let function = Function::trace(&inputs, |tape, x| {
+        let solved = (workload.loss)(&data, &ode, tape, x)
+            .map_err(|e| costate::tape::Error::from_call(workload.name, Box::new(e)))?;
+        let mut outputs = tape.vjp(&[solved.loss], &[solved.loss.ones_like()], x)?;
+        steps = Ode::stats(solved.ys).unwrap_or_default();
+        outputs.push(solved.loss);
+        Ok(outputs)
+    })?;
+    let slices: Vec<&[T]> = inputs.iter().map(|x| x.as_slice().expect("row-major")).collect();
+    let program = Program::compile(&function);
+    let mut replay: Box<dyn FnMut() -> costate::Result<Vec<Vec<T>>>> = match &program {
+        Ok(program) => {
+            let mut workspace = Workspace::new(program);
+            let slices = &slices;
+            let n = inputs.len();
+            Box::new(move || {
+                let outputs = program.evaluate(&mut workspace, slices)?;
+                Ok((0..=n).map(|i| outputs.get(i).to_vec()).collect())
+            })
+        }
+        // Unrolled gradients are recorded anew each time.
+        Err(_) => Box::new(|| {
+            let tape = Tape::new();
+            let x: Vec<_> = inputs.iter().map(|x| tape.constant(x)).collect();
+            let solved = (workload.loss)(&data, &ode, &tape, &x)?;
+            let mut outputs = solved.loss.grad(&x)?;
+            outputs.push(solved.loss);
+            Ok(outputs.iter().map(|g| g.to_vec()).collect())
+        }),
+    };
+    let mut results = replay()?;
+    let first_call_ms = start.elapsed().as_secs_f64() * 1e3;
+
+    let mut times = Vec::new();
+    let begin = Instant::now();
+    while begin.elapsed().as_secs_f64() < arguments.seconds || times.len() < 5 {
+        let start = Instant::now();
+        results = replay()?;
+        times.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+    times.sort_by(f64::total_cmp);
+
+    let loss = results.pop().expect("a loss")[0].as_f64();
+    let reference = data.numbers("ref.loss").1[0];
+    let (mut distance, mut size) = (0.0, 0.0);
+    for (name, g) in workload.wrt.iter().zip(&results) {
+        for (g, r) in g.iter().zip(data.numbers(&format!("ref.grad.{name}")).1) {
+            distance += (g.as_f64() - r).powi(2);
+            size += r * r;
+        }
+    }
+    let numbers = results.iter().flatten().map(|x| x.as_f64().to_bits()).chain([loss.to_bits()]);
+    let bits = numbers.fold(0xcbf2_9ce4_8422_2325u64, |hash, x| {
+        (hash ^ x).wrapping_mul(0x0100_0000_01b3).rotate_left(17)
+    });
+    Ok(Report {
+        name: workload.name,
+        dtype: T::NAME,
+        loss,
+        loss_error: (loss - reference).abs() / reference.abs(),
+        gradient_error: (distance / size).sqrt(),
+        steps,
+        vjp_evals: steps.vjp_evals,
+        first_call_ms,
+        median_ms: times[times.len() / 2],
+        least_ms: times[0],
+        repeats: times.len(),
+        bits,
+    })
+}
+
+fn print(report: &Report, arguments: &Arguments) {
+    let Report { name, dtype, loss, loss_error, gradient_error, steps, .. } = report;
+    if arguments.json {
+        println!(
+            "{{\"name\":\"{name}\",\"gradient\":\"{:?}\",\"dtype\":\"{dtype}\",\"threads\":{},\
+             \"loss\":{loss:e},\"loss_rel_err\":{loss_error:e},\"grad_rel_err\":{gradient_error:e},\
+             \"steps\":{{\"accepted\":{},\"rejected\":{},\"f_evals\":{},\"vjp_evals\":{}}},\
+             \"first_call_ms\":{:.3},\"ms_median\":{:.4},\"ms_min\":{:.4},\"repeats\":{},\
+             \"peak_kept_bytes\":{},\"bits\":\"{:016x}\"}}",
+            arguments.gradient,
+            arguments.threads,
+            steps.accepted,
+            steps.rejected,
+            steps.f_evals,
+            report.vjp_evals,
+            report.first_call_ms,
+            report.median_ms,
+            report.least_ms,
+            report.repeats,
+            steps.bytes_kept,
+            report.bits,
+        );
+    } else {
+        println!(
+            "{name:15} {dtype} {:>10.4} {:>10.4} {:>10.2} {:>5}+{:<3} {:>6} {loss_error:>9.1e} \
+             {gradient_error:>9.1e} {:>10} {:016x}",
+            report.median_ms,
+            report.least_ms,
+            report.first_call_ms,
+            steps.accepted,
+            steps.rejected,
+            steps.f_evals,
+            steps.bytes_kept,
+            report.bits,
+        );
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    const NAMES: [&str; 3] = ["spiral", "mlp", "lotka_volterra"];
+    if let Some(name) = arguments.names.iter().find(|n| !NAMES.contains(&n.as_str())) {
+        return Err(format!("there is no workload {name:?}; there are {}", NAMES.join(", ")).into());
+    }
+    let wanted =
+        |name: &str| arguments.names.is_empty() || arguments.names.iter().any(|n| n == name);
+    if !arguments.json {
+        println!(
+            "{:15} {:3} {:>10} {:>10} {:>10} {:>9} {:>6} {:>9} {:>9} {:>10} bits",
+            "",
+            "",
+            "median ms",
+            "least ms",
+            "first ms",
+            "steps",
+            "f",
+            "loss err",
+            "grad err",
+            "kept",
+        );
+    }
+    if wanted("spiral") {
+        print(&measure(&spiral::workload(), arguments)?, arguments);
+    }
+    if wanted("mlp") {
+        print(&measure(&mlp::workload::<f32>(), arguments)?, arguments);
+    }
+    if wanted("lotka_volterra") {
+        print(&measure(&lotka_volterra::workload(), arguments)?, arguments);
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build();
+    let result = pool
+        .map_err(|e| e.to_string())
+        .and_then(|pool| pool.install(|| run(&arguments).map_err(|e| e.to_string())));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
