@@ -4,13 +4,77 @@ use costate_ops::Real;
 
 use crate::options::Options;
 
-/// The new step divided by the old one, after an error measure `error` (1 is just accepted):
-/// `0.9 error^(-1/k)`, between 0.2 and 10, where `k - 1` is the order of the embedded method.
-pub(crate) fn factor(error: f64, embedded_order: u32) -> f64 {
-    if error == 0.0 {
-        return 10.0;
+/// How the size of an adaptive step follows from the errors of the last ones.
+///
+/// With `e₀` the error measure of the step just taken (1 is just accepted), `e₁` and `e₂` those of
+/// the two before it, and `k - 1` the order of the embedded method, the new step divided by the old
+/// one is
+///
+/// ```text
+/// safety · e₀^(-(I+P+D)/k) · e₁^((P+2D)/k) · e₂^(-D/k)
+/// ```
+///
+/// between `min_factor` and `max_factor` (G. Söderlind, ACM Trans. Math. Softw. 29 (2003) 1). The
+/// default, `I = 1` and `P = D = 0`, is the classical law. `P` about 0.4 and `I` about 0.3 (a PI
+/// controller) rejects fewer steps where stability limits them.
+///
+/// After a rejection the new try is `safety · e₀^(-1/k)` times the old one, at most 0.9, and the
+/// step that is then accepted is followed by none longer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Controller {
+    /// `I`, the weight of the error.
+    pub integral: f64,
+    /// `P`, the weight of its change.
+    pub proportional: f64,
+    /// `D`, the weight of the change of its change.
+    pub derivative: f64,
+    /// How much shorter a step is than the error asks for.
+    pub safety: f64,
+    /// How much shorter a step may be than the last, or the last try.
+    pub min_factor: f64,
+    /// How much longer a step may be than the last.
+    pub max_factor: f64,
+}
+
+impl Default for Controller {
+    fn default() -> Self {
+        Controller {
+            integral: 1.0,
+            proportional: 0.0,
+            derivative: 0.0,
+            safety: 0.9,
+            min_factor: 0.2,
+            max_factor: 10.0,
+        }
     }
-    (0.9 * error.powf(-1.0 / f64::from(embedded_order + 1))).clamp(0.2, 10.0)
+}
+
+impl Controller {
+    /// The new step divided by the old one, which was accepted with `error`.
+    pub(crate) fn factor(&self, error: f64, history: [f64; 2], embedded_order: u32) -> f64 {
+        if error == 0.0 {
+            return self.max_factor;
+        }
+        let k = f64::from(embedded_order + 1);
+        let (i, p, d) = (self.integral, self.proportional, self.derivative);
+        // A step without error says nothing of how errors change.
+        let [before, long_before] = history.map(|e| e.max(1e-4));
+        let factor = self.safety
+            * error.powf(-(i + p + d) / k)
+            * before.powf((p + 2.0 * d) / k)
+            * long_before.powf(-d / k);
+        factor.clamp(self.min_factor, self.max_factor)
+    }
+
+    /// The new try divided by the old one, which was rejected with `error`.
+    pub(crate) fn factor_after_rejection(&self, error: f64, embedded_order: u32) -> f64 {
+        // A try that is not finite may have left the field's domain: a much shorter one.
+        if !error.is_finite() {
+            return self.min_factor;
+        }
+        let factor = self.safety * error.powf(-1.0 / f64::from(embedded_order + 1));
+        factor.clamp(self.min_factor, 0.9)
+    }
 }
 
 /// The root mean square of `e_i / (atol + rtol max(|a_i|, |b_i|))`; NaN if anything is.

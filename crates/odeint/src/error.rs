@@ -27,7 +27,7 @@ pub enum ErrorKind {
         /// The first component that is not finite.
         component: usize,
     },
-    /// The step that the tolerance asks for cannot be told from 0.
+    /// The step that the tolerance asks for is below the smallest one.
     StepTooSmall {
         /// The time that was reached.
         t: f64,
@@ -35,6 +35,15 @@ pub enum ErrorKind {
         dt: f64,
         /// The component with the largest error.
         component: usize,
+        /// The error of the last try; 1 would just be accepted.
+        error: f64,
+    },
+    /// A step of the given size does not change the time, which has too few digits for it.
+    NoProgress {
+        /// The time that was reached.
+        t: f64,
+        /// The size.
+        dt: f64,
     },
     /// The number of steps that was allowed is used up.
     MaxSteps {
@@ -138,12 +147,17 @@ impl fmt::Display for Error {
                 "component {component} of the state is not finite at t = {t}; check the initial \
                  state, or take smaller steps"
             ),
-            ErrorKind::StepTooSmall { t, dt, component } => write!(
+            ErrorKind::StepTooSmall { t, dt, component, error } => write!(
                 f,
-                "the tolerance asks for a step of {dt:e} at t = {t}, which is too small to change \
-                 the time; the error is largest in component {component}: the solution may go to \
-                 infinity there, the field may jump, or the problem may be stiff; try a larger \
-                 tolerance"
+                "the tolerance asks for a step of {dt:e} at t = {t}, which is too small; the error \
+                 is {error:.1e} times the tolerance and largest in component {component}: the \
+                 solution may go to infinity there, the field may jump, or the problem may be \
+                 stiff; try a larger tolerance"
+            ),
+            ErrorKind::NoProgress { t, dt } => write!(
+                f,
+                "a step of {dt:e} does not change the time t = {t}, which has too few digits for \
+                 it; take longer or fewer steps, or measure time from another origin"
             ),
             ErrorKind::MaxSteps { t, steps } => write!(
                 f,

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use costate_ops::Real;
 
-use crate::integrator::Step;
+use crate::step::Step;
 use crate::tableau::Tableau;
 
 /// One accepted step.

@@ -1,104 +1,15 @@
 //! One step after another.
 
 use costate_ops::{Buffer, Real, lincomb};
-use smallvec::SmallVec;
 
 use crate::control;
-use crate::error::{Error, ErrorKind, FieldError};
+use crate::error::{Error, ErrorKind};
+use crate::field::{Counted, Field};
 use crate::method::Method;
 use crate::options::{Options, Stepping};
 use crate::stats::Stats;
+use crate::step::{Step, combine, rk_step};
 use crate::tableau::Tableau;
-
-/// A vector field `dy/dt = f(t, y)`. Closures `FnMut(f64, &[T], &mut [T])` are fields.
-pub trait Field<T: Real> {
-    /// Writes `f(t, y)` to `dy`.
-    ///
-    /// # Errors
-    /// Whatever the field finds wrong; it ends the solve.
-    fn eval(&mut self, t: f64, y: &[T], dy: &mut [T]) -> Result<(), FieldError>;
-}
-
-impl<T: Real, F: FnMut(f64, &[T], &mut [T])> Field<T> for F {
-    fn eval(&mut self, t: f64, y: &[T], dy: &mut [T]) -> Result<(), FieldError> {
-        self(t, y, dy);
-        Ok(())
-    }
-}
-
-/// Coefficients and arrays of a linear combination.
-type Terms<'a, T> = (SmallVec<[T; 16]>, SmallVec<[&'a [T]; 16]>);
-
-/// `y + h Σ c_j k_j` as terms; slopes with coefficient 0 are left out.
-fn terms<'a, T: Real>(
-    y: Option<&'a [T]>,
-    h: f64,
-    c: &[f64],
-    k: &'a [T],
-    dim: usize,
-) -> Terms<'a, T> {
-    let mut terms: Terms<'a, T> = Default::default();
-    if let Some(y) = y {
-        terms.0.push(T::one());
-        terms.1.push(y);
-    }
-    for (&c, k) in c.iter().zip(k.chunks_exact(dim)).filter(|(c, _)| **c != 0.0) {
-        terms.0.push(T::from_f64(h * c));
-        terms.1.push(k);
-    }
-    terms
-}
-
-/// `out = y + h Σ c_j k_j`; without `y`, `h Σ c_j k_j`. `k` holds the slopes one after another.
-pub(crate) fn combine<T: Real>(y: Option<&[T]>, h: f64, c: &[f64], k: &[T], out: &mut [T]) {
-    let (c, xs) = terms(y, h, c, k, out.len());
-    lincomb(&c, &xs, out);
-}
-
-/// A step that was taken.
-#[derive(Debug)]
-pub struct Step<'a, T: Real> {
-    /// Its start.
-    pub t0: f64,
-    /// Its size; negative backward in time.
-    pub h: f64,
-    /// Its end.
-    pub t1: f64,
-    /// The state at its start.
-    pub y0: &'a [T],
-    /// The state at its end.
-    pub y1: &'a [T],
-    /// The slopes, one after another. The last one is there only if the error estimate or
-    /// [`Integrator::end_slope`] needed it.
-    pub k: &'a [T],
-    /// The method.
-    pub tableau: &'static Tableau,
-}
-
-impl<T: Real> Step<'_, T> {
-    /// The state at `t0 + theta h`, for `0 ≤ theta ≤ 1`.
-    ///
-    /// Methods whose interpolant [needs it](crate::Interpolant::needs_end) must have the end slope.
-    ///
-    /// # Panics
-    /// If `out` is not as long as the state.
-    pub fn interpolate(&self, theta: f64, out: &mut [T]) {
-        let weights: SmallVec<[f64; 16]> =
-            (0..self.tableau.rows()).map(|i| self.tableau.interpolant.weight(i, theta)).collect();
-        combine(Some(self.y0), self.h, &weights, self.k, out);
-    }
-
-    /// The derivative of the state with respect to time at `t0 + theta h`.
-    ///
-    /// # Panics
-    /// If `out` is not as long as the state.
-    pub fn interpolate_derivative(&self, theta: f64, out: &mut [T]) {
-        let weights: SmallVec<[f64; 16]> = (0..self.tableau.rows())
-            .map(|i| self.tableau.interpolant.weight_derivative(i, theta))
-            .collect();
-        combine(None, 1.0, &weights, self.k, out);
-    }
-}
 
 /// A solve that is made step by step, and can be inspected, cloned and gone on with at any time.
 ///
@@ -130,6 +41,8 @@ pub struct Integrator<T: Real> {
     scratch: Buffer<T>,
     /// The size that the next step should have, or 0 if there is none yet.
     dt: f64,
+    /// The error measures of the last two steps, the later one first.
+    history: [f64; 2],
     /// Whether the last row of `k` is the slope at the current state.
     has_end: bool,
     stats: Stats,
@@ -163,6 +76,7 @@ impl<T: Real> Integrator<T> {
             k: Buffer::zeros(n * tableau.rows()),
             scratch: Buffer::zeros(n),
             dt: 0.0,
+            history: [1.0; 2],
             has_end: false,
             stats: Stats::default(),
         };
@@ -191,6 +105,7 @@ impl<T: Real> Integrator<T> {
         (self.start, self.end) = (start, end);
         (self.t0, self.t1, self.h) = (start, start, 0.0);
         self.dt = 0.0;
+        self.history = [1.0; 2];
         self.has_end = false;
         self.stats = Stats::default();
         Ok(())
@@ -206,6 +121,11 @@ impl<T: Real> Integrator<T> {
         &self.y1
     }
 
+    /// The size that the next adaptive step is to have; 0 before the first one.
+    pub fn dt(&self) -> f64 {
+        self.dt
+    }
+
     /// Whether the end was reached.
     pub fn is_done(&self) -> bool {
         self.t1 == self.end
@@ -216,7 +136,7 @@ impl<T: Real> Integrator<T> {
         self.stats
     }
 
-    /// The last step.
+    /// The last step. It means nothing before the first one, and after one that failed.
     pub fn last_step(&self) -> Step<'_, T> {
         Step {
             t0: self.t0,
@@ -256,18 +176,39 @@ impl<T: Real> Integrator<T> {
             return Ok(());
         }
         self.end_slope(f)?;
-        let n = self.y1.len();
-        let last = self.k.len() - n;
-        // The last state becomes the first of this step; undone if the step fails.
-        let mut h = match self.options.stepping {
+        let h = match self.options.stepping {
             Stepping::Adaptive if self.dt == 0.0 => self.first_step(f)?,
             Stepping::Adaptive => self.dt,
             Stepping::Steps(steps) => (self.end - self.start).abs() / steps as f64,
             Stepping::Fixed(dt) => dt,
         };
+        self.begin(|integrator| integrator.attempt(f, h))
+    }
+
+    /// Takes one step to the time `t`, whatever its error: so a recorded grid is taken again, to
+    /// the same bits.
+    ///
+    /// # Errors
+    /// If `t` is not after the time reached, on the way to the end and not beyond it, or if the
+    /// field fails or is not finite. The integrator stays at the last good state.
+    pub fn step_to(&mut self, f: &mut impl Field<T>, t: f64) -> Result<(), Error> {
+        let (low, high) = (self.t1.min(self.end), self.t1.max(self.end));
+        // Written so that NaN fails.
+        if !(low <= t && t <= high && t != self.t1) {
+            let expected = "after the time that was reached, and not beyond the end";
+            return Err(ErrorKind::BadOption { option: "t", value: t, expected }.into());
+        }
+        self.end_slope(f)?;
+        self.begin(|integrator| integrator.once(f, t))
+    }
+
+    /// Makes the state reached the start of a step, and undoes that if the step fails.
+    fn begin(&mut self, step: impl FnOnce(&mut Self) -> Result<(), Error>) -> Result<(), Error> {
+        let n = self.y1.len();
+        let last = self.k.len() - n;
         std::mem::swap(&mut self.y0, &mut self.y1);
         self.k.copy_within(last.., 0);
-        let result = self.attempt(f, &mut h);
+        let result = step(self);
         if result.is_err() {
             std::mem::swap(&mut self.y0, &mut self.y1);
             self.k.copy_within(..n, last);
@@ -276,119 +217,124 @@ impl<T: Real> Integrator<T> {
         result
     }
 
-    /// Tries from `y0` at `t1` until a step is taken.
-    fn attempt(&mut self, f: &mut impl Field<T>, h: &mut f64) -> Result<(), Error> {
+    /// Steps from `y0` at `t1` to `next`, and takes the step if it is finite.
+    fn once(&mut self, f: &mut impl Field<T>, next: f64) -> Result<(), Error> {
+        self.slopes(f, next)?;
+        match self.not_finite(next) {
+            Some(error) => Err(error),
+            None => {
+                self.accept(next);
+                Ok(())
+            }
+        }
+    }
+
+    /// Tries from `y0` at `t1` until a step is taken; the first try is about `h` long.
+    fn attempt(&mut self, f: &mut impl Field<T>, mut h: f64) -> Result<(), Error> {
         let direction = if self.end > self.t1 { 1.0 } else { -1.0 };
+        let adaptive = self.options.stepping == Stepping::Adaptive;
+        let smallest = self.smallest_step();
+        if adaptive {
+            h = h.max(smallest).min(self.options.max_dt);
+        }
         let mut after_rejection = false;
         loop {
             let tried = self.stats.accepted + self.stats.rejected;
             if tried >= self.options.max_steps {
                 return Err(ErrorKind::MaxSteps { t: self.t1, steps: tried }.into());
             }
-            let (next, step) = self.clip(*h, direction);
-            self.slopes(f, self.t1, step, next)?;
-            let finite = self.y1.iter().all(|y| y.is_finite());
-            let Stepping::Adaptive = self.options.stepping else {
-                if !finite {
-                    return Err(self.not_finite(next, step));
-                }
-                self.accept(next, step);
-                return Ok(());
-            };
+            let next = self.clip(h, direction);
+            let step = next - self.t1;
+            if step * direction <= 0.0 {
+                return Err(ErrorKind::NoProgress { t: self.t1, dt: h }.into());
+            }
+            if !adaptive {
+                return self.once(f, next);
+            }
+            self.slopes(f, next)?;
             let weights = self.tableau.error.expect("checked with the options");
             let embedded = self.tableau.embedded_order.expect("an estimate has an order");
             combine(None, step, weights, &self.k, &mut self.scratch);
             let error = control::error_norm(&self.scratch, &self.y0, &self.y1, &self.options);
-            if finite && error <= 1.0 {
-                self.accept(next, step);
-                let factor = control::factor(error, embedded);
+            let controller = &self.options.controller;
+            if error <= 1.0 && self.y1.iter().all(|y| y.is_finite()) {
+                let factor = controller.factor(error, self.history, embedded);
                 let factor = if after_rejection { factor.min(1.0) } else { factor };
                 self.dt = (step.abs() * factor).min(self.options.max_dt);
+                self.history = [error, self.history[0]];
+                self.accept(next);
                 return Ok(());
             }
             self.stats.rejected += 1;
             after_rejection = true;
-            // A trial that is not finite may have left the field's domain: a much shorter one.
-            let failed = !(finite && error.is_finite());
-            let factor = if failed { 0.2 } else { control::factor(error, embedded).min(0.9) };
-            *h = step.abs() * factor;
-            // 16 units in the last place: below, t + h has hardly a digit of h.
-            if *h <= 8.0 * f64::EPSILON * self.t1.abs().max(f64::MIN_POSITIVE) {
-                if failed {
-                    return Err(self.not_finite(next, step));
-                }
-                let (e, a, b) = (&self.scratch, &self.y0, &self.y1);
-                let component = control::worst(e, a, b, &self.options);
-                return Err(ErrorKind::StepTooSmall { t: self.t1, dt: *h, component }.into());
+            h = step.abs() * controller.factor_after_rejection(error, embedded);
+            // The time is rounded, so a step of the smallest size may come out a little larger.
+            if step.abs() <= 1.1 * smallest {
+                let too_small = || {
+                    let (e, a, b) = (&self.scratch, &self.y0, &self.y1);
+                    let component = control::worst(e, a, b, &self.options);
+                    ErrorKind::StepTooSmall { t: self.t1, dt: h, component, error }.into()
+                };
+                return Err(self.not_finite(next).unwrap_or_else(too_small));
             }
+            h = h.max(smallest);
         }
     }
 
-    /// The end of a step of about `h`, and its size, so that the end is hit exactly and no tiny
-    /// step is left before it.
-    fn clip(&self, h: f64, direction: f64) -> (f64, f64) {
+    /// The smallest adaptive step: below 16 units in the last place of the time, `t + h` has hardly
+    /// a digit of `h`.
+    fn smallest_step(&self) -> f64 {
+        let digits = 8.0 * f64::EPSILON * self.t1.abs().max(f64::MIN_POSITIVE);
+        digits.max(self.options.min_dt)
+    }
+
+    /// The end of a step of about `h`, so that the end is hit exactly and no tiny step is left
+    /// before it.
+    fn clip(&self, h: f64, direction: f64) -> f64 {
         let left = (self.end - self.t1).abs();
         match self.options.stepping {
-            Stepping::Adaptive if 1.01 * h < left => {
-                let next = self.t1 + direction * h;
-                (next, next - self.t1)
+            // A step may be stretched to the end, but not beyond its largest size.
+            Stepping::Adaptive if h < left && (1.01 * h < left || left > self.options.max_dt) => {
+                self.t1 + direction * h
             }
             // Times are computed from the start, so that rounding does not pile up.
             Stepping::Steps(steps) if self.stats.accepted + 1 < steps => {
                 let fraction = (self.stats.accepted + 1) as f64 / steps as f64;
-                let next = self.start + (self.end - self.start) * fraction;
-                (next, next - self.t1)
+                self.start + (self.end - self.start) * fraction
             }
             Stepping::Fixed(dt) if dt < left * (1.0 - 1e-9) => {
-                let next = self.start + direction * dt * (self.stats.accepted + 1) as f64;
-                (next, next - self.t1)
+                self.start + direction * dt * (self.stats.accepted + 1) as f64
             }
-            _ => (self.end, self.end - self.t1),
+            _ => self.end,
         }
     }
 
-    fn accept(&mut self, next: f64, step: f64) {
+    fn accept(&mut self, next: f64) {
         self.t0 = self.t1;
         self.t1 = next;
-        self.h = step;
+        self.h = next - self.t0;
         self.stats.accepted += 1;
         self.has_end = self.tableau.error_needs_end();
     }
 
-    /// The slopes of a step from `y0`, and `y1`.
-    fn slopes(&mut self, f: &mut impl Field<T>, t: f64, h: f64, end: f64) -> Result<(), Error> {
-        let n = self.y0.len();
-        let rows = self.tableau.rows();
-        for i in 1..rows {
-            let (done, rest) = self.k.split_at_mut(i * n);
-            let end_row = i == rows - 1;
-            let stage = if end_row { &mut self.y1 } else { &mut self.scratch };
-            combine(Some(&self.y0), h, self.tableau.a[i], done, stage);
-            if end_row && !self.tableau.error_needs_end() {
-                break;
-            }
-            let time = if self.tableau.c[i] == 1.0 { end } else { t + self.tableau.c[i] * h };
-            f.eval(time, stage, &mut rest[..n]).map_err(ErrorKind::Field)?;
-            self.stats.f_evals += 1;
-        }
-        Ok(())
+    /// The slopes of a step from `y0` to the time `next`, and `y1`.
+    fn slopes(&mut self, f: &mut impl Field<T>, next: f64) -> Result<(), Error> {
+        let mut f = Counted { field: f, evaluations: &mut self.stats.f_evals };
+        rk_step(self.tableau, &mut f, self.t1, next, &self.y0, &mut self.k, &mut self.y1)
+            .map_err(|e| ErrorKind::Field(e).into())
     }
 
-    /// The error for a step that was not finite: where it began.
-    fn not_finite(&self, end: f64, step: f64) -> Error {
+    /// Where the step to `next` first is not finite, if anywhere.
+    fn not_finite(&self, next: f64) -> Option<Error> {
         let n = self.y0.len();
         let rows = self.tableau.rows() - usize::from(!self.tableau.error_needs_end());
-        let first = self.k[..rows * n].iter().position(|k| !k.is_finite());
-        match first {
-            Some(i) => {
-                let t = self.t1 + self.tableau.c[i / n] * step;
-                ErrorKind::NonFinite { t, stage: Some(i / n), component: i % n }.into()
-            }
-            None => {
-                let component = self.y1.iter().position(|y| !y.is_finite()).unwrap_or(0);
-                ErrorKind::NonFinite { t: end, stage: None, component }.into()
-            }
+        if let Some(i) = self.k[..rows * n].iter().position(|k| !k.is_finite()) {
+            let t = self.t1 + self.tableau.c[i / n] * (next - self.t1);
+            let stage = Some(i / n);
+            return Some(ErrorKind::NonFinite { t, stage, component: i % n }.into());
         }
+        let component = self.y1.iter().position(|y| !y.is_finite())?;
+        Some(ErrorKind::NonFinite { t: next, stage: None, component }.into())
     }
 
     /// The size of the first step. The end slope must be there.
@@ -403,6 +349,8 @@ impl<T: Real> Integrator<T> {
         let norm = |x: &[T], y: &[T]| control::error_norm(x, y, y, &self.options);
         let (d0, d1) = (norm(&self.y1, &self.y1), norm(&self.k[last..], &self.y1));
         let guess = control::first_guess(d0, d1).min(span);
+        // Norms that overflow leave 0 or NaN.
+        let guess = if guess > 0.0 { guess } else { self.smallest_step().min(span) };
         let probe = guess.copysign(self.end - self.t1);
         combine(Some(&self.y1), probe, &[1.0], &self.k[last..], &mut self.scratch);
         f.eval(self.t1 + probe, &self.scratch, &mut self.k[..n]).map_err(ErrorKind::Field)?;
@@ -413,7 +361,7 @@ impl<T: Real> Integrator<T> {
         lincomb(&[T::one(), -T::one()], &[probed, here], &mut self.scratch);
         let d2 = control::error_norm(&self.scratch, &self.y1, &self.y1, &self.options) / guess;
         let step = control::first_step(guess, d1, d2, self.tableau.order);
-        // A probe that left the field's domain says nothing.
-        Ok(if step.is_finite() { step } else { guess }.min(limit))
+        // A probe that left the field's domain, or overflowed, says nothing.
+        Ok(if step.is_finite() && step > 0.0 { step } else { guess }.min(limit))
     }
 }

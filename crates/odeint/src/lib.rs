@@ -2,11 +2,25 @@
 //!
 //! [`solve`] and [`Integrator`] need no tape: a field is any closure on slices. Times are `f64`
 //! whatever the state is. [`Ode`] makes the solve an operation of the tape.
+//!
+//! `dy/dt = -y` from `y(0) = 1`, with [`Tsit5`] and the default tolerance:
+//!
+//! ```
+//! use costate_odeint::{Options, Tsit5, solve};
+//!
+//! let f = |_t: f64, y: &[f64], dy: &mut [f64]| dy[0] = -y[0];
+//! let solution = solve(Tsit5, f, &[1.0], &[0.0, 0.5, 1.0], &Options::default())?;
+//! for (i, t) in solution.ts.iter().enumerate() {
+//!     assert!((solution.y(i)[0] - (-t).exp()).abs() < 1e-6);
+//! }
+//! # Ok::<(), costate_odeint::Error>(())
+//! ```
 #![forbid(unsafe_code)]
 
 mod adjoint;
 mod control;
 mod error;
+mod field;
 mod grid;
 mod integrator;
 mod method;
@@ -15,15 +29,19 @@ mod operation;
 mod options;
 mod solve;
 mod stats;
+mod step;
 mod tableau;
 mod unroll;
 mod vector_field;
 
+pub use control::Controller;
 pub use error::{Error, ErrorKind, FieldError, Partial};
-pub use integrator::{Field, Integrator, Step};
+pub use field::Field;
+pub use integrator::Integrator;
 pub use method::{Dopri5, Euler, Method, Rk4, Tsit5};
 pub use ode::{Gradient, Ode, Times};
 pub use options::{Options, Stepping};
-pub use solve::{Solution, solve};
+pub use solve::{Solution, solve, solve_with};
 pub use stats::Stats;
+pub use step::{Step, rk_step};
 pub use tableau::{Interpolant, Tableau};

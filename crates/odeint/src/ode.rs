@@ -7,8 +7,9 @@ use costate_ops::Real;
 use costate_tape::{Result, Tape, Var};
 
 use crate::error::{Error, ErrorKind};
+use crate::field::Field;
 use crate::grid::Grid;
-use crate::integrator::{Field, Integrator};
+use crate::integrator::Integrator;
 use crate::method::Method;
 use crate::operation::{SolveOp, SolveState, solve_error};
 use crate::options::{Options, Stepping};

@@ -1,5 +1,6 @@
 //! How a solve chooses its steps.
 
+use crate::control::Controller;
 use crate::error::{Error, ErrorKind};
 use crate::tableau::Tableau;
 
@@ -30,8 +31,14 @@ pub struct Options {
     /// The size of the first adaptive step; by default chosen from the field (E. Hairer,
     /// S. P. Nørsett, G. Wanner, *Solving Ordinary Differential Equations I*, II.4).
     pub dt0: Option<f64>,
+    /// The smallest size of an adaptive step, except to reach the end; by default 0. If the
+    /// tolerance asks for less, the solve fails. Steps are never chosen below 16 units in the last
+    /// place of the time.
+    pub min_dt: f64,
     /// The largest size of an adaptive step; by default there is none.
     pub max_dt: f64,
+    /// How the size of an adaptive step follows from the errors of the last ones.
+    pub controller: Controller,
     /// How many steps may be tried; by default a million.
     pub max_steps: usize,
 }
@@ -43,7 +50,9 @@ impl Default for Options {
             atol: 1e-9,
             stepping: Stepping::Adaptive,
             dt0: None,
+            min_dt: 0.0,
             max_dt: f64::INFINITY,
+            controller: Controller::default(),
             max_steps: 1_000_000,
         }
     }
@@ -82,6 +91,28 @@ impl Options {
                 }
                 if self.max_dt.is_nan() || self.max_dt <= 0.0 {
                     return bad("max_dt", self.max_dt, "positive");
+                }
+                if !(self.min_dt >= 0.0 && self.min_dt <= self.max_dt && self.min_dt.is_finite()) {
+                    return bad("min_dt", self.min_dt, "finite, not negative, at most `max_dt`");
+                }
+                let c = &self.controller;
+                for (name, value) in [
+                    ("controller.integral", c.integral),
+                    ("controller.proportional", c.proportional),
+                    ("controller.derivative", c.derivative),
+                ] {
+                    if !value.is_finite() {
+                        return bad(name, value, "finite");
+                    }
+                }
+                if !(c.safety > 0.0 && c.safety <= 1.0) {
+                    return bad("controller.safety", c.safety, "above 0 and at most 1");
+                }
+                if !(c.min_factor > 0.0 && c.min_factor <= 0.9) {
+                    return bad("controller.min_factor", c.min_factor, "above 0 and at most 0.9");
+                }
+                if !(c.max_factor >= 1.0 && c.max_factor.is_finite()) {
+                    return bad("controller.max_factor", c.max_factor, "finite and at least 1");
                 }
                 match self.dt0 {
                     Some(dt) if !(dt > 0.0 && dt.is_finite()) => {

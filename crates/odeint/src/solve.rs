@@ -5,10 +5,12 @@ use std::ops::Range;
 use costate_ops::Real;
 
 use crate::error::{Error, ErrorKind, Partial};
-use crate::integrator::{Field, Integrator, Step};
+use crate::field::Field;
+use crate::integrator::Integrator;
 use crate::method::Method;
 use crate::options::Options;
 use crate::stats::Stats;
+use crate::step::Step;
 
 /// The states at the times that were asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,16 +59,35 @@ impl<T: Real> Solution<T> {
 /// solution so far.
 pub fn solve<T: Real>(
     method: impl Into<Method>,
+    f: impl Field<T>,
+    y0: &[T],
+    ts: &[f64],
+    options: &Options,
+) -> Result<Solution<T>, Error> {
+    solve_with(method, f, y0, ts, options, |_, _| ())
+}
+
+/// [`solve`], which calls `observe` with each step that was taken, in order, and the places in `ts`
+/// of the times after its start and up to its end. The first time belongs to no step.
+///
+/// The end slope of a step is there if the error estimate needs it, or a time lies within the step
+/// and the interpolant needs it.
+///
+/// # Errors
+/// Those of [`solve`].
+pub fn solve_with<T: Real>(
+    method: impl Into<Method>,
     mut f: impl Field<T>,
     y0: &[T],
     ts: &[f64],
     options: &Options,
+    observe: impl FnMut(&Step<'_, T>, Range<usize>),
 ) -> Result<Solution<T>, Error> {
     check_times(ts)?;
     let mut integrator = Integrator::new(method, y0, ts[0], ts[ts.len() - 1], *options)?;
     let dim = y0.len();
     let mut ys = vec![T::zero(); ts.len() * dim];
-    let stats = drive(&mut integrator, &mut f, ts, &mut ys, |_, _| ())?;
+    let stats = drive(&mut integrator, &mut f, ts, &mut ys, observe)?;
     Ok(Solution { ts: ts.to_vec(), ys, dim, stats })
 }
 

@@ -33,7 +33,10 @@ pub struct Tableau {
 /// `b_i`.
 #[derive(Debug)]
 pub struct Interpolant {
-    /// The order of convergence of the value, over the whole interval of integration.
+    /// The order `p*` of the weights: `b_i(θ)` satisfies the order conditions up to it at every `θ`
+    /// (E. Hairer, S. P. Nørsett, G. Wanner, *Solving Ordinary Differential Equations I*, II.6), so
+    /// that the error within one step is `O(h^(p*+1))`. Over the whole interval of integration the
+    /// states in between then converge with order `min(p, p* + 1)`, with `p` that of the method.
     pub order: u32,
     /// Row `i` holds the coefficients of `θ, θ², …` in `b_i(θ)`.
     pub weights: &'static [&'static [f64]],

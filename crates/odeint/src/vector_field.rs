@@ -5,7 +5,7 @@ use costate_tape::{Function, Outputs, Program, Result, Workspace};
 use smallvec::SmallVec;
 
 use crate::error::FieldError;
-use crate::integrator::Field;
+use crate::field::Field;
 
 /// A recorded field; the inputs of its function are the time, the state, and what it captures.
 #[derive(Debug)]

@@ -50,13 +50,24 @@ fn trees(n: usize) -> Vec<Tree> {
 
 /// The largest violation of an order condition with exactly `vertices` vertices.
 fn violation(tableau: &Tableau, b: &[f64], vertices: usize) -> f64 {
+    violation_at(tableau, b, vertices, 1.0)
+}
+
+/// The same for weights `b` of the state at `theta` within a step.
+fn violation_at(tableau: &Tableau, b: &[f64], vertices: usize, theta: f64) -> f64 {
     let same_size = trees(vertices).into_iter().filter(|t| t.vertices() == vertices);
     same_size
         .map(|tree| {
             let sum: f64 = b.iter().zip(tree.weights(tableau)).map(|(b, w)| b * w).sum();
-            (sum - 1.0 / tree.density()).abs()
+            (sum - theta.powi(vertices as i32) / tree.density()).abs()
         })
         .fold(0.0, f64::max)
+}
+
+/// What rounding may do to an order condition. Tsit5 is published as decimals with 16 digits, some
+/// of them of size 10; the others are rational.
+fn rounding(tableau: &Tableau) -> f64 {
+    if tableau.name == "Tsit5" { 2e-14 } else { 2e-15 }
 }
 
 #[test]
@@ -65,7 +76,7 @@ fn order_conditions() {
         let tableau = method.tableau();
         for order in 1..=tableau.order as usize {
             let v = violation(tableau, tableau.b, order);
-            assert!(v < 5e-14, "{}: order {order} violated by {v:e}", tableau.name);
+            assert!(v < rounding(tableau), "{}: order {order} violated by {v:e}", tableau.name);
         }
         let above = violation(tableau, tableau.b, tableau.order as usize + 1);
         assert!(above > 1e-5, "{}: of higher order than stated", tableau.name);
@@ -73,7 +84,7 @@ fn order_conditions() {
             let b: Vec<f64> = tableau.b.iter().zip(error).map(|(b, e)| b - e).collect();
             for order in 1..=embedded as usize {
                 let v = violation(tableau, &b, order);
-                assert!(v < 5e-14, "{}: embedded order {order}, {v:e}", tableau.name);
+                assert!(v < rounding(tableau), "{}: embedded order {order}, {v:e}", tableau.name);
             }
             assert!(violation(tableau, &b, embedded as usize + 1) > 1e-5, "{}", tableau.name);
         }
@@ -156,14 +167,35 @@ fn order_of_convergence() {
     }
 }
 
+/// The states between steps converge with the order of the method, or one above that of the weights.
 #[test]
-fn order_of_the_interpolant() {
+fn order_of_the_states_between_steps() {
     for method in Method::all() {
         let tableau = method.tableau();
         let ts: Vec<f64> = (0..=271).map(|i| 2.0 * f64::from(i) / 271.0).collect();
         let found = slope(method, &ts);
-        let order = f64::from(tableau.interpolant.order);
-        assert!(found > order - 0.3, "{}: {found} for {order}", tableau.name);
+        let order = f64::from(tableau.order.min(tableau.interpolant.order + 1));
+        assert!((found - order).abs() < 0.4, "{}: {found} for {order}", tableau.name);
+    }
+}
+
+/// `Σ b_i(θ) Φ_i(tree) = θ^|tree| / γ(tree)` up to the order that is stated, and not beyond.
+#[test]
+fn order_conditions_of_interpolants() {
+    for method in Method::all() {
+        let tableau = method.tableau();
+        let order = tableau.interpolant.order as usize;
+        for tenth in 1..10 {
+            let theta = f64::from(tenth) / 10.0;
+            let b: Vec<f64> =
+                (0..tableau.rows()).map(|i| tableau.interpolant.weight(i, theta)).collect();
+            for n in 1..=order {
+                let v = violation_at(tableau, &b, n, theta);
+                assert!(v < 1e-13, "{}: order {n} at {theta}: {v:e}", tableau.name);
+            }
+            let above = violation_at(tableau, &b, order + 1, theta);
+            assert!(above > 1e-5, "{}: of higher order than stated", tableau.name);
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Bad input and hard cases: each has its clear error, and nothing hangs.
 
-use costate_odeint::{ErrorKind, Euler, Integrator, Method, Options, Rk4, Stepping, Tsit5, solve};
+use costate_odeint::{
+    Controller, ErrorKind, Euler, Integrator, Method, Options, Rk4, Stepping, Tsit5, solve,
+};
 use proptest::prelude::*;
 
 fn decay(_: f64, y: &[f64], dy: &mut [f64]) {
@@ -103,7 +105,7 @@ fn a_jump_that_no_step_can_pass_underflows() {
         dy[0] = if t > 0.5 { (t * 1e17).sin() * 1e30 } else { 1.0 };
     };
     let e = solve(Tsit5, f, &[0.0], &[0.0, 1.0], &Options::default()).unwrap_err();
-    let ErrorKind::StepTooSmall { t, dt, component: 0 } = e.kind() else { panic!("{e}") };
+    let ErrorKind::StepTooSmall { t, dt, component: 0, .. } = e.kind() else { panic!("{e}") };
     assert!((t - 0.5).abs() < 1e-3 && *dt < 1e-15, "{e}");
     assert!(e.to_string().contains("try a larger tolerance"));
 }
@@ -145,6 +147,96 @@ fn far_times_and_short_spans() {
         let back = [ts[2], ts[0]];
         let again = solve(Tsit5, f, solution.y(2), &back, &Options::default()).unwrap();
         assert!((again.y(1)[0] - 1.0).abs() < 1e-4, "{start} {span}");
+    }
+}
+
+/// First guesses that are below the last digit of the time, or that overflow, still make progress.
+#[test]
+fn a_first_step_always_makes_progress() {
+    let one = |_: f64, _: &[f64], dy: &mut [f64]| dy[0] = 1.0;
+    let o = Options { max_steps: 400, ..Options::default() };
+    for (start, dt0) in [(1e13, None), (-1e13, None), (1e12, Some(1e-9))] {
+        let o = Options { dt0, ..o };
+        let solution = solve(Tsit5, one, &[0.0], &[start, start + 1.0], &o).unwrap();
+        assert!((solution.y(1)[0] - 1.0).abs() < 1e-12, "{start} {dt0:?}");
+    }
+    for slope in [1e160, 1e300, 1e-300] {
+        let f = |_: f64, _: &[f64], dy: &mut [f64]| dy[0] = slope;
+        for y0 in [0.0, 1.0, 1e150] {
+            let solution = solve(Tsit5, f, &[y0], &[0.0, 1.0], &o).unwrap();
+            assert!((solution.y(1)[0] / (y0 + slope) - 1.0).abs() < 1e-9, "{slope} {y0}");
+            // From a state that is not 0, the first step is a part of y/f, which may take 300
+            // tenfold steps to grow; from 0 there is no reason to begin that small.
+            assert!(y0 != 0.0 || solution.stats.accepted <= 40, "{slope} {}", solution.stats);
+        }
+    }
+}
+
+#[test]
+fn steps_too_small_for_the_time_say_so() {
+    let ts = [1e12, 1e12 + 0.001];
+    for (method, o) in [
+        (Method::from(Tsit5), Options { max_dt: 1e-9, ..Options::default() }),
+        (Method::from(Rk4), Options { stepping: Stepping::Fixed(1e-9), ..Options::default() }),
+        (Method::from(Euler), Options::steps(1000)),
+    ] {
+        let e = solve(method, decay, &[1.0], &ts, &o).unwrap_err();
+        assert!(matches!(e.kind(), ErrorKind::NoProgress { .. }), "{e}");
+        assert!(e.to_string().contains("does not change the time t = 1000000000000"), "{e}");
+        assert_eq!(e.partial().unwrap().ys, [1.0]);
+    }
+}
+
+/// Slopes that are finite, but whose error measure overflows, are no slopes that are not finite.
+#[test]
+fn an_error_that_overflows_is_told_from_a_field_that_does() {
+    let f = |t: f64, _: &[f64], dy: &mut [f64]| dy[0] = (t * 1e17).sin() * 1e200;
+    let o = Options::tolerance(0.0, 1e-9);
+    let e = solve(Tsit5, f, &[0.0], &[0.5, 1.0], &o).unwrap_err();
+    let ErrorKind::StepTooSmall { component: 0, error, .. } = e.kind() else { panic!("{e}") };
+    assert_eq!(*error, f64::INFINITY);
+}
+
+/// An end slope that is not finite must not get into the states between steps.
+#[test]
+fn fixed_steps_check_the_end_slope() {
+    let f = |t: f64, _: &[f64], dy: &mut [f64]| dy[0] = if t < 1.0 { 1.0 } else { f64::NAN };
+    for method in Method::all() {
+        match solve(method, f, &[0.0], &[0.0, 0.3, 0.95, 1.0], &Options::steps(2)) {
+            Ok(solution) => assert!(solution.ys.iter().all(|y| y.is_finite())),
+            Err(e) => {
+                assert!(
+                    matches!(e.kind(), ErrorKind::NonFinite { t: 1.0, component: 0, .. }),
+                    "{e}"
+                )
+            }
+        }
+    }
+    let e = solve(Tsit5, f, &[0.0], &[0.0, 0.3, 1.0], &Options::steps(2)).unwrap_err();
+    assert!(e.to_string().contains("not finite at t = 1 "), "{e}");
+}
+
+#[test]
+fn bad_limits_and_controllers() {
+    let c = Controller::default();
+    let o = Options::default();
+    for (name, o) in [
+        ("min_dt", Options { min_dt: -1.0, ..o }),
+        ("min_dt", Options { min_dt: f64::NAN, ..o }),
+        ("min_dt", Options { min_dt: 1.0, max_dt: 0.5, ..o }),
+        ("max_dt", Options { max_dt: 0.0, ..o }),
+        ("dt0", Options { dt0: Some(-0.1), ..o }),
+        (
+            "controller.integral",
+            Options { controller: Controller { integral: f64::NAN, ..c }, ..o },
+        ),
+        ("controller.safety", Options { controller: Controller { safety: 0.0, ..c }, ..o }),
+        ("controller.min_factor", Options { controller: Controller { min_factor: 1.0, ..c }, ..o }),
+        ("controller.max_factor", Options { controller: Controller { max_factor: 0.5, ..c }, ..o }),
+    ] {
+        let e = solve(Tsit5, decay, &[1.0], &[0.0, 1.0], &o).unwrap_err();
+        assert!(matches!(e.kind(), ErrorKind::BadOption { option, .. } if *option == name), "{e}");
+        assert!(e.to_string().contains(name), "{e}");
     }
 }
 

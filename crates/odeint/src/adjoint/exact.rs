@@ -17,9 +17,9 @@ use costate_tape::Result;
 use smallvec::SmallVec;
 
 use super::{Backward, Cotangents};
-use crate::integrator::combine;
 use crate::solve::position;
 use crate::stats::Stats;
+use crate::step::combine;
 use crate::vector_field::Replay;
 
 /// The memory of the pass.

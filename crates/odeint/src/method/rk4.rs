@@ -3,7 +3,7 @@
 use crate::tableau::{Interpolant, Tableau};
 
 /// The classical Runge–Kutta method, of order 4, for fixed steps. W. Kutta, Z. Math. Phys. 46
-/// (1901) 435. Between steps, cubic Hermite interpolation of order 3.
+/// (1901) 435. Between steps, cubic Hermite interpolation.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rk4;
 

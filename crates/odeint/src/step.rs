@@ -1,0 +1,126 @@
+//! One step of a Runge–Kutta method, and the solution within it.
+
+use costate_ops::{Real, lincomb};
+use smallvec::SmallVec;
+
+use crate::error::FieldError;
+use crate::field::Field;
+use crate::tableau::Tableau;
+
+/// Coefficients and arrays of a linear combination.
+type Terms<'a, T> = (SmallVec<[T; 16]>, SmallVec<[&'a [T]; 16]>);
+
+/// `y + h Σ c_j k_j` as terms; slopes with coefficient 0 are left out.
+fn terms<'a, T: Real>(
+    y: Option<&'a [T]>,
+    h: f64,
+    c: &[f64],
+    k: &'a [T],
+    dim: usize,
+) -> Terms<'a, T> {
+    let mut terms: Terms<'a, T> = Default::default();
+    if let Some(y) = y {
+        terms.0.push(T::one());
+        terms.1.push(y);
+    }
+    for (&c, k) in c.iter().zip(k.chunks_exact(dim)).filter(|(c, _)| **c != 0.0) {
+        terms.0.push(T::from_f64(h * c));
+        terms.1.push(k);
+    }
+    terms
+}
+
+/// `out = y + h Σ c_j k_j`; without `y`, `h Σ c_j k_j`. `k` holds the slopes one after another.
+pub(crate) fn combine<T: Real>(y: Option<&[T]>, h: f64, c: &[f64], k: &[T], out: &mut [T]) {
+    let (c, xs) = terms(y, h, c, k, out.len());
+    lincomb(&c, &xs, out);
+}
+
+/// A step that was taken.
+#[derive(Debug)]
+pub struct Step<'a, T: Real> {
+    /// Its start.
+    pub t0: f64,
+    /// Its size; negative backward in time.
+    pub h: f64,
+    /// Its end.
+    pub t1: f64,
+    /// The state at its start.
+    pub y0: &'a [T],
+    /// The state at its end.
+    pub y1: &'a [T],
+    /// The slopes, one after another. The last one is there only if the error estimate or
+    /// [`Integrator::end_slope`](crate::Integrator::end_slope) needed it.
+    pub k: &'a [T],
+    /// The method.
+    pub tableau: &'static Tableau,
+}
+
+impl<T: Real> Step<'_, T> {
+    /// The state at `t0 + theta h`, for `0 ≤ theta ≤ 1`.
+    ///
+    /// Methods whose interpolant [needs it](crate::Interpolant::needs_end) must have the end slope.
+    ///
+    /// # Panics
+    /// If `out` is not as long as the state.
+    pub fn interpolate(&self, theta: f64, out: &mut [T]) {
+        let weights: SmallVec<[f64; 16]> =
+            (0..self.tableau.rows()).map(|i| self.tableau.interpolant.weight(i, theta)).collect();
+        combine(Some(self.y0), self.h, &weights, self.k, out);
+    }
+
+    /// The derivative of the state with respect to time at `t0 + theta h`.
+    ///
+    /// # Panics
+    /// If `out` is not as long as the state.
+    pub fn interpolate_derivative(&self, theta: f64, out: &mut [T]) {
+        let weights: SmallVec<[f64; 16]> = (0..self.tableau.rows())
+            .map(|i| self.tableau.interpolant.weight_derivative(i, theta))
+            .collect();
+        combine(None, 1.0, &weights, self.k, out);
+    }
+}
+
+/// One step from `y0` at `t0` to `t1`, without error control: writes the state at `t1` to `y1`, and
+/// the slopes to `k`, one after another.
+///
+/// The first slope, `f(t0, y0)`, must be in `k` already. The end slope is evaluated only if the
+/// [error estimate needs it](Tableau::error_needs_end); otherwise the last row of `k` is left as it
+/// was. Nothing is checked to be finite, and nothing is allocated.
+///
+/// # Errors
+/// Those of the field; `k` and `y1` then hold nothing of use.
+///
+/// # Panics
+/// If `y0` is empty, `y1` is not as long as `y0`, or `k` is not [`Tableau::rows`] times as long.
+pub fn rk_step<T: Real>(
+    tableau: &Tableau,
+    f: &mut impl Field<T>,
+    t0: f64,
+    t1: f64,
+    y0: &[T],
+    k: &mut [T],
+    y1: &mut [T],
+) -> Result<(), FieldError> {
+    let (n, rows) = (y0.len(), tableau.rows());
+    assert!(n > 0, "rk_step: a state without components");
+    assert!(y1.len() == n, "rk_step: y0 has length {n}, but y1 has length {}", y1.len());
+    assert!(
+        k.len() == rows * n,
+        "rk_step: {rows} slopes of length {n} need length {}, but k has length {}",
+        rows * n,
+        k.len()
+    );
+    let h = t1 - t0;
+    for i in 1..rows {
+        let (done, rest) = k.split_at_mut(i * n);
+        // Every stage goes through `y1`; the last row's is the new state.
+        combine(Some(y0), h, tableau.a[i], done, y1);
+        if i == rows - 1 && !tableau.error_needs_end() {
+            break;
+        }
+        let time = if tableau.c[i] == 1.0 { t1 } else { t0 + tableau.c[i] * h };
+        f.eval(time, y1, &mut rest[..n])?;
+    }
+    Ok(())
+}
