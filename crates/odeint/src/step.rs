@@ -7,33 +7,50 @@ use crate::error::FieldError;
 use crate::field::Field;
 use crate::tableau::Tableau;
 
-/// Coefficients and arrays of a linear combination.
-type Terms<'a, T> = (SmallVec<[T; 16]>, SmallVec<[&'a [T]; 16]>);
-
-/// `y + h Σ c_j k_j` as terms; slopes with coefficient 0 are left out.
-fn terms<'a, T: Real>(
-    y: Option<&'a [T]>,
-    h: f64,
-    c: &[f64],
-    k: &'a [T],
-    dim: usize,
-) -> Terms<'a, T> {
-    let mut terms: Terms<'a, T> = Default::default();
+/// `out = y + h Σ c_j k_j`; without `y`, `h Σ c_j k_j`. `k` holds the slopes one after another;
+/// those with coefficient 0 are left out.
+pub(crate) fn combine<T: Real>(y: Option<&[T]>, h: f64, c: &[f64], k: &[T], out: &mut [T]) {
+    let dim = out.len();
+    match dim {
+        1 => return combine_few::<T, 1>(y, h, c, k, out),
+        2 => return combine_few::<T, 2>(y, h, c, k, out),
+        3 => return combine_few::<T, 3>(y, h, c, k, out),
+        4 => return combine_few::<T, 4>(y, h, c, k, out),
+        _ => {}
+    }
+    let mut coefficients: SmallVec<[T; 16]> = SmallVec::new();
+    let mut terms: SmallVec<[&[T]; 16]> = SmallVec::new();
     if let Some(y) = y {
-        terms.0.push(T::one());
-        terms.1.push(y);
+        coefficients.push(T::one());
+        terms.push(y);
     }
     for (&c, k) in c.iter().zip(k.chunks_exact(dim)).filter(|(c, _)| **c != 0.0) {
-        terms.0.push(T::from_f64(h * c));
-        terms.1.push(k);
+        coefficients.push(T::from_f64(h * c));
+        terms.push(k);
     }
-    terms
+    lincomb(&coefficients, &terms, out);
 }
 
-/// `out = y + h Σ c_j k_j`; without `y`, `h Σ c_j k_j`. `k` holds the slopes one after another.
-pub(crate) fn combine<T: Real>(y: Option<&[T]>, h: f64, c: &[f64], k: &[T], out: &mut [T]) {
-    let (c, xs) = terms(y, h, c, k, out.len());
-    lincomb(&c, &xs, out);
+/// [`combine`] for a state so small that it stays in registers.
+#[inline(always)]
+fn combine_few<T: Real, const D: usize>(
+    y: Option<&[T]>,
+    h: f64,
+    c: &[f64],
+    k: &[T],
+    out: &mut [T],
+) {
+    let mut sum = [T::zero(); D];
+    if let Some(y) = y {
+        sum.copy_from_slice(&y[..D]);
+    }
+    for (&c, k) in c.iter().zip(k.as_chunks::<D>().0).filter(|(c, _)| **c != 0.0) {
+        let c = T::from_f64(h * c);
+        for i in 0..D {
+            sum[i] += c * k[i];
+        }
+    }
+    out.copy_from_slice(&sum);
 }
 
 /// A step that was taken.

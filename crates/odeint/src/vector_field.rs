@@ -60,9 +60,14 @@ impl<T: Real> Replay<'_, T> {
         self.evaluations += 1;
         let t = [T::from_f64(t)];
         let mut inputs: SmallVec<[&[T]; 16]> = SmallVec::new();
-        inputs.extend_from_slice(&[&t, y]);
-        inputs.extend_from_slice(self.captured);
-        inputs.extend(cotangent);
+        inputs.push(&t);
+        inputs.push(y);
+        for captured in self.captured {
+            inputs.push(captured);
+        }
+        if let Some(cotangent) = cotangent {
+            inputs.push(cotangent);
+        }
         Ok(read(self.program.evaluate(self.workspace, &inputs)?))
     }
 }

@@ -176,7 +176,13 @@ impl<T: Real> Kernel for Axpy<'_, T> {
 #[track_caller]
 pub fn axpy<T: Real>(c: T, x: &[T], y: &mut [T]) {
     check_len("axpy", x.len(), y.len());
-    dispatch_arithmetic(Isa::detect(), Axpy(c, x, y));
+    let kernel = Axpy(c, x, y);
+    // For a few entries the call costs more than the work.
+    if x.len() < 16 {
+        kernel.run::<false>();
+    } else {
+        dispatch_arithmetic(Isa::detect(), kernel);
+    }
 }
 
 struct Select<'a, T>(&'a [T], &'a [T], &'a [T], &'a mut [T]);

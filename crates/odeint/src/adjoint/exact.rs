@@ -12,7 +12,7 @@
 //! stages with the weights of the interpolant, so they cost nothing. The end slope of a step is the
 //! first slope of the next, so both of its cotangents go through one evaluation.
 
-use costate_ops::{Buffer, Real, dot, lincomb};
+use costate_ops::{Buffer, Real, dot};
 use costate_tape::Result;
 use smallvec::SmallVec;
 
@@ -30,8 +30,11 @@ pub(crate) struct Exact<T: Real> {
     end: Buffer<T>,
     slope: Buffer<T>,
     stage: Buffer<T>,
-    /// `ȳ_i` of each stage.
+    /// `ȳ_i` of each stage; in the last row, `p`, since the weights `b` are the last row of `a`.
     bars: Buffer<T>,
+    /// The columns of `a`.
+    columns: Vec<f64>,
+    ones: Vec<f64>,
     /// A linear combination of slopes.
     sum: Buffer<T>,
 }
@@ -56,6 +59,10 @@ impl<T: Real> Exact<T> {
             buffer.resize(dim);
         }
         self.bars.resize(rows * dim);
+        let a = |i: usize, j: usize| tableau.a[i].get(j).copied().unwrap_or(0.0);
+        self.columns.clear();
+        self.columns.extend((0..rows * rows).map(|ij| a(ij % rows, ij / rows)));
+        self.ones.resize(rows, 1.0);
         self.p.fill(T::zero());
         let mut carried = false;
         let last_step = from.grid.steps.len().wrapping_sub(1);
@@ -97,8 +104,10 @@ impl<T: Real> Exact<T> {
                 h_bar += dot(&self.p, &self.sum).as_f64();
             }
 
+            self.bars[(rows - 1) * dim..].copy_from_slice(&self.p);
             for i in (1..rows - 1).rev() {
-                self.slope_bar(i, rows, h, tableau.b[i], |j| tableau.a[j][i]);
+                let column = &self.columns[i * rows + i + 1..(i + 1) * rows];
+                combine(None, h, column, &self.bars[(i + 1) * dim..], &mut self.slope);
                 gather(from, &inside, h, i, &mut self.slope);
                 let a = tableau.a[i];
                 combine(Some(from.grid.y(n)), h, a, k, &mut self.stage);
@@ -116,13 +125,12 @@ impl<T: Real> Exact<T> {
                     h_bar += dot(bar, &self.sum).as_f64();
                 }
             }
-            self.slope_bar(0, rows, h, tableau.b[0], |j| tableau.a[j][0]);
+            combine(None, h, &self.columns[1..rows], &self.bars[dim..], &mut self.slope);
             gather(from, &inside, h, 0, &mut self.slope);
             std::mem::swap(&mut self.slope, &mut self.end);
             carried = true;
-            for i in 1..rows - 1 {
-                add(&mut self.p, &self.bars[i * dim..(i + 1) * dim]);
-            }
+            combine(Some(&self.p), 1.0, &self.ones[2..], &self.bars[dim..], &mut self.sum);
+            std::mem::swap(&mut self.p, &mut self.sum);
             for save in &inside {
                 add(&mut self.p, from.g(save.time));
             }
@@ -168,22 +176,6 @@ impl<T: Real> Exact<T> {
             bytes_kept: grid.bytes(),
             ..Stats::default()
         })
-    }
-
-    /// `slope = h (b p + Σ_{j>i} a(j) ȳ_j)`, the last row left out: its part is in `p` already.
-    fn slope_bar(&mut self, i: usize, rows: usize, h: f64, b: f64, a: impl Fn(usize) -> f64) {
-        let dim = self.p.len();
-        let mut c: SmallVec<[T; 16]> = SmallVec::new();
-        let mut xs: SmallVec<[&[T]; 16]> = SmallVec::new();
-        if b != 0.0 {
-            c.push(T::from_f64(h * b));
-            xs.push(&self.p);
-        }
-        for j in (i + 1..rows - 1).filter(|&j| a(j) != 0.0) {
-            c.push(T::from_f64(h * a(j)));
-            xs.push(&self.bars[j * dim..(j + 1) * dim]);
-        }
-        lincomb(&c, &xs, &mut self.slope);
     }
 }
 

@@ -77,6 +77,8 @@ struct Inner<T: Real> {
     scalars: Option<Scalars<T>>,
     constants: Vec<T>,
     input_shapes: Vec<Shape>,
+    /// How many entries each input has.
+    input_lens: Vec<usize>,
     outputs: Vec<Operand>,
     arena: usize,
 }
@@ -99,6 +101,7 @@ impl<T: Real> Program<T> {
                     instructions: Vec::new(),
                     scalars: Some(scalars),
                     constants: Vec::new(),
+                    input_lens: function.input_shapes().iter().map(Shape::numel).collect(),
                     input_shapes: function.input_shapes(),
                     outputs,
                     arena: scalar::REGISTERS,
@@ -112,6 +115,7 @@ impl<T: Real> Program<T> {
                 scalars: None,
                 instructions: lowered.instructions,
                 constants: lowered.constants,
+                input_lens: function.input_shapes().iter().map(Shape::numel).collect(),
                 input_shapes: function.input_shapes(),
                 outputs: lowered.outputs,
                 arena: lowered.arena,
