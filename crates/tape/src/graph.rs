@@ -99,13 +99,7 @@ impl<T: Real> Graph<T> {
     /// If an argument belongs to a scope whose recording has ended.
     pub fn push(&mut self, op: Op<T>, args: Args, shape: Shape, loc: Loc) -> Result<NodeId, Error> {
         for &arg in &args {
-            let node = self.node(arg);
-            assert!(
-                !self.scopes[node.scope as usize].closed,
-                "a Var recorded at {} is used at {loc}, after the scope that it belongs to has \
-                 ended; return it from the scope instead",
-                node.loc
-            );
+            self.check_open(arg, loc);
         }
         let id = self.nodes.len() as NodeId;
         let span = match op.alias(&args, |a| self.node(a).value.start, shape.numel()) {
@@ -146,6 +140,25 @@ impl<T: Real> Graph<T> {
             eval(op, &inputs, out, shape);
         }
         Ok(Span { start, len })
+    }
+
+    /// Gives back the memory of what was recorded since there were `start` nodes and `values`
+    /// entries.
+    pub fn forget_values(&mut self, start: NodeId, values: usize) {
+        self.values.truncate(values);
+        self.nodes[start as usize..].iter_mut().for_each(|node| node.value = Span::default());
+        self.states.retain(|&id, _| id < start);
+    }
+
+    /// Panics if a node belongs to a scope whose recording has ended.
+    pub fn check_open(&self, id: NodeId, loc: Loc) {
+        let node = self.node(id);
+        assert!(
+            !self.scopes[node.scope as usize].closed,
+            "a Var recorded at {} is used at {loc}, after the scope that it belongs to has \
+             ended; return it from the scope instead",
+            node.loc
+        );
     }
 
     /// Notes that a number was read: what is being recorded depends on it.

@@ -20,6 +20,8 @@
 
 mod call;
 pub mod check;
+mod checkpoint;
+mod diagnose;
 mod error;
 mod function;
 mod grad;
@@ -32,6 +34,7 @@ mod tape;
 mod var;
 
 pub use call::{Arg, CallOp, CallRule, Evaluation};
+pub use diagnose::NonFinite;
 pub use error::{CallError, Error};
 pub use function::Function;
 pub use op::Result;

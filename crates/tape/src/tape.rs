@@ -154,8 +154,9 @@ impl<T: Real> Tape<T> {
         f: impl FnOnce(&[Var<'t, T>]) -> std::result::Result<Vec<Var<'t, T>>, E>,
     ) -> std::result::Result<Scope<'t, T>, E> {
         let loc = Location::caller();
-        let (start, scope, ids) = {
+        let (start, values, scope, ids) = {
             let mut graph = self.graph.borrow_mut();
+            let values = graph.values.len();
             let scope = graph.scopes.len() as u32;
             graph.scopes.push(ScopeState::default());
             graph.open.push(scope);
@@ -168,16 +169,21 @@ impl<T: Real> Tape<T> {
                     graph.push_leaf(Op::Input, shape, &value, loc)
                 })
                 .collect();
-            (start, scope, ids)
+            (start, values, scope, ids)
         };
         let vars: Vec<_> = ids.iter().map(|&id| Var::new(self, id)).collect();
         let outputs = f(&vars);
         let mut graph = self.graph.borrow_mut();
         graph.open.pop();
         graph.scopes[scope as usize].closed = true;
-        let outputs: Vec<NodeId> = outputs?.iter().map(|y| y.id()).collect();
         let observed = graph.scopes[scope as usize].observed;
-        let (function, captured) = Function::extract(&graph, start, &ids, &outputs, observed);
+        let extracted = outputs.map(|outputs| {
+            let outputs: Vec<NodeId> = outputs.iter().map(|y| y.id()).collect();
+            Function::extract(&graph, start, &ids, &outputs, observed)
+        });
+        // Nothing may read the values any more.
+        graph.forget_values(start, values);
+        let (function, captured) = extracted?;
         let captured = captured.iter().map(|&id| Var::new(self, id)).collect();
         Ok(Scope { function, captured })
     }

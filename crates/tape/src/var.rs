@@ -77,6 +77,7 @@ impl<'t, T: Real> Var<'t, T> {
         let mut graph = self.tape.graph().borrow_mut();
         assert!(!graph.symbolic, "a variable of a function being traced has no value to read");
         let loc = std::panic::Location::caller();
+        graph.check_open(self.id, loc);
         graph.observe(loc);
         graph.value(self.id).to_vec()
     }

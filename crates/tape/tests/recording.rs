@@ -241,3 +241,22 @@ fn check_finds_a_wrong_gradient() {
     let nan = Array2::from_elem((1, 1), f64::NAN).into_dyn();
     check::gradient(|_, x| Ok(x[0].sin()), &[nan]).unwrap_err();
 }
+
+/// The first operation whose value is not finite is named, with its line and its inputs.
+#[test]
+fn the_birth_of_a_nan_is_found() {
+    let f = Function::trace(&[arr1(&[1.0, 4.0]).into_dyn()], |_, x| {
+        let y = x[0] - 2.0;
+        Ok(vec![y.ln().exp() * y])
+    })
+    .unwrap();
+    assert!(f.find_non_finite(&[arr1(&[3.0, 4.0]).into_dyn()]).unwrap().is_none());
+    let found = f.find_non_finite(&[arr1(&[3.0, 1.5]).into_dyn()]).unwrap().unwrap();
+    assert_eq!((found.operation.as_str(), found.entry), ("ln", 1));
+    assert!(found.location.file().ends_with("recording.rs"));
+    assert_eq!(found.inputs[0].as_slice().unwrap(), [1.0, -0.5]);
+    assert!(found.to_string().contains("there input 0 is -0.5"), "{found}");
+    let tape = Tape::new();
+    tape.scalar(f64::NAN);
+    assert_eq!(tape.find_non_finite().unwrap().operation, "const");
+}

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::call::Evaluation;
 use crate::error::Error;
-use crate::op::{Arg, Op, Result, eval};
+use crate::op::{Arg, Op, Result, eval, matmul};
 
 use super::{Instruction, Operand, Place, Program, Workspace};
 
@@ -149,8 +149,13 @@ fn step<T: Real>(
         (Op::Affine { mul, add }, None) => ops::affine(*mul, *add, arg(0), out),
         (Op::Affine { mul, add }, Some(_)) => ops::affine_in_place(*mul, *add, out),
         (Op::Powi(n), Some(_)) => ops::powi_in_place(*n, out),
+        (Op::MatMul { ta, tb }, _) => {
+            let (a, b) = (from.arg(&i.args[0]), from.arg(&i.args[1]));
+            matmul::eval(*ta, *tb, &[a, b], out);
+        }
+        (Op::SumTo, _) => ops::sum_to(arg(0), &i.args[0].shape, out, &i.out.shape),
         (Op::Call(call), _) => {
-            let args: SmallVec<[Arg<'_, T>; 16]> = i.args.iter().map(|a| from.arg(a)).collect();
+            let args = arguments(i, from);
             let state = i.state.expect("every call has a state");
             let (earlier, later) = states.split_at_mut(state);
             let producer = i.producer.map(|p| &*earlier[p] as &dyn Any);
@@ -158,9 +163,21 @@ fn step<T: Real>(
             return call.eval(&mut e).map_err(|e| Error::call(call.name(), Some(i.loc), e));
         }
         (op, _) => {
-            let args: SmallVec<[Arg<'_, T>; 16]> = i.args.iter().map(|a| from.arg(a)).collect();
+            let args = arguments(i, from);
             eval(op, &args, out, &i.out.shape);
         }
     }
     Ok(())
+}
+
+/// All that an instruction reads.
+fn arguments<'s, T: Real>(
+    i: &'s Instruction<T>,
+    from: &'s Sources<'_, T>,
+) -> SmallVec<[Arg<'s, T>; 16]> {
+    let mut args = SmallVec::new();
+    for arg in &i.args {
+        args.push(from.arg(arg));
+    }
+    args
 }
