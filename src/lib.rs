@@ -21,7 +21,10 @@ pub mod prelude {
         Activation, Adam, Bound, FeedForwardOde, Linear, Mlp, NearIdentityNet, Optimiser, Param,
         Params, ResidualNet, Sgd, accuracy, cross_entropy,
     };
-    pub use costate_odeint::{Dopri5, Euler, Gradient, Ode, Options, Rk4, Tsit5};
+    pub use costate_odeint::{
+        Bosh3, Dopri5, Euler, Gradient, Heun, Midpoint, Ode, Options, Ralston, Rk4, Ssprk3,
+        ThreeEighths, Tsit5,
+    };
     pub use costate_ops::Real;
     pub use costate_tape::{Function, Program, Tape, Var, Workspace, check};
 }

@@ -38,7 +38,9 @@ pub use control::Controller;
 pub use error::{Error, ErrorKind, FieldError, Partial};
 pub use field::Field;
 pub use integrator::Integrator;
-pub use method::{Dopri5, Euler, Method, Rk4, Tsit5};
+pub use method::{
+    Bosh3, Dopri5, Euler, Heun, Method, Midpoint, Ralston, Rk4, Ssprk3, ThreeEighths, Tsit5,
+};
 pub use ode::{Gradient, Ode, Times};
 pub use options::{Options, Stepping};
 pub use solve::{Solution, solve, solve_with};

@@ -207,7 +207,7 @@ fn error_follows_the_tolerance() {
         (dy[0], dy[1], dy[2], dy[3]) = (y[2], y[3], -y[0] / r3, -y[1] / r3);
     };
     let y0 = [0.5, 0.0, 0.0, 3f64.sqrt()];
-    for method in Method::all().into_iter().filter(|m| m.tableau().error.is_some()) {
+    for method in Method::all().into_iter().filter(|m| m.tableau().embedded_order >= Some(4)) {
         let mut last = f64::INFINITY;
         for exponent in [4, 6, 8, 10] {
             let tolerance = 10f64.powi(-exponent);
@@ -237,7 +237,7 @@ fn arenstorf_orbit_closes() {
     };
     let y0 = [0.994, 0.0, 0.0, -2.001_585_106_379_082_5];
     let ts = [0.0, 17.065_216_560_157_964];
-    for method in Method::all().into_iter().filter(|m| m.tableau().error.is_some()) {
+    for method in Method::all().into_iter().filter(|m| m.tableau().embedded_order >= Some(4)) {
         let solution = solve(method, f, &y0, &ts, &Options::tolerance(1e-12, 1e-12)).unwrap();
         assert!((solution.y(1)[0] - y0[0]).abs() < 1e-5);
         assert!(solution.y(1)[1].abs() < 1e-5);

@@ -1,13 +1,26 @@
 //! The methods: each a file of data.
 
+mod bosh3;
 mod dopri5;
 mod euler;
+mod hermite;
+mod heun;
+mod midpoint;
+mod ralston;
 mod rk4;
+mod ssprk3;
+mod three_eighths;
 mod tsit5;
 
+pub use bosh3::Bosh3;
 pub use dopri5::Dopri5;
 pub use euler::Euler;
+pub use heun::Heun;
+pub use midpoint::Midpoint;
+pub use ralston::Ralston;
 pub use rk4::Rk4;
+pub use ssprk3::Ssprk3;
+pub use three_eighths::ThreeEighths;
 pub use tsit5::Tsit5;
 
 use crate::tableau::Tableau;
@@ -22,8 +35,19 @@ pub enum Method {
 
 impl Method {
     /// All of them.
-    pub fn all() -> [Method; 4] {
-        [Euler.into(), Rk4.into(), Dopri5.into(), Tsit5.into()]
+    pub fn all() -> [Method; 10] {
+        [
+            Euler.into(),
+            Midpoint.into(),
+            Heun.into(),
+            Ralston.into(),
+            Ssprk3.into(),
+            Rk4.into(),
+            ThreeEighths.into(),
+            Bosh3.into(),
+            Dopri5.into(),
+            Tsit5.into(),
+        ]
     }
 
     /// The coefficients.
@@ -55,5 +79,41 @@ impl From<Dopri5> for Method {
 impl From<Tsit5> for Method {
     fn from(_: Tsit5) -> Method {
         Method::Explicit(&tsit5::TABLEAU)
+    }
+}
+
+impl From<Midpoint> for Method {
+    fn from(_: Midpoint) -> Method {
+        Method::Explicit(&midpoint::TABLEAU)
+    }
+}
+
+impl From<Heun> for Method {
+    fn from(_: Heun) -> Method {
+        Method::Explicit(&heun::TABLEAU)
+    }
+}
+
+impl From<Ralston> for Method {
+    fn from(_: Ralston) -> Method {
+        Method::Explicit(&ralston::TABLEAU)
+    }
+}
+
+impl From<Ssprk3> for Method {
+    fn from(_: Ssprk3) -> Method {
+        Method::Explicit(&ssprk3::TABLEAU)
+    }
+}
+
+impl From<ThreeEighths> for Method {
+    fn from(_: ThreeEighths) -> Method {
+        Method::Explicit(&three_eighths::TABLEAU)
+    }
+}
+
+impl From<Bosh3> for Method {
+    fn from(_: Bosh3) -> Method {
+        Method::Explicit(&bosh3::TABLEAU)
     }
 }
