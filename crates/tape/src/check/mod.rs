@@ -8,6 +8,9 @@
 //! check::gradient(|_, x| Ok((x[0] * x[0]).tanh()), &[x]).unwrap();
 //! ```
 
+#[cfg(feature = "proptest")]
+pub mod strategy;
+
 use std::fmt;
 
 use costate_ops::Real;
