@@ -31,6 +31,7 @@ mod op;
 mod program;
 mod shape;
 mod tape;
+mod transform;
 mod var;
 
 pub use call::{Arg, CallOp, CallRule, Evaluation};

@@ -1,0 +1,77 @@
+//! Derivatives as matrices, composed with each other.
+
+use costate_tape::{Result, Tape, Var, check};
+use ndarray::{Array1, ArrayD, IxDyn, arr1};
+
+fn close(a: &[f64], b: &[f64]) {
+    assert_eq!(a.len(), b.len());
+    for (a, b) in a.iter().zip(b) {
+        assert!((a - b).abs() < 1e-12 * (1.0 + b.abs()), "{a} {b}");
+    }
+}
+
+/// A function of two entries with four outputs.
+fn wide<'t>(x: Var<'t, f64>) -> Var<'t, f64> {
+    let (a, b) = (x.index_axis(0, 0), x.index_axis(0, 1));
+    Var::stack(0, &[a * b, a.sin(), b.exp() * a, b.powi(3)]).reshape([2, 2])
+}
+
+#[test]
+fn both_jacobians_are_the_matrix() {
+    let tape = Tape::new();
+    let x = tape.constant(&arr1(&[0.7, -0.3]));
+    let (a, b) = (0.7f64, -0.3f64);
+    let expected = [b, a, a.cos(), 0.0, b.exp(), b.exp() * a, 0.0, 3.0 * b * b];
+    for jacobian in [wide(x).jacobian_reverse(x), wide(x).jacobian_forward(x), wide(x).jacobian(x)]
+    {
+        let jacobian = jacobian.unwrap();
+        assert_eq!(*jacobian.shape(), [2, 2, 2]);
+        close(&jacobian.to_vec(), &expected);
+    }
+}
+
+#[test]
+fn hessians_and_their_products() {
+    let tape = Tape::new();
+    let x = tape.constant(&arr1(&[0.4, 0.9, -0.2]));
+    let y = (x.sin().sum() * x.square().sum()).exp();
+    let h = y.hessian(x).unwrap();
+    assert_eq!(*h.shape(), [3, 3]);
+    close(&h.to_vec(), &h.t().to_vec());
+    let v = tape.constant(&arr1(&[1.0, -2.0, 0.5]));
+    close(&y.hvp(x, v).unwrap().to_vec(), &h.matmul(v).to_vec());
+    // The Jacobian of the gradient, in reverse.
+    let g = y.grad(&[x]).unwrap()[0];
+    close(&g.jacobian_reverse(x).unwrap().to_vec(), &h.to_vec());
+}
+
+#[test]
+fn the_hessian_of_a_loss_through_a_choice() {
+    let tape = Tape::new();
+    let x = tape.constant(&arr1(&[-0.5, 0.8]));
+    let zero = tape.scalar(0.0);
+    // x² below zero, x³ above.
+    let y = x.lt(zero).select(x.square(), x.powi(3)).sum();
+    close(&y.hessian(x).unwrap().to_vec(), &[2.0, 0.0, 0.0, 6.0 * 0.8]);
+}
+
+#[test]
+fn third_derivatives_of_several_variables() {
+    // A number made of a Hessian, differentiated once more.
+    let x: ArrayD<f64> = Array1::from(vec![0.3, -0.6]).into_dyn();
+    check::gradient(trace_of_hessian, &[x]).unwrap();
+}
+
+fn trace_of_hessian<'t>(tape: &'t Tape<f64>, x: &[Var<'t, f64>]) -> Result<Var<'t, f64>> {
+    let y = (x[0].tanh() * x[0].cos()).sum().exp();
+    let h = y.hessian(x[0])?;
+    Ok((h * tape.constant(&ndarray::arr2(&[[1.0, 0.5], [0.2, 2.0]]))).sum())
+}
+
+#[test]
+fn empty_jacobians_have_their_shape() {
+    let tape = Tape::<f64>::new();
+    let x = tape.constant(&ArrayD::zeros(IxDyn(&[0, 2])));
+    assert_eq!(*x.sin().jacobian(x).unwrap().shape(), [0, 2, 0, 2]);
+    assert_eq!(*x.sum().jacobian(x).unwrap().shape(), [0, 2]);
+}
