@@ -33,6 +33,7 @@ mod shape;
 mod tape;
 mod transform;
 mod var;
+mod vmap;
 
 pub use call::{Arg, CallOp, CallRule, Evaluation};
 pub use diagnose::NonFinite;
