@@ -362,3 +362,24 @@ proptest! {
         prop_assert!((at_end - at_start).abs() <= 1e-12 * terms, "{at_end:e} {at_start:e}");
     }
 }
+
+/// A solve written for one sample, for a batch: each sample has its own steps, and its gradient is
+/// that which it has alone, bit for bit.
+#[test]
+fn a_batch_of_solves() {
+    let ode = Ode::new(Tsit5).tolerance(1e-5, 1e-7);
+    let tape = Tape::new();
+    let starts = tape.constant(&array(&[4, 2], 0.4, 1.5));
+    let w = tape.constant(&array(&[2, 2], 1.2, 2.0));
+    let solve = |y0| ode.solve(|t, y| (y.matmul(w) * t).sin() - y, y0, [0.0, 0.3, 2.0]);
+    let ys = tape.vmap(&[starts], |y0| Ok(vec![solve(y0[0])?])).unwrap()[0];
+    assert_eq!(*ys.shape(), [4, 3, 2]);
+    let g = ys.square().sum().grad(&[starts]).unwrap()[0];
+    for i in 0..4 {
+        let y0 = starts.index_axis(0, i);
+        let alone = solve(y0).unwrap();
+        assert_eq!(alone.to_vec(), ys.index_axis(0, i).to_vec());
+        let alone = alone.square().sum().grad(&[y0]).unwrap()[0];
+        assert_eq!(alone.to_vec(), g.index_axis(0, i).to_vec());
+    }
+}
