@@ -2,7 +2,7 @@
 
 use crate::Real;
 use crate::elementwise::{check_repeats, zip, zip_in_place};
-use crate::isa::{Isa, Kernel, dispatch_arithmetic};
+use crate::isa::{Isa, Kernel, dispatch_arithmetic, dispatch_len};
 
 /// A function of two numbers. Comparisons give 1 for true and 0 for false.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -164,7 +164,9 @@ impl<T: Real> Kernel for BinaryKernel<'_, T> {
 /// If the length of an operand does not divide that of the result.
 #[track_caller]
 pub fn binary<T: Real>(op: Binary, a: &[T], b: &[T], out: &mut [T]) {
-    binary_on(Isa::detect(), op, a, b, out);
+    check_repeats(op.name(), a.len(), out.len());
+    check_repeats(op.name(), b.len(), out.len());
+    dispatch_len(out.len(), BinaryKernel(op, Into::New { a, b, out }));
 }
 
 /// [`binary`] with the given instruction set, which the machine must have.
@@ -186,7 +188,7 @@ pub fn binary_on<T: Real>(isa: Isa, op: Binary, a: &[T], b: &[T], out: &mut [T])
 #[track_caller]
 pub fn binary_in_place_left<T: Real>(op: Binary, a: &mut [T], b: &[T]) {
     check_repeats(op.name(), b.len(), a.len());
-    dispatch_arithmetic(Isa::detect(), BinaryKernel(op, Into::Left { a, b }));
+    dispatch_len(a.len(), BinaryKernel(op, Into::Left { a, b }));
 }
 
 /// `b_i = f(a_i, b_i)`, with the same bits as [`binary`]; `a` may repeat.
@@ -196,5 +198,5 @@ pub fn binary_in_place_left<T: Real>(op: Binary, a: &mut [T], b: &[T]) {
 #[track_caller]
 pub fn binary_in_place_right<T: Real>(op: Binary, a: &[T], b: &mut [T]) {
     check_repeats(op.name(), a.len(), b.len());
-    dispatch_arithmetic(Isa::detect(), BinaryKernel(op, Into::Right { a, b }));
+    dispatch_len(b.len(), BinaryKernel(op, Into::Right { a, b }));
 }

@@ -92,6 +92,21 @@ pub(crate) fn dispatch_arithmetic<K: Kernel>(isa: Isa, kernel: K) {
     dispatch(isa.min(Isa::Avx2), kernel);
 }
 
+/// Up to how many entries plain arithmetic is done where it is called: the way to another
+/// instruction set costs more than the work.
+const FEW: usize = 16;
+
+/// [`dispatch_arithmetic`] to the best instruction set for a kernel on `len` entries, whose bits do
+/// not depend on the set.
+#[inline]
+pub(crate) fn dispatch_len<K: Kernel>(len: usize, kernel: K) {
+    if len <= FEW {
+        kernel.run::<false>();
+    } else {
+        dispatch_arithmetic(Isa::detect(), kernel);
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 fn avx2<K: Kernel>(kernel: K) {

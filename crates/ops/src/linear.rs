@@ -2,7 +2,7 @@
 
 use crate::Real;
 use crate::elementwise::{check_len, map, map_in_place};
-use crate::isa::{Isa, Kernel, dispatch_arithmetic};
+use crate::isa::{Kernel, dispatch_len};
 
 struct Affine<'a, T>(T, T, &'a [T], &'a mut [T]);
 
@@ -21,7 +21,7 @@ impl<T: Real> Kernel for Affine<'_, T> {
 #[track_caller]
 pub fn affine<T: Real>(mul: T, add: T, x: &[T], out: &mut [T]) {
     check_len("affine", x.len(), out.len());
-    dispatch_arithmetic(Isa::detect(), Affine(mul, add, x, out));
+    dispatch_len(x.len(), Affine(mul, add, x, out));
 }
 
 struct AffineInPlace<'a, T>(T, T, &'a mut [T]);
@@ -36,7 +36,7 @@ impl<T: Real> Kernel for AffineInPlace<'_, T> {
 
 /// `x_i = mul · x_i + add`, with the same bits as [`affine`].
 pub fn affine_in_place<T: Real>(mul: T, add: T, x: &mut [T]) {
-    dispatch_arithmetic(Isa::detect(), AffineInPlace(mul, add, x));
+    dispatch_len(x.len(), AffineInPlace(mul, add, x));
 }
 
 #[inline(always)]
@@ -82,7 +82,7 @@ impl<T: Real> Kernel for PowiInPlace<'_, T> {
 
 /// `x_i = x_iⁿ`, with the same bits as [`powi`].
 pub fn powi_in_place<T: Real>(n: i32, x: &mut [T]) {
-    dispatch_arithmetic(Isa::detect(), PowiInPlace(n, x));
+    dispatch_len(x.len(), PowiInPlace(n, x));
 }
 
 /// Terms that [`lincomb`] adds in one pass; enough for the stages of most Runge–Kutta methods.
@@ -149,13 +149,7 @@ pub fn lincomb<T: Real>(c: &[T], xs: &[&[T]], out: &mut [T]) {
     for x in xs {
         check_len("lincomb", x.len(), out.len());
     }
-    let kernel = LinComb { c, xs, out };
-    // For the few entries of a small system the call costs more than the work.
-    if kernel.out.len() < 16 {
-        kernel.run::<false>();
-    } else {
-        dispatch_arithmetic(Isa::detect(), kernel);
-    }
+    dispatch_len(out.len(), LinComb { c, xs, out });
 }
 
 struct Axpy<'a, T>(T, &'a [T], &'a mut [T]);
@@ -176,13 +170,7 @@ impl<T: Real> Kernel for Axpy<'_, T> {
 #[track_caller]
 pub fn axpy<T: Real>(c: T, x: &[T], y: &mut [T]) {
     check_len("axpy", x.len(), y.len());
-    let kernel = Axpy(c, x, y);
-    // For a few entries the call costs more than the work.
-    if x.len() < 16 {
-        kernel.run::<false>();
-    } else {
-        dispatch_arithmetic(Isa::detect(), kernel);
-    }
+    dispatch_len(x.len(), Axpy(c, x, y));
 }
 
 struct Select<'a, T>(&'a [T], &'a [T], &'a [T], &'a mut [T]);
@@ -206,12 +194,13 @@ pub fn select<T: Real>(cond: &[T], a: &[T], b: &[T], out: &mut [T]) {
     for x in [cond, a, b] {
         check_len("select", x.len(), out.len());
     }
-    dispatch_arithmetic(Isa::detect(), Select(cond, a, b, out));
+    dispatch_len(cond.len(), Select(cond, a, b, out));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::isa::{Isa, dispatch_arithmetic};
 
     const LENGTHS: [usize; 14] = [0, 1, 2, 3, 7, 8, 15, 16, 17, 33, 65, 255, 257, 1000];
 

@@ -4,7 +4,7 @@ use crate::elementwise::{
     PARALLEL, check_len, in_parallel, in_parallel_in_place, map, map_in_place, map_wide,
     map_wide_in_place,
 };
-use crate::isa::{Isa, Kernel, dispatch, dispatch_arithmetic};
+use crate::isa::{Isa, Kernel, dispatch, dispatch_arithmetic, dispatch_len};
 use crate::{Real, math};
 
 /// A function of one number.
@@ -185,7 +185,9 @@ impl<T: Real> Kernel for InPlace<'_, T> {
 #[track_caller]
 pub fn unary<T: Real>(op: Unary, x: &[T], out: &mut [T]) {
     check_len(op.name(), x.len(), out.len());
-    if op.is_expensive() && x.len() >= PARALLEL {
+    if !op.is_expensive() {
+        dispatch_len(x.len(), OutOfPlace(op, x, out));
+    } else if x.len() >= PARALLEL {
         in_parallel(x, out, |x, out| unary_on(Isa::detect(), op, x, out));
     } else {
         unary_on(Isa::detect(), op, x, out);
@@ -204,7 +206,9 @@ pub fn unary_on<T: Real>(isa: Isa, op: Unary, x: &[T], out: &mut [T]) {
 
 /// `x_i = f(x_i)`, with the same bits as [`unary`].
 pub fn unary_in_place<T: Real>(op: Unary, x: &mut [T]) {
-    if op.is_expensive() && x.len() >= PARALLEL {
+    if !op.is_expensive() {
+        dispatch_len(x.len(), InPlace(op, x));
+    } else if x.len() >= PARALLEL {
         in_parallel_in_place(x, |x| unary_in_place_on(Isa::detect(), op, x));
     } else {
         unary_in_place_on(Isa::detect(), op, x);
