@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 /// The lengths of an array's axes, outermost first; `[]` is a single number (0-d).
 ///
 /// Up to four axes are stored without allocation. Dereferences to `[usize]`.
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
+#[derive(PartialEq, Eq, Hash, Default)]
 pub struct Shape(SmallVec<[usize; 4]>);
 
 impl Shape {
@@ -44,6 +44,14 @@ impl Shape {
     /// `(outer, n, inner)`: the array seen as `[outer, n, inner]` around one axis.
     pub(crate) fn around(&self, axis: usize) -> (usize, usize, usize) {
         (self.0[..axis].iter().product(), self.0[axis], self.0[axis + 1..].iter().product())
+    }
+}
+
+impl Clone for Shape {
+    // The derived one would copy axis by axis.
+    #[inline]
+    fn clone(&self) -> Shape {
+        Shape(SmallVec::from_slice(&self.0))
     }
 }
 
