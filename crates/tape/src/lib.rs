@@ -35,6 +35,7 @@ pub use call::{Arg, CallOp, CallRule, Evaluation};
 pub use error::{CallError, Error};
 pub use function::Function;
 pub use op::Result;
+pub use op::ranges::Slice;
 pub use program::{Outputs, Program, Workspace};
 pub use shape::Shape;
 pub use tape::{Scope, Tape};
