@@ -35,6 +35,8 @@ pub enum Binary {
     TanhGrad,
     /// `b a (1 - a)`: the derivative of `sigmoid`, from its value `a`, times `b`.
     SigmoidGrad,
+    /// The angle of the point `(b, a)` with the first axis, in `[-π, π]`, by the standard library.
+    Atan2,
 }
 
 impl Binary {
@@ -54,6 +56,7 @@ impl Binary {
         Binary::Eq,
         Binary::TanhGrad,
         Binary::SigmoidGrad,
+        Binary::Atan2,
     ];
 
     /// The name in lower case.
@@ -73,6 +76,7 @@ impl Binary {
             Binary::Eq => "eq",
             Binary::TanhGrad => "tanh_grad",
             Binary::SigmoidGrad => "sigmoid_grad",
+            Binary::Atan2 => "atan2",
         }
     }
 
@@ -108,6 +112,7 @@ impl Binary {
             Binary::Eq => truth(a == b),
             Binary::TanhGrad => b * (T::one() - a * a),
             Binary::SigmoidGrad => b * (a * (T::one() - a)),
+            Binary::Atan2 => a.atan2(b),
         }
     }
 }
@@ -151,6 +156,7 @@ impl<T: Real> Kernel for BinaryKernel<'_, T> {
             Binary::Eq => self.with(|a, b| Binary::Eq.eval(a, b)),
             Binary::TanhGrad => self.with(|a, b| Binary::TanhGrad.eval(a, b)),
             Binary::SigmoidGrad => self.with(|a, b| Binary::SigmoidGrad.eval(a, b)),
+            Binary::Atan2 => self.with(|a, b| Binary::Atan2.eval(a, b)),
         }
     }
 }

@@ -26,10 +26,12 @@ mod index;
 mod isa;
 mod layout;
 mod linear;
+mod lu;
 mod math;
 mod matmul;
 mod real;
 mod reduce;
+mod scan;
 mod unary;
 
 pub use binary::{Binary, binary, binary_in_place_left, binary_in_place_right, binary_on};
@@ -39,9 +41,11 @@ pub use index::{gather, scatter_add};
 pub use isa::Isa;
 pub use layout::{Range1, concat, permute, slice, slice_add, transpose};
 pub use linear::{affine, affine_in_place, axpy, lincomb, powi, powi_in_place, select};
+pub use lu::{log_det, solve};
 #[doc(hidden)]
 pub use matmul::small as matmul_small;
 pub use matmul::{MatMul, matmul, matmul_batch, matmul_naive};
 pub use real::Real;
 pub use reduce::{argmax_axis, dot, max_axis, sum};
+pub use scan::cumsum;
 pub use unary::{Unary, unary, unary_in_place, unary_in_place_on, unary_on};

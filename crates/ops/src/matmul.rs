@@ -118,7 +118,7 @@ pub fn matmul_batch<T: Real>(spec: MatMul, batch: usize, a: &[T], b: &[T], c: &m
 }
 
 /// Calls `f` with a buffer of this thread.
-fn with_scratch<T: Real>(len: usize, f: impl FnOnce(&mut [T])) {
+pub(crate) fn with_scratch<T: Real>(len: usize, f: impl FnOnce(&mut [T])) {
     thread_local! {
         static SCRATCH: RefCell<Buffer<f64>> = RefCell::default();
     }

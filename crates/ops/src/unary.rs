@@ -1,11 +1,12 @@
 //! Functions of one number, entry by entry.
 
+use crate::Real;
 use crate::elementwise::{
     PARALLEL, check_len, in_parallel, in_parallel_in_place, map, map_in_place, map_wide,
     map_wide_in_place,
 };
 use crate::isa::{Isa, Kernel, dispatch, dispatch_arithmetic, dispatch_len};
-use crate::{Real, math};
+use crate::math::{self, scalar};
 
 /// A function of one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,6 +39,32 @@ pub enum Unary {
     Softplus,
     /// `max(x, 0)`; NaN at NaN.
     Relu,
+    /// `eˣ - 1`, exact near 0, by the standard library.
+    ExpM1,
+    /// `ln(1 + x)`, exact near 0, by the standard library; `-∞` at -1, NaN below.
+    Ln1p,
+    /// `tan x`, by the standard library.
+    Tan,
+    /// `arcsin x`, by the standard library; NaN outside `[-1, 1]`.
+    Asin,
+    /// `arccos x`, by the standard library; NaN outside `[-1, 1]`.
+    Acos,
+    /// `arctan x`, by the standard library.
+    Atan,
+    /// `sinh x`, by the standard library.
+    Sinh,
+    /// `cosh x`, by the standard library.
+    Cosh,
+    /// `arsinh x`, to 3 ulp.
+    Asinh,
+    /// `arcosh x`, to 3 ulp; NaN below 1.
+    Acosh,
+    /// `artanh x`, to 3 ulp; `±∞` at ±1, NaN outside.
+    Atanh,
+    /// The error function `2/√π ∫₀ˣ e^(-t²) dt`, to 1.5 ulp.
+    Erf,
+    /// The largest whole number not above `x`.
+    Floor,
 }
 
 impl Unary {
@@ -57,6 +84,19 @@ impl Unary {
         Unary::Sigmoid,
         Unary::Softplus,
         Unary::Relu,
+        Unary::ExpM1,
+        Unary::Ln1p,
+        Unary::Tan,
+        Unary::Asin,
+        Unary::Acos,
+        Unary::Atan,
+        Unary::Sinh,
+        Unary::Cosh,
+        Unary::Asinh,
+        Unary::Acosh,
+        Unary::Atanh,
+        Unary::Erf,
+        Unary::Floor,
     ];
 
     /// The name in lower case.
@@ -76,13 +116,30 @@ impl Unary {
             Unary::Sigmoid => "sigmoid",
             Unary::Softplus => "softplus",
             Unary::Relu => "relu",
+            Unary::ExpM1 => "expm1",
+            Unary::Ln1p => "ln_1p",
+            Unary::Tan => "tan",
+            Unary::Asin => "asin",
+            Unary::Acos => "acos",
+            Unary::Atan => "atan",
+            Unary::Sinh => "sinh",
+            Unary::Cosh => "cosh",
+            Unary::Asinh => "asinh",
+            Unary::Acosh => "acosh",
+            Unary::Atanh => "atanh",
+            Unary::Erf => "erf",
+            Unary::Floor => "floor",
         }
     }
 
     /// Whether it costs so much that long arrays are worth several threads.
     fn is_expensive(self) -> bool {
         use Unary::*;
-        matches!(self, Exp | Ln | Sin | Cos | Tanh | Sigmoid | Softplus)
+        match self {
+            Neg | Abs | Sign | Square | Sqrt | Recip | Relu | Floor => false,
+            Exp | Ln | Sin | Cos | Tanh | Sigmoid | Softplus | ExpM1 | Ln1p | Tan | Asin | Acos
+            | Atan | Sinh | Cosh | Asinh | Acosh | Atanh | Erf => true,
+        }
     }
 
     /// The specification of the kernel: exactly what it computes, or for [`Exp`](Unary::Exp),
@@ -107,6 +164,19 @@ impl Unary {
             }
             Unary::Softplus => relu(x) + (-x.abs()).exp().ln_1p(),
             Unary::Relu => relu(x),
+            Unary::ExpM1 => x.exp_m1(),
+            Unary::Ln1p => x.ln_1p(),
+            Unary::Tan => x.tan(),
+            Unary::Asin => x.asin(),
+            Unary::Acos => x.acos(),
+            Unary::Atan => x.atan(),
+            Unary::Sinh => x.sinh(),
+            Unary::Cosh => x.cosh(),
+            Unary::Asinh => scalar::asinh(x),
+            Unary::Acosh => scalar::acosh(x),
+            Unary::Atanh => scalar::atanh(x),
+            Unary::Erf => T::from_f64(scalar::erf(x.as_f64())),
+            Unary::Floor => x.floor(),
         }
     }
 }
@@ -149,6 +219,9 @@ impl<T: Real> Kernel for OutOfPlace<'_, T> {
             Unary::Tanh => map_wide(x, out, math::tanh::<T, FMA>),
             Unary::Sigmoid => map_wide(x, out, math::sigmoid::<T, FMA>),
             Unary::Softplus => map_wide(x, out, math::softplus::<T, FMA>),
+            Unary::Floor => map(x, out, |x| x.floor()),
+            // Function calls, beside which the choice in `eval` costs nothing.
+            _ => map(x, out, |x| op.eval(x)),
         }
     }
 }
@@ -174,6 +247,8 @@ impl<T: Real> Kernel for InPlace<'_, T> {
             Unary::Tanh => map_wide_in_place(x, math::tanh::<T, FMA>),
             Unary::Sigmoid => map_wide_in_place(x, math::sigmoid::<T, FMA>),
             Unary::Softplus => map_wide_in_place(x, math::softplus::<T, FMA>),
+            Unary::Floor => map_in_place(x, |x| x.floor()),
+            _ => map_in_place(x, |x| op.eval(x)),
         }
     }
 }

@@ -262,6 +262,118 @@ fn special_values() {
     }
 }
 
+/// The functions computed one number at a time, and their bounds.
+const SCALAR: &[(Unary, f64)] =
+    &[(Unary::Erf, 1.5), (Unary::Asinh, 3.0), (Unary::Acosh, 3.0), (Unary::Atanh, 3.0)];
+
+/// `erf x` from its series of positive terms, `2/√π e^(-x²) Σ 2ⁿ x^(2n+1) / (2n+1)!!`.
+fn erf_reference(x: f64) -> Dd {
+    let square = Dd(x, 0.0) * Dd(x, 0.0);
+    let (mut term, mut sum) = (Dd(x, 0.0), Dd(x, 0.0));
+    for n in 1..200 {
+        term = term * square.scale(2.0) / Dd(f64::from(2 * n + 1), 0.0);
+        sum = sum + term;
+    }
+    let (e, k) = (-square).exp();
+    // 2/√π, OEIS A190732.
+    let factor = Dd(std::f64::consts::FRAC_2_SQRT_PI, 1.533_545_961_316_588e-17);
+    factor * e.scale(two_to(k)) * sum
+}
+
+fn root(x: Dd) -> Dd {
+    let y = Dd(x.0.sqrt(), 0.0);
+    y + (x - y * y) / y.scale(2.0)
+}
+
+fn scalar_reference(op: Unary, x: f64) -> Dd {
+    let (size, one) = (Dd(x.abs(), 0.0), Dd(1.0, 0.0));
+    let y = match op {
+        Unary::Erf => erf_reference(x.abs()),
+        Unary::Asinh => (size + size * size / (one + root(one + size * size))).ln_1p(),
+        Unary::Acosh => {
+            let above = Dd(x, 0.0) - one;
+            (above + root(above * (above + Dd(2.0, 0.0)))).ln_1p()
+        }
+        Unary::Atanh => (size.scale(2.0) / (one - size)).ln_1p().scale(0.5),
+        _ => unreachable!("not computed one number at a time"),
+    };
+    y.scale(1f64.copysign(x))
+}
+
+#[test]
+fn functions_of_one_number_are_within_their_bounds() {
+    for &(op, bound) in SCALAR {
+        let (mut double, mut single) = (Worst(0.0, 0.0), Worst(0.0, 0.0));
+        let count = 20_000 * density() as u32;
+        for i in 0..count {
+            let t = (f64::from(i) + 0.377) / f64::from(count);
+            // Spread out, close to 0, close to 1, and of many magnitudes.
+            let near = [7.0 * t, 1e-3 * t, 0.7 + 0.7 * t, 1.0 + 1e-6 * t, 1.0 - 1e-6 * t];
+            for x in near.into_iter().chain([two_to(-60) * 2f64.powf(100.0 * t)]) {
+                let outside = match op {
+                    Unary::Erf => x > 7.0,
+                    Unary::Acosh => x < 1.0,
+                    Unary::Atanh => x >= 1.0,
+                    _ => false,
+                };
+                if !outside {
+                    double.see(f64_error(op.eval(x), (scalar_reference(op, x), 0)), x);
+                    assert!(same(op.eval(-x), -op.eval(x)) || op == Unary::Acosh);
+                }
+                let x = x as f32;
+                if !outside && (op != Unary::Atanh || x < 1.0) {
+                    single.see(f32_error(op.eval(x), op.eval(f64::from(x))), x.into());
+                }
+            }
+        }
+        println!("{}: {:.3} ulp at {:e}, f32 {:.3}", op.name(), double.0, double.1, single.0);
+        assert!(double.0 <= bound, "{op:?}: {} ulp at {:e}", double.0, double.1);
+        assert!(single.0 <= bound, "{op:?}: {} ulp at {:e} in f32", single.0, single.1);
+    }
+}
+
+fn special_of_one_number<T: Real>() {
+    let (zero, one, inf, nan) = (T::zero(), T::one(), T::infinity(), T::nan());
+    let cases: &[(Unary, T, T)] = &[
+        (Unary::Erf, zero, zero),
+        (Unary::Erf, -zero, -zero),
+        (Unary::Erf, inf, one),
+        (Unary::Erf, -inf, -one),
+        (Unary::Asinh, -zero, -zero),
+        (Unary::Asinh, -inf, -inf),
+        (Unary::Acosh, one, zero),
+        (Unary::Acosh, inf, inf),
+        (Unary::Acosh, zero, nan),
+        (Unary::Acosh, -inf, nan),
+        (Unary::Atanh, -zero, -zero),
+        (Unary::Atanh, one, inf),
+        (Unary::Atanh, -one, -inf),
+        (Unary::Atanh, one + one, nan),
+        (Unary::Floor, T::from_f64(-1.5), T::from_f64(-2.0)),
+        (Unary::Floor, -inf, -inf),
+        (Unary::Ln1p, -one, -inf),
+        (Unary::ExpM1, -inf, -one),
+    ];
+    for &(op, x, expected) in cases {
+        assert!(same(op.eval(x), expected), "{op:?} of {x:e} is {:e}", op.eval(x));
+    }
+    for &(op, _) in SCALAR {
+        assert!(op.eval(nan).is_nan());
+    }
+    // Where squares overflow: ln 2x.
+    for op in [Unary::Asinh, Unary::Acosh] {
+        let expected = T::max_value().as_f64().ln() + std::f64::consts::LN_2;
+        let y = op.eval(T::max_value()).as_f64();
+        assert!((y / expected - 1.0).abs() < 2.0 * T::EPSILON.as_f64(), "{op:?}: {y}");
+    }
+}
+
+#[test]
+fn special_values_of_functions_of_one_number() {
+    special_of_one_number::<f32>();
+    special_of_one_number::<f64>();
+}
+
 /// AVX2 and AVX-512 both fuse, so they agree to the bit.
 #[test]
 fn the_fused_instruction_sets_agree() {

@@ -27,6 +27,19 @@ fn unary_entry(op: Unary) -> (usize, bool) {
         Unary::Sigmoid => (11, false),
         Unary::Softplus => (12, false),
         Unary::Relu => (13, true),
+        Unary::ExpM1 => (14, true),
+        Unary::Ln1p => (15, true),
+        Unary::Tan => (16, true),
+        Unary::Asin => (17, true),
+        Unary::Acos => (18, true),
+        Unary::Atan => (19, true),
+        Unary::Sinh => (20, true),
+        Unary::Cosh => (21, true),
+        Unary::Asinh => (22, true),
+        Unary::Acosh => (23, true),
+        Unary::Atanh => (24, true),
+        Unary::Erf => (25, true),
+        Unary::Floor => (26, true),
     }
 }
 
@@ -47,20 +60,21 @@ fn binary_entry(op: Binary) -> usize {
         Binary::Eq => 11,
         Binary::TanhGrad => 12,
         Binary::SigmoidGrad => 13,
+        Binary::Atan2 => 14,
     }
 }
 
 #[test]
 fn all_lists_every_variant_once_and_in_order() {
     let unary: Vec<usize> = Unary::ALL.iter().map(|&op| unary_entry(op).0).collect();
-    assert_eq!(unary, (0..14).collect::<Vec<_>>());
+    assert_eq!(unary, (0..27).collect::<Vec<_>>());
     let binary: Vec<usize> = Binary::ALL.iter().map(|&op| binary_entry(op)).collect();
-    assert_eq!(binary, (0..14).collect::<Vec<_>>());
+    assert_eq!(binary, (0..15).collect::<Vec<_>>());
     let mut names: Vec<&str> = Unary::ALL.iter().map(|op| op.name()).collect();
     names.extend(Binary::ALL.iter().map(|op| op.name()));
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), 28);
+    assert_eq!(names.len(), 42);
 }
 
 fn unary_kernels<T: Real>() {

@@ -40,6 +40,7 @@ pub use diagnose::NonFinite;
 pub use error::{CallError, Error};
 pub use function::Function;
 pub use op::Result;
+pub use op::ranges::Slice;
 pub use program::{Outputs, Program, Workspace};
 pub use shape::Shape;
 pub use tape::{Scope, Tape};

@@ -174,6 +174,23 @@ impl<T: Real> Tape<T> {
                 batch[0].scatter_add(axis + 1, index.clone(), shape[*axis])
             }
             Op::MatMul { ta, tb } => self.map_product(args, *ta, *tb, n, out),
+            Op::CumSum { axis, reverse } => {
+                self.record(Op::CumSum { axis: axis + 1, reverse: *reverse }, &batch, out)?
+            }
+            // Batches of batches are longer batches.
+            Op::MatMulBatch { .. } | Op::Solve | Op::LogDet => {
+                let flat: Vec<_> = batch
+                    .iter()
+                    .map(|x| {
+                        let shape = x.shape();
+                        let axes =
+                            [shape[0] * shape[1]].into_iter().chain(shape[2..].iter().copied());
+                        x.reshape(axes.collect::<Shape>())
+                    })
+                    .collect();
+                let axes = [out[0] * out[1]].into_iter().chain(out[2..].iter().copied());
+                self.record(op.clone(), &flat, axes.collect())?.reshape(out)
+            }
             Op::Call(call) => {
                 let each = (0..n).map(|i| {
                     let args: Vec<_> = args.iter().map(|a| a.sample(i)).collect();
@@ -218,14 +235,9 @@ impl<T: Real> Tape<T> {
                 let c = b.reshape([n * columns, k]).matmul_with(*a, false, !ta);
                 c.reshape([n, columns, out[1]]).permute(&[0, 2, 1])
             }
-            [a, b] => {
-                let each: Vec<_> =
-                    (0..n).map(|i| a.sample(i).matmul_with(b.sample(i), ta, tb)).collect();
-                match each.as_slice() {
-                    [] => self.leaf(&[], out),
-                    each => Var::stack(0, each),
-                }
-            }
+            [a, b] => self
+                .record(Op::MatMulBatch { ta, tb }, &[a.batch(n), b.batch(n)], out)
+                .expect("only calls can fail"),
             _ => unreachable!("a product has two sides"),
         }
     }

@@ -12,11 +12,13 @@ pub(crate) fn chain<'t, T: Real>(
     rule: &Rule<'_, 't, T>,
     g: Var<'t, T>,
 ) -> Option<Var<'t, T>> {
-    let (x, y) = (rule.args[0], rule.out);
+    let (x, y, one) = (rule.args[0], rule.out, T::one());
+    // As a product, since the difference of 1 and a square cancels where x is close to 1.
+    let one_minus_square = || x.affine(-one, one) * (x + one);
     Some(match f {
         Unary::Neg => -g,
         Unary::Abs => g * x.sign(),
-        Unary::Sign => return None,
+        Unary::Sign | Unary::Floor => return None,
         Unary::Square => g * x.scale(T::from_f64(2.0)),
         Unary::Sqrt => g / y.scale(T::from_f64(2.0)),
         Unary::Recip => -(g * y.square()),
@@ -28,6 +30,20 @@ pub(crate) fn chain<'t, T: Real>(
         Unary::Sigmoid => y.binary(Binary::SigmoidGrad, g),
         Unary::Softplus => g * x.sigmoid(),
         Unary::Relu => g * y.sign(),
+        // Not y + 1, which is inexact where y is close to -1.
+        Unary::ExpM1 => g * x.exp(),
+        Unary::Ln1p => g / (x + one),
+        Unary::Tan => g * (y.square() + one),
+        Unary::Asin => g / one_minus_square().sqrt(),
+        Unary::Acos => -(g / one_minus_square().sqrt()),
+        Unary::Atan => g / (x.square() + one),
+        Unary::Sinh => g * x.cosh(),
+        Unary::Cosh => g * x.sinh(),
+        Unary::Asinh => g / (x.square() + one).sqrt(),
+        // Two roots, since the product overflows where they do not.
+        Unary::Acosh => g / ((x - one).sqrt() * (x + one).sqrt()),
+        Unary::Atanh => g / one_minus_square(),
+        Unary::Erf => g * (-x.square()).exp().scale(T::from_f64(std::f64::consts::FRAC_2_SQRT_PI)),
     })
 }
 
@@ -64,6 +80,8 @@ fn partial<'t, T: Real>(
         // out = b a (1 - a) with a = sigmoid(x), b the cotangent.
         (Binary::SigmoidGrad, 0) => g * b * a.affine(T::from_f64(-2.0), T::one()),
         (Binary::SigmoidGrad, _) => a.binary(Binary::SigmoidGrad, g),
+        (Binary::Atan2, 0) => g * (b / (a.square() + b.square())),
+        (Binary::Atan2, _) => -(g * (a / (a.square() + b.square()))),
     })
 }
 

@@ -19,6 +19,38 @@ pub(crate) fn eval<T: Real>(ta: bool, tb: bool, args: &[Arg<'_, T>], out: &mut [
     costate_ops::matmul(spec, args[0].data, args[1].data, out);
 }
 
+pub(crate) fn eval_batch<T: Real>(ta: bool, tb: bool, args: &[Arg<'_, T>], out: &mut [T]) {
+    let (m, k, n) = extents(&args[0].shape[1..], ta, &args[1].shape[1..], tb);
+    let spec = MatMul { m, k, n, ta, tb, accumulate: false };
+    costate_ops::matmul_batch(spec, args[0].shape[0], args[0].data, args[1].data, out);
+}
+
+/// The rules of each product of a batch are those of a product.
+pub(crate) fn batch_vjp<'t, T: Real>(
+    ta: bool,
+    tb: bool,
+    rule: &Rule<'_, 't, T>,
+    g: Var<'t, T>,
+) -> Cotangents<'t, T> {
+    let (a, b) = (rule.args[0], rule.args[1]);
+    let da = || if ta { b.matmul_batch(g, tb, true) } else { g.matmul_batch(b, false, !tb) };
+    let db = || if tb { g.matmul_batch(a, true, ta) } else { a.matmul_batch(g, !ta, false) };
+    SmallVec::from_iter([rule.needs[0].then(da), rule.needs[1].then(db)])
+}
+
+pub(crate) fn batch_jvp<'t, T: Real>(
+    ta: bool,
+    tb: bool,
+    rule: &Rule<'_, 't, T>,
+    dots: &[Option<Var<'t, T>>],
+) -> Option<Var<'t, T>> {
+    let (a, b) = (rule.args[0], rule.args[1]);
+    add_options(
+        dots[0].map(|da| da.matmul_batch(b, ta, tb)),
+        dots[1].map(|db| a.matmul_batch(db, ta, tb)),
+    )
+}
+
 /// With `C = op(A) op(B)`: `Ā = C̄ op(B)ᵀ` and `B̄ = op(A)ᵀ C̄`, each written in the layout in
 /// which the argument is stored, so that nothing is ever transposed in memory.
 pub(crate) fn vjp<'t, T: Real>(
@@ -51,24 +83,66 @@ impl<'t, T: Real> Var<'t, T> {
     /// The product of two arrays as in NumPy's `@`: `C_ij = Σ_l A_il B_lj`.
     ///
     /// A vector on the left is a row, on the right a column, and its axis is gone from the
-    /// result. Leading axes of the left side are rows like its second last:
-    /// `[b, m, k] · [k, n]` is `[b, m, n]`.
+    /// result. More than two axes are batches of matrices, in the last two; the axes before them
+    /// broadcast: `[b, m, k] · [b, k, n]` and `[m, k] · [b, k, n]` are `[b, m, n]`. With one matrix
+    /// on the right, `[b, m, k] · [k, n]`, all rows are those of a single product, the faster form.
     ///
     /// # Panics
-    /// If the inner lengths differ, or the right side has more than two axes or none.
+    /// If the inner lengths differ, a side has no axis, or the batches do not broadcast together.
     #[track_caller]
     pub fn matmul(self, other: Var<'t, T>) -> Var<'t, T> {
         let (a, b) = (self.shape(), other.shape());
+        let inner = if b.ndim() < 2 { 0 } else { b.ndim() - 2 };
         assert!(
-            a.ndim() >= 1 && (1..=2).contains(&b.ndim()) && a[a.ndim() - 1] == b[0],
+            a.ndim() >= 1 && b.ndim() >= 1 && a[a.ndim() - 1] == b[inner],
             "matmul: shapes {a} and {b} do not match: the last length of the left side must be \
-             the first of the right side"
+             the last but one, or only one, of the right side"
         );
+        if b.ndim() > 2 {
+            return self.batches(other);
+        }
         let rows: usize = a[..a.ndim() - 1].iter().product();
         let left = self.reshape([rows, b[0]]);
         let right = if b.ndim() == 1 { other.reshape([b[0], 1]) } else { other };
         let axes = a[..a.ndim() - 1].iter().chain(&b[1..]).copied();
         left.matmul_with(right, false, false).reshape(axes.collect::<Shape>())
+    }
+
+    /// [`Var::matmul`] where the right side is a batch of matrices.
+    #[track_caller]
+    fn batches(self, other: Var<'t, T>) -> Var<'t, T> {
+        let (a, b) = (self.shape(), other.shape());
+        if a.ndim() == 1 {
+            let product = self.reshape([1, a[0]]).batches(other);
+            let axes = product.shape();
+            return product.reshape(axes.without(axes.ndim() - 2));
+        }
+        let (at, bt) = (a.ndim() - 2, b.ndim() - 2);
+        let Some(leading) = costate_ops::broadcast_shape(&a[..at], &b[..bt]) else {
+            panic!("matmul: the leading axes of shapes {a} and {b} cannot be broadcast together")
+        };
+        let batch = leading.iter().product();
+        let with = |m: usize, n: usize| leading.iter().copied().chain([m, n]).collect::<Shape>();
+        let (m, k, n) = (a[at], b[bt], b[bt + 1]);
+        let left = self.broadcast_to(with(m, k)).reshape([batch, m, k]);
+        let right = other.broadcast_to(with(k, n)).reshape([batch, k, n]);
+        left.matmul_batch(right, false, false).reshape(with(m, n))
+    }
+
+    /// `op(A) op(B)` of each pair of matrices in two batches `[b, _, _]`.
+    #[track_caller]
+    pub(crate) fn matmul_batch(self, other: Var<'t, T>, ta: bool, tb: bool) -> Var<'t, T> {
+        let (a, b) = (self.shape(), other.shape());
+        let (m, _, n) = extents(&a[1..], ta, &b[1..], tb);
+        self.record(Op::MatMulBatch { ta, tb }, &[other], Shape::from([a[0], m, n]))
+    }
+
+    /// `a_i b_j` for all entries: the axes of this, then those of `other`.
+    #[track_caller]
+    pub fn outer(self, other: Var<'t, T>) -> Var<'t, T> {
+        let (a, b) = (self.shape(), other.shape());
+        let ones = std::iter::repeat_n(1, b.ndim());
+        self.reshape(a.iter().copied().chain(ones).collect::<Shape>()) * other
     }
 
     /// `op(A) op(B)` of two matrices, where `op` transposes if asked to.

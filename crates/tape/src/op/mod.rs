@@ -15,13 +15,20 @@ use crate::graph::{NodeId, Span};
 use crate::shape::Shape;
 use crate::var::Var;
 
+pub(crate) mod activation;
+pub(crate) mod axes;
 pub(crate) mod broadcast;
+pub(crate) mod diagonal;
+pub(crate) mod einsum;
 pub(crate) mod elementwise;
+pub(crate) mod functions;
 pub(crate) mod index;
 pub(crate) mod layout;
+pub(crate) mod linalg;
 pub(crate) mod linear;
 pub(crate) mod matmul;
 pub(crate) mod operators;
+pub(crate) mod ranges;
 pub(crate) mod reduce;
 pub(crate) mod select;
 
@@ -46,6 +53,12 @@ pub(crate) enum Op<T: Real> {
     Select,
     /// `op(A) op(B)` of two matrices, each transposed or not.
     MatMul { ta: bool, tb: bool },
+    /// The same of each of a batch: `[b, m, k]` and `[b, k, n]`.
+    MatMulBatch { ta: bool, tb: bool },
+    /// `X` with `A X = B`, of a batch: `[b, n, n]` and `[b, n, k]`.
+    Solve,
+    /// `ln |det A|` of a batch `[b, n, n]`.
+    LogDet,
     /// Repeats along axes of length 1 or missing in front.
     Expand,
     /// Sums along the axes that `Expand` repeats.
@@ -64,6 +77,8 @@ pub(crate) enum Op<T: Real> {
     Concat { axis: usize },
     /// The largest entry along an axis, which goes away.
     MaxAxis { axis: usize },
+    /// Running sums along an axis, from its end if in reverse.
+    CumSum { axis: usize, reverse: bool },
     /// The entries at the given places of an axis.
     Gather { axis: usize, index: Arc<[usize]> },
     /// Zeros, with entries added at the given places of an axis.
@@ -116,6 +131,9 @@ impl<T: Real> Op<T> {
             Op::LinComb(_) => "lincomb",
             Op::Select => "select",
             Op::MatMul { .. } => "matmul",
+            Op::MatMulBatch { .. } => "matmul_batch",
+            Op::Solve => "solve",
+            Op::LogDet => "log_det",
             Op::Expand => "expand",
             Op::SumTo => "sum_to",
             Op::Reshape => "reshape",
@@ -125,6 +143,7 @@ impl<T: Real> Op<T> {
             Op::Pad(_) => "pad",
             Op::Concat { .. } => "concat",
             Op::MaxAxis { .. } => "max_axis",
+            Op::CumSum { .. } => "cumsum",
             Op::Gather { .. } => "gather",
             Op::ScatterAdd { .. } => "scatter_add",
             Op::Call(call) => call.name(),
@@ -146,6 +165,9 @@ pub(crate) fn eval<T: Real>(op: &Op<T>, args: &[Arg<'_, T>], out: &mut [T], shap
         }
         Op::Select => costate_ops::select(args[0].data, args[1].data, args[2].data, out),
         Op::MatMul { ta, tb } => matmul::eval(*ta, *tb, args, out),
+        Op::MatMulBatch { ta, tb } => matmul::eval_batch(*ta, *tb, args, out),
+        Op::Solve => linalg::eval_solve(args, out),
+        Op::LogDet => linalg::eval_log_det(args[0], out),
         Op::Expand => costate_ops::expand(args[0].data, args[0].shape, out, shape),
         Op::SumTo => costate_ops::sum_to(args[0].data, args[0].shape, out, shape),
         Op::Permute(axes) => costate_ops::permute(args[0].data, args[0].shape, axes, out),
@@ -156,6 +178,7 @@ pub(crate) fn eval<T: Real>(op: &Op<T>, args: &[Arg<'_, T>], out: &mut [T], shap
         }
         Op::Concat { axis } => layout::eval_concat(*axis, args, out),
         Op::MaxAxis { axis } => reduce::eval_max(*axis, args[0], out),
+        Op::CumSum { axis, reverse } => reduce::eval_cumsum(*axis, *reverse, args[0], out),
         Op::Gather { axis, index } => index::eval_gather(*axis, index, args[0], out),
         Op::ScatterAdd { axis, index } => {
             index::eval_scatter_add(*axis, index, args[0], out, shape);
@@ -193,6 +216,9 @@ pub(crate) fn vjp<'t, T: Real>(
         Op::LinComb(c) => linear::lincomb_vjp(c, rule, g),
         Op::Select => select::vjp(rule, g),
         Op::MatMul { ta, tb } => matmul::vjp(*ta, *tb, rule, g),
+        Op::MatMulBatch { ta, tb } => matmul::batch_vjp(*ta, *tb, rule, g),
+        Op::Solve => linalg::solve_vjp(rule, g),
+        Op::LogDet => one(linalg::log_det_vjp(rule, g)),
         Op::Expand => one(g.sum_to(&rule.args[0].shape())),
         Op::SumTo => one(g.broadcast_to(rule.args[0].shape())),
         Op::Reshape => one(g.reshape(rule.args[0].shape())),
@@ -201,6 +227,7 @@ pub(crate) fn vjp<'t, T: Real>(
         Op::Pad(ranges) => one(g.slice_ranges(ranges.clone())),
         Op::Concat { axis } => layout::concat_vjp(*axis, rule, g),
         Op::MaxAxis { axis } => one(reduce::max_vjp(*axis, rule, g)),
+        Op::CumSum { axis, reverse } => one(g.running_sum(*axis, !reverse)),
         Op::Gather { axis, index } => {
             one(g.scatter_add(*axis, index.clone(), rule.args[0].shape()[*axis]))
         }
@@ -226,6 +253,9 @@ pub(crate) fn jvp<'t, T: Real>(
         Op::LinComb(c) => linear::lincomb_jvp(c, dots),
         Op::Select => select::jvp(rule, dots),
         Op::MatMul { ta, tb } => matmul::jvp(*ta, *tb, rule, dots),
+        Op::MatMulBatch { ta, tb } => matmul::batch_jvp(*ta, *tb, rule, dots),
+        Op::Solve => linalg::solve_jvp(rule, dots),
+        Op::LogDet => Some(linalg::log_det_jvp(rule, first?)),
         Op::Expand => Some(first?.broadcast_to(rule.out.shape())),
         Op::SumTo => Some(first?.sum_to(&rule.out.shape())),
         Op::Reshape => Some(first?.reshape(rule.out.shape())),
@@ -234,6 +264,7 @@ pub(crate) fn jvp<'t, T: Real>(
         Op::Pad(ranges) => Some(first?.pad_into(ranges.clone(), rule.out.shape())),
         Op::Concat { axis } => Some(layout::concat_jvp(*axis, rule, dots)),
         Op::MaxAxis { axis } => Some(reduce::max_jvp(*axis, rule, first?)),
+        Op::CumSum { axis, reverse } => Some(first?.running_sum(*axis, *reverse)),
         Op::Gather { axis, index } => Some(first?.gather(*axis, index.clone())),
         Op::ScatterAdd { axis, index } => {
             Some(first?.scatter_add(*axis, index.clone(), rule.out.shape()[*axis]))

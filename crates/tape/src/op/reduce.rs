@@ -11,6 +11,11 @@ pub(crate) fn eval_max<T: Real>(axis: usize, x: Arg<'_, T>, out: &mut [T]) {
     costate_ops::max_axis(x.data, outer, n, inner, out);
 }
 
+pub(crate) fn eval_cumsum<T: Real>(axis: usize, reverse: bool, x: Arg<'_, T>, out: &mut [T]) {
+    let (outer, n, inner) = Shape::from(x.shape).around(axis);
+    costate_ops::cumsum(x.data, outer, n, inner, reverse, out);
+}
+
 /// 1 over the number of ties where an entry is the maximum, 0 elsewhere.
 fn weights<'t, T: Real>(axis: usize, rule: &Rule<'_, 't, T>) -> Var<'t, T> {
     let x = rule.args[0];

@@ -60,7 +60,7 @@ impl<T: Real> fmt::Display for Program<T> {
                 Op::Affine { mul, add } => write!(f, "[{mul}, {add}]")?,
                 Op::Powi(n) => write!(f, "[{n}]")?,
                 Op::LinComb(c) => write!(f, "{c:?}")?,
-                Op::MatMul { ta, tb } => {
+                Op::MatMul { ta, tb } | Op::MatMulBatch { ta, tb } => {
                     let mark = |t: bool| if t { "t" } else { "n" };
                     write!(f, "[{}{}]", mark(*ta), mark(*tb))?;
                 }

@@ -47,8 +47,8 @@ impl Code {
     fn cost(self) -> usize {
         use Unary::*;
         match self {
-            Code::Unary(Exp | Ln | Sin | Cos | Tanh | Sigmoid | Softplus) => 6,
-            Code::Binary(Binary::Pow) => 6,
+            Code::Unary(Neg | Abs | Sign | Square | Sqrt | Recip | Relu) => 1,
+            Code::Unary(_) | Code::Binary(Binary::Pow) => 6,
             Code::Powi(_) => 2,
             _ => 1,
         }
@@ -253,6 +253,10 @@ pub(crate) fn unfold<T: Real>(f: &Function<T>) -> Option<Scalars<T>> {
                 }
             }
             Op::MatMul { .. }
+            | Op::MatMulBatch { .. }
+            | Op::Solve
+            | Op::LogDet
+            | Op::CumSum { .. }
             | Op::MaxAxis { .. }
             | Op::ScatterAdd { .. }
             | Op::Call(_)

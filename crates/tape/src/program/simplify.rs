@@ -113,6 +113,14 @@ fn key<T: Real>(node: &FnNode<T>) -> Option<Key> {
             word(if matches!(node.op, Op::Gather { .. }) { 16 } else { 17 });
             [*axis, index.as_ptr() as usize, index.len()].into_iter().for_each(word);
         }
+        (Op::CumSum { axis, reverse }, _) => {
+            [19, *axis, *reverse as usize].into_iter().for_each(word);
+        }
+        (Op::MatMulBatch { ta, tb }, _) => {
+            [20, *ta as usize, *tb as usize].into_iter().for_each(word);
+        }
+        (Op::Solve, _) => word(21),
+        (Op::LogDet, _) => word(22),
         (Op::Project { output, .. }, _) => [18, *output].into_iter().for_each(word),
     }
     // A separator, so that parameters, arguments and lengths cannot be taken for each other.

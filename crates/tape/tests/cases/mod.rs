@@ -1,7 +1,7 @@
 //! Operations on random inputs, for the tests of rules and of programs.
 
 use costate_ops::Real;
-use costate_tape::{Tape, Var};
+use costate_tape::{Slice, Tape, Var};
 use ndarray::{ArrayD, IxDyn};
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
@@ -14,6 +14,9 @@ pub type Apply<T> = for<'t> fn(&'t Tape<T>, &[Var<'t, T>]) -> costate_tape::Resu
 pub const REAL: Region = (-2.0, 2.0);
 pub const POSITIVE: Region = (0.5, 2.0);
 pub const NEGATIVE: Region = (-2.0, -0.5);
+/// Inside the domain of the inverse functions.
+pub const UNIT: Region = (-0.8, 0.8);
+pub const ABOVE_ONE: Region = (1.3, 3.0);
 
 /// Operations that keep the shape of their one input; the first name is that of the kernel.
 pub fn unary<T: Real>() -> Vec<(&'static str, Region, Apply<T>)> {
@@ -34,6 +37,30 @@ pub fn unary<T: Real>() -> Vec<(&'static str, Region, Apply<T>)> {
         ("softplus", REAL, |_, x| Ok(x[0].softplus())),
         ("relu", POSITIVE, |_, x| Ok(x[0].relu() * x[0])),
         ("relu", NEGATIVE, |_, x| Ok(x[0].relu() * x[0])),
+        ("expm1", REAL, |_, x| Ok(x[0].exp_m1())),
+        ("ln_1p", UNIT, |_, x| Ok(x[0].ln_1p())),
+        ("tan", UNIT, |_, x| Ok(x[0].tan())),
+        // The test multiplies by cos y, with which the derivative of y = asin x itself is 1.
+        ("asin", UNIT, |_, x| Ok(x[0].asin().square())),
+        ("acos", UNIT, |_, x| Ok(x[0].acos())),
+        ("atan", REAL, |_, x| Ok(x[0].atan())),
+        ("sinh", REAL, |_, x| Ok(x[0].sinh())),
+        ("cosh", REAL, |_, x| Ok(x[0].cosh())),
+        ("asinh", REAL, |_, x| Ok(x[0].asinh())),
+        ("acosh", ABOVE_ONE, |_, x| Ok(x[0].acosh())),
+        ("atanh", UNIT, |_, x| Ok(x[0].atanh())),
+        ("erf", REAL, |_, x| Ok(x[0].erf())),
+        // Within (0, 1) and moved by less than 0.1, so that nothing is crossed.
+        ("floor", (0.2, 0.8), |_, x| Ok((x[0].floor() + x[0]).square())),
+        ("leaky_relu", POSITIVE, |_, x| Ok(x[0].leaky_relu(T::from_f64(0.1)).square())),
+        ("leaky_relu", NEGATIVE, |_, x| Ok(x[0].leaky_relu(T::from_f64(0.1)).square())),
+        ("elu", POSITIVE, |_, x| Ok(x[0].elu(T::from_f64(0.7)).square())),
+        ("elu", NEGATIVE, |_, x| Ok(x[0].elu(T::from_f64(0.7)).square())),
+        ("gelu", REAL, |_, x| Ok(x[0].gelu())),
+        ("silu", REAL, |_, x| Ok(x[0].silu())),
+        ("clamp", POSITIVE, |_, x| Ok(x[0].clamp(-T::one(), T::from_f64(9.0)) * x[0])),
+        ("clamp", NEGATIVE, |_, x| Ok(x[0].clamp(T::zero(), T::one()) * x[0] + x[0])),
+        ("norm", POSITIVE, |_, x| Ok(x[0].norm())),
         ("affine", REAL, |_, x| Ok(x[0].affine(T::from_f64(-1.5), T::from_f64(0.25)).square())),
         ("powi", POSITIVE, |_, x| Ok(x[0].powi(5) + x[0].powi(-2) + x[0].powi(0))),
         ("powf", POSITIVE, |_, x| Ok(x[0].powf(T::from_f64(1.7)))),
@@ -60,6 +87,7 @@ pub fn binary<T: Real>() -> Vec<(&'static str, Region, Region, Apply<T>)> {
         ("gt", POSITIVE, NEGATIVE, |_, x| Ok(x[0].gt(x[1]) + x[0] * x[1])),
         ("ge", POSITIVE, NEGATIVE, |_, x| Ok(x[0].ge(x[1]) + x[0] * x[1])),
         ("eq", POSITIVE, NEGATIVE, |_, x| Ok(x[0].eq(x[1]) + x[0] * x[1])),
+        ("atan2", POSITIVE, REAL, |_, x| Ok(x[0].atan2(x[1]))),
         // The gradients that the rules of tanh and sigmoid emit: their rules come second.
         ("tanh_grad", REAL, REAL, |t, x| {
             let y = x[0].tanh() * x[1];
@@ -122,6 +150,55 @@ pub fn shaped<T: Real>() -> Vec<Shaped<T>> {
         ("logsumexp", &[&[3, 4]], |_, x| Ok(x[0].logsumexp(1))),
         ("log_softmax", &[&[3, 4]], |_, x| Ok(x[0].log_softmax(0))),
         ("softmax", &[&[3, 4]], |_, x| Ok(x[0].softmax(1))),
+        ("sum_axes", &[&[2, 3, 4]], |_, x| Ok(x[0].square().sum_axes(&[2, 0]))),
+        ("mean_axes", &[&[2, 3, 4]], |_, x| Ok(x[0].square().mean_axes(&[1, 2]))),
+        ("var_axis", &[&[2, 5]], |_, x| Ok(x[0].var_axis(1, 1) + x[0].var_axis(1, 0))),
+        ("prod_axis", &[&[7, 2]], |_, x| Ok(x[0].prod_axis(0))),
+        ("prod_axis", &[&[2, 0]], |_, x| Ok(x[0].prod_axis(1))),
+        ("min_axis", &[&[3, 4]], |_, x| Ok(x[0].min_axis(1).square())),
+        ("cumsum", &[&[2, 4, 2]], |_, x| Ok(x[0].cumsum(1).square())),
+        ("cumsum", &[&[0]], |_, x| Ok(x[0].cumsum(0))),
+        ("cumsum_reverse", &[&[2, 4]], |_, x| Ok(x[0].cumsum_reverse(1).square())),
+        ("matmul_batch", &[&[2, 2, 3], &[2, 3, 2]], |_, x| Ok(x[0].matmul(x[1]).square())),
+        ("matmul_batch", &[&[2, 3], &[2, 3, 2]], |_, x| Ok(x[0].matmul(x[1]).sin())),
+        ("matmul_batch", &[&[3], &[2, 3, 2]], |_, x| Ok(x[0].matmul(x[1]))),
+        ("matmul_batch", &[&[2, 1, 2, 3], &[3, 3, 1]], |_, x| Ok(x[0].matmul(x[1]))),
+        ("matmul_batch", &[&[0, 2, 3], &[1, 3, 1]], |_, x| Ok(x[0].matmul(x[1]))),
+        ("matmul_batch vjp vjp", &[&[2, 2, 3], &[2, 3, 2]], |t, x| {
+            let y = x[0].matmul(x[1]).tanh();
+            let g = t.vjp(&[y], &[y.ones_like()], &[x[0], x[1]])?;
+            let h = t.vjp(&g, &[g[0].tanh(), g[1].sin()], &[x[0], x[1]])?;
+            Ok(h[0].sum() + h[1].sum())
+        }),
+        ("outer", &[&[2], &[3, 2]], |_, x| Ok(x[0].outer(x[1]).sin())),
+        ("einsum", &[&[2, 3], &[3, 4]], |_, x| Ok(Var::einsum("ij,jk->ki", x[0], x[1]))),
+        ("einsum", &[&[2, 3, 2], &[2, 4, 2]], |_, x| {
+            Ok(Var::einsum("bik,bjk->bij", x[0], x[1]).square())
+        }),
+        ("einsum", &[&[2, 2, 3], &[3, 2]], |_, x| Ok(Var::einsum("iij,jk->ik", x[0], x[1]))),
+        ("diag", &[&[2, 3]], |_, x| Ok(x[0].diag().sin())),
+        ("diagonal", &[&[2, 3, 3]], |_, x| Ok(x[0].diagonal().sin())),
+        ("trace", &[&[3, 3]], |_, x| Ok(x[0].matmul(x[0]).trace())),
+        // Shifted away from singular matrices.
+        ("solve", &[&[3, 3], &[3]], |t, x| {
+            Ok((x[0] + t.eye(3).scale(T::from_f64(7.0))).solve(x[1]))
+        }),
+        ("solve", &[&[2, 2, 2], &[2, 3]], |t, x| {
+            Ok((x[0] + t.eye(2).scale(T::from_f64(5.0))).solve(x[1]))
+        }),
+        ("inv", &[&[3, 3]], |t, x| Ok((x[0] + t.eye(3).scale(T::from_f64(7.0))).inv())),
+        ("logdet", &[&[2, 2, 2]], |t, x| Ok((x[0] + t.eye(2).scale(T::from_f64(5.0))).logdet())),
+        ("slice", &[&[5, 4]], |_, x| {
+            Ok(x[0].slice(&[Slice::new(1..).by(2), Slice::new(..-1).by(-2)]).square())
+        }),
+        ("flip", &[&[2, 3]], |_, x| Ok((x[0].flip(1) * x[0]).sin())),
+        ("split", &[&[2, 5]], |_, x| {
+            let parts = x[0].split(1, &[2, 0, 3]);
+            Ok(parts[0].sum() * parts[2].sin() + parts[1].sum())
+        }),
+        ("pad", &[&[2, 3]], |_, x| Ok(x[0].pad(1, 2, 1).cos())),
+        ("squeeze", &[&[2, 1, 3]], |_, x| Ok(x[0].squeeze(1).unsqueeze(2).sin())),
+        ("swap_axes", &[&[2, 3, 4]], |_, x| Ok(x[0].swap_axes(0, 2).square())),
         ("gather", &[&[2, 4]], |_, x| Ok(x[0].gather(1, [3, 0, 3]).square())),
         ("scatter_add", &[&[2, 3]], |_, x| Ok(x[0].scatter_add(1, [1, 0, 1], 4).square())),
     ]

@@ -13,6 +13,8 @@
 
 use num_traits::Float;
 
+pub(crate) mod scalar;
+
 /// What the functions below need to know of a type.
 pub trait Math: Float + 'static {
     /// `1.5 · 2^p` with `p` the number of mantissa bits: added to a number, it rounds to whole.
