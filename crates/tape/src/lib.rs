@@ -29,6 +29,7 @@ mod op;
 mod program;
 mod shape;
 mod tape;
+mod transform;
 mod var;
 
 pub use call::{Arg, CallOp, CallRule, Evaluation};
