@@ -3,6 +3,7 @@
 
 use costate_ops::Real;
 
+use crate::function::Function;
 use crate::op::Result;
 use crate::shape::Shape;
 use crate::var::Var;
@@ -110,5 +111,80 @@ impl<'t, T: Real> Var<'t, T> {
         let mut entries = vec![T::zero(); shape.numel()];
         entries[i] = T::one();
         self.tape().leaf(&entries, shape)
+    }
+}
+
+impl<T: Real> Function<T> {
+    /// From the inputs to the first output, a number, and its gradients with respect to the inputs
+    /// numbered `wrt`.
+    ///
+    /// ```
+    /// use costate_tape::{Function, Tape};
+    /// use ndarray::arr1;
+    ///
+    /// let f = Function::trace(&[arr1(&[0.0, 0.0]).into_dyn()], |_, x| Ok(vec![x[0].square().sum()]))?;
+    /// let tape = Tape::new();
+    /// let x = tape.constant(&arr1(&[1.0, 2.0]));
+    /// let results = f.value_and_grad(&[0])?.inline(&tape, &[x])?;
+    /// assert_eq!(results[0].item(), 5.0);
+    /// assert_eq!(results[1].to_vec(), [2.0, 4.0]);
+    /// # Ok::<(), costate_tape::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If this function is value-dependent, or a call inside it fails to record its rule.
+    ///
+    /// # Panics
+    /// If the first output has more than one entry, or there is no such input.
+    pub fn value_and_grad(&self, wrt: &[usize]) -> Result<Function<T>> {
+        self.transform(&[], |_, inputs, outputs, _| {
+            let wrt: Vec<_> = wrt.iter().map(|&i| inputs[i]).collect();
+            let gradients = outputs[0].grad(&wrt)?;
+            Ok([outputs[0]].into_iter().chain(gradients).collect())
+        })
+    }
+
+    /// From the inputs, then a vector for each input numbered `wrt`, to the parts of `H v`, with
+    /// `H` the Hessian of the first output with respect to those inputs. Forward over reverse.
+    ///
+    /// # Errors
+    /// If this function is value-dependent, or a call inside it fails to record its rule.
+    ///
+    /// # Panics
+    /// If the first output has more than one entry, or there is no such input.
+    pub fn hvp(&self, wrt: &[usize]) -> Result<Function<T>> {
+        let shapes = self.input_shapes();
+        let vectors: Vec<Shape> = wrt.iter().map(|&i| shapes[i].clone()).collect();
+        self.transform(&vectors, |tape, inputs, outputs, vectors| {
+            let wrt: Vec<_> = wrt.iter().map(|&i| inputs[i]).collect();
+            let gradients = outputs[0].grad(&wrt)?;
+            tape.jvp(&gradients, &wrt, vectors)
+        })
+    }
+
+    /// From the inputs to the Jacobian of the output numbered `output` with respect to the input
+    /// numbered `wrt`. See [`Var::jacobian`].
+    ///
+    /// # Errors
+    /// If this function is value-dependent, or a call inside it fails to record its rule.
+    ///
+    /// # Panics
+    /// If there is no such output or input.
+    pub fn jacobian(&self, output: usize, wrt: usize) -> Result<Function<T>> {
+        self.transform(&[], |_, inputs, outputs, _| {
+            Ok(vec![outputs[output].jacobian(inputs[wrt])?])
+        })
+    }
+
+    /// From the inputs to the Hessian of the first output, a number, with respect to the input
+    /// numbered `wrt`. See [`Var::hessian`].
+    ///
+    /// # Errors
+    /// If this function is value-dependent, or a call inside it fails to record its rule.
+    ///
+    /// # Panics
+    /// If the first output has more than one entry, or there is no such input.
+    pub fn hessian(&self, wrt: usize) -> Result<Function<T>> {
+        self.transform(&[], |_, inputs, outputs, _| Ok(vec![outputs[0].hessian(inputs[wrt])?]))
     }
 }

@@ -1,6 +1,6 @@
 //! Derivatives as matrices, composed with each other.
 
-use costate_tape::{Result, Tape, Var, check};
+use costate_tape::{Function, Program, Result, Tape, Var, Workspace, check};
 use ndarray::{Array1, ArrayD, IxDyn, arr1};
 
 fn close(a: &[f64], b: &[f64]) {
@@ -74,4 +74,30 @@ fn empty_jacobians_have_their_shape() {
     let x = tape.constant(&ArrayD::zeros(IxDyn(&[0, 2])));
     assert_eq!(*x.sin().jacobian(x).unwrap().shape(), [0, 2, 0, 2]);
     assert_eq!(*x.sum().jacobian(x).unwrap().shape(), [0, 2]);
+}
+
+/// The same of functions: compiled, they replay at other inputs.
+#[test]
+fn functions_have_gradients_hessians_and_products() {
+    let x = [arr1(&[0.3, 0.7]).into_dyn()];
+    let f = Function::trace(&x, |_, x| Ok(vec![(x[0].square() * x[0].sin()).sum()])).unwrap();
+    let run = |f: &Function<f64>, inputs: &[&[f64]]| -> Vec<Vec<f64>> {
+        let program = Program::compile(f).unwrap();
+        let mut workspace = Workspace::new(&program);
+        let outputs = program.evaluate(&mut workspace, inputs).unwrap();
+        (0..program.output_shapes().len()).map(|i| outputs.get(i).to_vec()).collect()
+    };
+    let at = [0.5f64, -1.1];
+    let first = |x: f64| 2.0 * x * x.sin() + x * x * x.cos();
+    let second = |x: f64| (2.0 - x * x) * x.sin() + 4.0 * x * x.cos();
+    let value: f64 = at.iter().map(|x| x * x * x.sin()).sum();
+    let found = run(&f.value_and_grad(&[0]).unwrap(), &[&at]);
+    close(&found[0], &[value]);
+    close(&found[1], &at.map(first));
+    let diagonal = [second(at[0]), 0.0, 0.0, second(at[1])];
+    close(&run(&f.hessian(0).unwrap(), &[&at])[0], &diagonal);
+    let product = run(&f.hvp(&[0]).unwrap(), &[&at, &[2.0, 3.0]]);
+    close(&product[0], &[2.0 * diagonal[0], 3.0 * diagonal[3]]);
+    let jacobian = run(&f.vjp(&[0]).unwrap().jacobian(0, 0).unwrap(), &[&at, &[1.0]]);
+    close(&jacobian[0], &diagonal);
 }

@@ -36,8 +36,9 @@ fn diagonals<'t, T: Real>(mut x: Var<'t, T>, letters: &mut Vec<char>) -> Var<'t,
         let mut axes: Vec<usize> = (0..letters.len()).filter(|&a| a != i && a != j).collect();
         axes.extend([i, j]);
         x = x.permute(&axes).diagonal();
-        let letter = letters[i];
-        letters.retain(|&c| c != letter);
+        // The later one first, or its place would have moved.
+        letters.remove(j);
+        let letter = letters.remove(i);
         letters.push(letter);
     }
     x
