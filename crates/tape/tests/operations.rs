@@ -59,6 +59,27 @@ fn activations_at_ties_and_at_infinity() {
 }
 
 #[test]
+fn derivatives_at_the_ends_of_domains() {
+    for end in [-1.0, 1.0] {
+        assert_eq!((slope(|x| x.asin(), end), slope(|x| x.acos(), end)), (INF, -INF));
+        assert_eq!(slope(|x| x.atanh(), end), INF);
+    }
+    assert_eq!((slope(|x| x.acosh(), 1.0), slope(|x| x.ln_1p(), -1.0)), (INF, INF));
+    // The square of the argument overflows, the derivative does not.
+    assert!((slope(|x| x.acosh(), 1e200) / 1e-200 - 1.0).abs() < 1e-15);
+    for end in [-INF, INF] {
+        assert_eq!((slope(|x| x.atan(), end), slope(|x| x.asinh(), end)), (0.0, 0.0));
+        assert_eq!((slope(|x| x.erf(), end), slope(|x| x.floor(), end)), (0.0, 0.0));
+    }
+    assert_eq!((slope(|x| x.floor(), 2.0), slope(|x| x.exp_m1(), -700.0)), (0.0, (-700f64).exp()));
+    assert!(value(|x| x.asin(), 1.5).is_nan() && value(|x| x.acosh(), 0.5).is_nan());
+    // The angle at the origin is by the signs of the zeros; it has no derivative there.
+    let pi = std::f64::consts::PI;
+    assert_eq!(value(|y| y.atan2(y.tape().scalar(-0.0)), -0.0), -pi);
+    assert!(slope(|y| y.atan2(y.tape().scalar(0.0)), 0.0).is_nan());
+}
+
+#[test]
 fn norms_do_not_overflow_and_have_gradient_zero_at_zero() -> Result<()> {
     let norm = |x: &[f64]| Tape::<f64>::new().leaf(x, [x.len()]).norm().item();
     for scale in [1e200, 1.0, 1e-200] {
