@@ -200,6 +200,30 @@ impl<T: Real> Tape<T> {
         result
     }
 
+    /// Records an operation whose arguments and result have one shape; `None` if they differ.
+    ///
+    /// This is the common case, so it is done under one borrow and without copying the arguments'
+    /// shapes.
+    #[track_caller]
+    pub(crate) fn record_same_shape(&self, op: Op<T>, args: &[Var<'_, T>]) -> Option<Var<'_, T>> {
+        let loc = Location::caller();
+        let mut graph = self.graph.borrow_mut();
+        let mut ids = Args::new();
+        for arg in args {
+            if !std::ptr::eq(arg.tape(), self) {
+                return None;
+            }
+            ids.push(arg.id());
+        }
+        let shape = &graph.node(ids[0]).shape;
+        if ids[1..].iter().any(|&id| graph.node(id).shape != *shape) {
+            return None;
+        }
+        let shape = shape.clone();
+        let id = graph.push(op, ids, shape, loc).expect("only calls can fail");
+        Some(Var::new(self, id))
+    }
+
     /// Records an operation on variables of this tape.
     #[track_caller]
     pub(crate) fn record(

@@ -4,7 +4,6 @@
 //! depend on the samples is computed once.
 
 use costate_ops::{Range1, Real};
-use smallvec::SmallVec;
 
 use crate::op::{Op, Result};
 use crate::shape::Shape;
@@ -48,7 +47,7 @@ fn front(n: usize, shape: &[usize]) -> Shape {
 }
 
 /// All of the first axis, then the given ranges.
-fn all_and(n: usize, ranges: &[Range1]) -> SmallVec<[Range1; 4]> {
+fn all_and(n: usize, ranges: &[Range1]) -> Vec<Range1> {
     [Range1 { start: 0, len: n, step: 1 }].iter().chain(ranges).copied().collect()
 }
 

@@ -1,17 +1,16 @@
 //! Diagonals of matrices, which lie at even steps in memory.
 
 use costate_ops::{Range1, Real};
-use smallvec::SmallVec;
 
 use crate::shape::Shape;
 use crate::var::Var;
 
 /// Of each row of `n²` entries in a batch, those on the diagonal.
-fn ranges(batch: usize, n: usize) -> SmallVec<[Range1; 4]> {
-    SmallVec::from_slice(&[
+fn ranges(batch: usize, n: usize) -> Vec<Range1> {
+    vec![
         Range1 { start: 0, len: batch, step: 1 },
         Range1 { start: 0, len: n, step: n as isize + 1 },
-    ])
+    ]
 }
 
 /// Diagonals.

@@ -110,12 +110,15 @@ pub(crate) fn binary_jvp<'t, T: Real>(
 impl<'t, T: Real> Var<'t, T> {
     #[track_caller]
     pub(crate) fn unary(self, f: Unary) -> Var<'t, T> {
-        self.record(Op::Unary(f), &[], self.shape())
+        self.tape().record_same_shape(Op::Unary(f), &[self]).expect("one argument has one shape")
     }
 
     /// `f(self, other)` after broadcasting both to their common shape.
     #[track_caller]
     pub(crate) fn binary(self, f: Binary, other: Var<'t, T>) -> Var<'t, T> {
+        if let Some(out) = self.tape().record_same_shape(Op::Binary(f), &[self, other]) {
+            return out;
+        }
         let (a, b) = self.broadcast_pair(other, f.name());
         a.record(Op::Binary(f), &[b], a.shape())
     }

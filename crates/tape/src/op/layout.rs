@@ -1,5 +1,7 @@
 //! Rearranging entries: reshape, permute, slice, pad, concatenate.
 
+use std::sync::Arc;
+
 use costate_ops::{Range1, Real};
 use smallvec::SmallVec;
 
@@ -109,7 +111,7 @@ impl<'t, T: Real> Var<'t, T> {
             return self;
         }
         let out = axes.iter().map(|&a| shape[a]).collect();
-        self.record(Op::Permute(SmallVec::from_slice(axes)), &[], out)
+        self.record(Op::Permute(axes.into()), &[], out)
     }
 
     /// The array with its axes reversed: the transpose of a matrix.
@@ -131,7 +133,7 @@ impl<'t, T: Real> Var<'t, T> {
             range.start <= range.end && range.end <= shape[axis],
             "slice_axis: {range:?} lies outside axis {axis} of shape {shape}"
         );
-        let mut ranges: SmallVec<[Range1; 4]> =
+        let mut ranges: Vec<Range1> =
             shape.iter().map(|&len| Range1 { start: 0, len, step: 1 }).collect();
         ranges[axis] = Range1 { start: range.start, len: range.len(), step: 1 };
         self.slice_ranges(ranges)
@@ -152,7 +154,8 @@ impl<'t, T: Real> Var<'t, T> {
     }
 
     #[track_caller]
-    pub(crate) fn slice_ranges(self, ranges: SmallVec<[Range1; 4]>) -> Var<'t, T> {
+    pub(crate) fn slice_ranges(self, ranges: impl Into<Arc<[Range1]>>) -> Var<'t, T> {
+        let ranges = ranges.into();
         let whole = ranges
             .iter()
             .zip(self.shape().iter())
@@ -165,8 +168,8 @@ impl<'t, T: Real> Var<'t, T> {
     }
 
     #[track_caller]
-    pub(crate) fn pad_into(self, ranges: SmallVec<[Range1; 4]>, shape: Shape) -> Var<'t, T> {
-        self.record(Op::Pad(ranges), &[], shape)
+    pub(crate) fn pad_into(self, ranges: impl Into<Arc<[Range1]>>, shape: Shape) -> Var<'t, T> {
+        self.record(Op::Pad(ranges.into()), &[], shape)
     }
 
     /// Arrays one after another along an axis.

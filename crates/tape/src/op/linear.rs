@@ -1,7 +1,6 @@
 //! Scaling, shifting, whole powers, and sums with constant coefficients.
 
 use costate_ops::{Real, Unary};
-use smallvec::SmallVec;
 
 use super::{Cotangents, Op, Rule};
 use crate::var::Var;
@@ -34,7 +33,8 @@ impl<'t, T: Real> Var<'t, T> {
     /// `mul · x + add` for two numbers.
     #[track_caller]
     pub fn affine(self, mul: T, add: T) -> Var<'t, T> {
-        self.record(Op::Affine { mul, add }, &[], self.shape())
+        let op = Op::Affine { mul, add };
+        self.tape().record_same_shape(op, &[self]).expect("one argument has one shape")
     }
 
     /// `c · x` for a number `c`.
@@ -75,7 +75,7 @@ impl<'t, T: Real> Var<'t, T> {
         for x in rest {
             assert!(x.shape() == shape, "lincomb: shapes {shape} and {} differ", x.shape());
         }
-        Some(first.record(Op::LinComb(SmallVec::from_slice(c)), rest, shape))
+        Some(first.record(Op::LinComb(c.into()), rest, shape))
     }
 
     /// Zeros of this shape.

@@ -48,7 +48,7 @@ pub(crate) enum Op<T: Real> {
     /// `x^n`.
     Powi(i32),
     /// `Σ c_i x_i`, equal shapes.
-    LinComb(SmallVec<[T; 4]>),
+    LinComb(Arc<[T]>),
     /// `where(c ≠ 0, a, b)`, equal shapes.
     Select,
     /// `op(A) op(B)` of two matrices, each transposed or not.
@@ -68,11 +68,11 @@ pub(crate) enum Op<T: Real> {
     /// The same entries, cut off from differentiation.
     Detach,
     /// Reorders axes: axis `i` of the result is axis `axes[i]` of the argument.
-    Permute(SmallVec<[usize; 4]>),
+    Permute(Arc<[usize]>),
     /// A range of every axis.
-    Slice(SmallVec<[Range1; 4]>),
+    Slice(Arc<[Range1]>),
     /// Zeros, with the argument written into a range of every axis.
-    Pad(SmallVec<[Range1; 4]>),
+    Pad(Arc<[Range1]>),
     /// One after another along an axis.
     Concat { axis: usize },
     /// The largest entry along an axis, which goes away.

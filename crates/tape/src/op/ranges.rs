@@ -79,7 +79,7 @@ impl Slice {
 }
 
 /// Every entry of every axis.
-fn whole(shape: &Shape) -> SmallVec<[Range1; 4]> {
+fn whole(shape: &Shape) -> Vec<Range1> {
     shape.iter().map(|&len| Range1 { start: 0, len, step: 1 }).collect()
 }
 
