@@ -25,57 +25,32 @@ pub(crate) fn eval_batch<T: Real>(ta: bool, tb: bool, args: &[Arg<'_, T>], out: 
     costate_ops::matmul_batch(spec, args[0].shape[0], args[0].data, args[1].data, out);
 }
 
-/// The rules of each product of a batch are those of a product.
-pub(crate) fn batch_vjp<'t, T: Real>(
-    ta: bool,
-    tb: bool,
-    rule: &Rule<'_, 't, T>,
-    g: Var<'t, T>,
-) -> Cotangents<'t, T> {
-    let (a, b) = (rule.args[0], rule.args[1]);
-    let da = || if ta { b.matmul_batch(g, tb, true) } else { g.matmul_batch(b, false, !tb) };
-    let db = || if tb { g.matmul_batch(a, true, ta) } else { a.matmul_batch(g, !ta, false) };
-    SmallVec::from_iter([rule.needs[0].then(da), rule.needs[1].then(db)])
-}
-
-pub(crate) fn batch_jvp<'t, T: Real>(
-    ta: bool,
-    tb: bool,
-    rule: &Rule<'_, 't, T>,
-    dots: &[Option<Var<'t, T>>],
-) -> Option<Var<'t, T>> {
-    let (a, b) = (rule.args[0], rule.args[1]);
-    add_options(
-        dots[0].map(|da| da.matmul_batch(b, ta, tb)),
-        dots[1].map(|db| a.matmul_batch(db, ta, tb)),
-    )
-}
-
 /// With `C = op(A) op(B)`: `Ā = C̄ op(B)ᵀ` and `B̄ = op(A)ᵀ C̄`, each written in the layout in
 /// which the argument is stored, so that nothing is ever transposed in memory.
+///
+/// `product` is that of two matrices or of two batches of them.
 pub(crate) fn vjp<'t, T: Real>(
+    product: impl Fn(Var<'t, T>, Var<'t, T>, bool, bool) -> Var<'t, T>,
     ta: bool,
     tb: bool,
     rule: &Rule<'_, 't, T>,
     g: Var<'t, T>,
 ) -> Cotangents<'t, T> {
     let (a, b) = (rule.args[0], rule.args[1]);
-    let da = || if ta { b.matmul_with(g, tb, true) } else { g.matmul_with(b, false, !tb) };
-    let db = || if tb { g.matmul_with(a, true, ta) } else { a.matmul_with(g, !ta, false) };
+    let da = || if ta { product(b, g, tb, true) } else { product(g, b, false, !tb) };
+    let db = || if tb { product(g, a, true, ta) } else { product(a, g, !ta, false) };
     SmallVec::from_iter([rule.needs[0].then(da), rule.needs[1].then(db)])
 }
 
 pub(crate) fn jvp<'t, T: Real>(
+    product: impl Fn(Var<'t, T>, Var<'t, T>, bool, bool) -> Var<'t, T>,
     ta: bool,
     tb: bool,
     rule: &Rule<'_, 't, T>,
     dots: &[Option<Var<'t, T>>],
 ) -> Option<Var<'t, T>> {
     let (a, b) = (rule.args[0], rule.args[1]);
-    add_options(
-        dots[0].map(|da| da.matmul_with(b, ta, tb)),
-        dots[1].map(|db| a.matmul_with(db, ta, tb)),
-    )
+    add_options(dots[0].map(|da| product(da, b, ta, tb)), dots[1].map(|db| product(a, db, ta, tb)))
 }
 
 /// Products.
