@@ -97,6 +97,22 @@ struct Report {
     bits: u64,
 }
 
+/// What the solve does, and how many vector-Jacobian products its backward pass takes.
+fn count<T: Real>(
+    workload: &Workload<T>,
+    data: &Data,
+    ode: &Ode,
+    inputs: &[ndarray::ArrayD<T>],
+) -> costate::Result<(costate::odeint::Stats, usize)> {
+    let tape = Tape::new();
+    let x: Vec<_> = inputs.iter().map(|x| tape.constant(x)).collect();
+    let solved = (workload.loss)(data, ode, &tape, &x)?;
+    let steps = Ode::stats(solved.ys).unwrap_or_default();
+    let gradients = solved.loss.grad(&x)?;
+    let backward = gradients.into_iter().find_map(Ode::stats).unwrap_or_default();
+    Ok((steps, backward.vjp_evals))
+}
+
 fn measure<T: Real>(workload: &Workload<T>, arguments: &Arguments) -> costate::Result<Report> {
     let data = Data::open(&arguments.data, workload.name);
     let (rtol, atol) = workload.tolerance;
@@ -105,21 +121,25 @@ fn measure<T: Real>(workload: &Workload<T>, arguments: &Arguments) -> costate::R
         workload.ode.tolerance(rtol * ratio, atol * ratio).gradient(arguments.gradient.into());
     let inputs: Vec<_> = workload.wrt.iter().map(|name| data.array::<T>(name)).collect();
 
+    let (steps, vjp_evals) = count(workload, &data, &ode, &inputs)?;
+
     // The first call: recording, compiling, solving and the gradient.
     let start = Instant::now();
-    let mut steps = costate::odeint::Stats::default();
     let function = Function::trace(&inputs, |tape, x| {
         let solved = (workload.loss)(&data, &ode, tape, x)
             .map_err(|e| costate::tape::Error::from_call(workload.name, Box::new(e)))?;
-        let mut outputs = tape.vjp(&[solved.loss], &[solved.loss.ones_like()], x)?;
-        steps = Ode::stats(solved.ys).unwrap_or_default();
+        let mut outputs = solved.loss.grad(x)?;
         outputs.push(solved.loss);
         Ok(outputs)
     })?;
     let slices: Vec<&[T]> = inputs.iter().map(|x| x.as_slice().expect("row-major")).collect();
-    let program = Program::compile(&function);
+    let program = match arguments.gradient {
+        // The grid is found while recording, so this is recorded anew each time.
+        Way::Unrolled => None,
+        _ => Some(Program::compile(&function)?),
+    };
     let mut replay: Box<dyn FnMut() -> costate::Result<Vec<Vec<T>>>> = match &program {
-        Ok(program) => {
+        Some(program) => {
             let mut workspace = Workspace::new(program);
             let slices = &slices;
             let n = inputs.len();
@@ -128,8 +148,7 @@ fn measure<T: Real>(workload: &Workload<T>, arguments: &Arguments) -> costate::R
                 Ok((0..=n).map(|i| outputs.get(i).to_vec()).collect())
             })
         }
-        // Unrolled gradients are recorded anew each time.
-        Err(_) => Box::new(|| {
+        None => Box::new(|| {
             let tape = Tape::new();
             let x: Vec<_> = inputs.iter().map(|x| tape.constant(x)).collect();
             let solved = (workload.loss)(&data, &ode, &tape, &x)?;
@@ -170,7 +189,7 @@ fn measure<T: Real>(workload: &Workload<T>, arguments: &Arguments) -> costate::R
         loss_error: (loss - reference).abs() / reference.abs(),
         gradient_error: (distance / size).sqrt(),
         steps,
-        vjp_evals: steps.vjp_evals,
+        vjp_evals,
         first_call_ms,
         median_ms: times[times.len() / 2],
         least_ms: times[0],

@@ -11,7 +11,7 @@ use crate::field::Field;
 use crate::grid::Grid;
 use crate::integrator::Integrator;
 use crate::method::Method;
-use crate::operation::{SolveOp, SolveState, solve_error};
+use crate::operation::{AdjointState, SolveOp, SolveState, solve_error};
 use crate::options::{Options, Stepping};
 use crate::solve::{check_times, drive};
 use crate::stats::Stats;
@@ -261,14 +261,17 @@ impl Ode {
         unroll(self.method.tableau(), &frozen, y0, times, f)
     }
 
-    /// What the solve that made `ys` did.
+    /// What the solve that made `x` did, or if `x` is a cotangent from a backward pass, what that
+    /// pass did.
     ///
-    /// `None` if `ys` is not the result of a solve, or was unrolled.
-    pub fn stats<T: Real>(ys: Var<'_, T>) -> Option<Stats> {
+    /// `None` if `x` is neither, or the solve was unrolled. Reads numbers, so a function that is
+    /// recorded around it cannot be compiled: see [`Var::value`].
+    pub fn stats<T: Real>(x: Var<'_, T>) -> Option<Stats> {
         let read = |state: &dyn std::any::Any| {
-            state.downcast_ref::<SolveState<T>>().map(|state| state.stats)
+            let solve = state.downcast_ref::<SolveState<T>>().map(|state| state.stats);
+            solve.or_else(|| state.downcast_ref::<AdjointState<T>>().map(|state| state.stats))
         };
-        ys.tape().read_state(ys, read).flatten()
+        x.tape().read_state(x, read).flatten()
     }
 }
 

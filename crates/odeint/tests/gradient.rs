@@ -300,6 +300,11 @@ fn statistics_come_with_the_solution() {
     let stats = Ode::stats(ys).unwrap();
     assert!(stats.accepted > 3 && stats.f_evals > 6 * stats.accepted && stats.bytes_kept > 1000);
     assert!(Ode::stats(x[0]).is_none());
+    // Each of the six slopes of each step is differentiated once, and the last end slope if a
+    // state inside the last step needs it.
+    let g = ys.sum().grad(&[x[1]]).unwrap()[0];
+    let steps = stats.accepted;
+    assert!((6 * steps..=6 * steps + 1).contains(&Ode::stats(g).unwrap().vjp_evals));
 }
 
 /// Loss and gradient as a program: replayed on other inputs, it solves on another grid, and gives
