@@ -21,6 +21,7 @@
 mod binary;
 mod broadcast;
 mod buffer;
+mod chain;
 mod elementwise;
 mod index;
 mod isa;
@@ -37,6 +38,9 @@ mod unary;
 pub use binary::{Binary, binary, binary_in_place_left, binary_in_place_right, binary_on};
 pub use broadcast::{broadcast_shape, expand, sum_to};
 pub use buffer::Buffer;
+pub use chain::{
+    CHAIN_REGISTERS, Chain, ChainMemory, ChainOp, ChainRegisters, ChainStep, chain, chain_on,
+};
 pub use index::{gather, scatter_add};
 pub use isa::Isa;
 pub use layout::{Range1, concat, permute, slice, slice_add, transpose};

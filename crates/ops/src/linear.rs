@@ -40,7 +40,7 @@ pub fn affine_in_place<T: Real>(mul: T, add: T, x: &mut [T]) {
 }
 
 #[inline(always)]
-fn power<T: Real>(n: u32, x: T) -> T {
+pub(crate) fn power<T: Real>(n: u32, x: T) -> T {
     let (mut n, mut square, mut product) = (n, x, T::one());
     while n > 0 {
         if n & 1 == 1 {

@@ -133,7 +133,7 @@ impl Unary {
     }
 
     /// Whether it costs so much that long arrays are worth several threads.
-    fn is_expensive(self) -> bool {
+    pub(crate) fn is_expensive(self) -> bool {
         use Unary::*;
         match self {
             Neg | Abs | Sign | Square | Sqrt | Recip | Relu | Floor => false,
@@ -182,7 +182,7 @@ impl Unary {
 }
 
 #[inline(always)]
-fn sign<T: Real>(x: T) -> T {
+pub(crate) fn sign<T: Real>(x: T) -> T {
     // Zero and NaN stay as they are.
     if x > T::zero() {
         T::one()
@@ -194,7 +194,7 @@ fn sign<T: Real>(x: T) -> T {
 }
 
 #[inline(always)]
-fn relu<T: Real>(x: T) -> T {
+pub(crate) fn relu<T: Real>(x: T) -> T {
     if x < T::zero() { T::zero() } else { x }
 }
 

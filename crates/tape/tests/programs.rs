@@ -127,20 +127,28 @@ fn what_compiling_does() {
         let function = Function::trace(&x, |tape, x| Ok(f(tape, x))).unwrap();
         Program::compile(&function).unwrap().to_string()
     };
-    // Dead code goes; equal operations are one; the second square is the first.
+    // Dead code goes; equal operations are one; the second square is the first; both operations
+    // are done in one pass.
     assert_eq!(
         text(|_, x| {
             let _unused = x[0].exp();
             vec![x[0].square() + x[0].square()]
         }),
-        "program f64(i0[8, 8], i1[8])\n  @0[8, 8] = square i0[8, 8]\n  \
-         @64[8, 8] = add @0[8, 8], @0[8, 8]\n  return @64[8, 8]\n"
+        "program f64(i0[8, 8], i1[8])\n  chain {\n    r0 = i0[8, 8]\n    r0 = square r0\n    \
+         r0 = add r0, r0\n    @0[8, 8] = r0\n  }\n  return @0[8, 8]\n"
     );
-    // A row is added without being repeated in memory, and tanh is done in place.
+    // A row is added without being repeated in memory, and the result is written over the product.
     assert_eq!(
         text(|_, x| vec![(x[0].matmul(x[0]) + x[1]).tanh()]),
+        "program f64(i0[8, 8], i1[8])\n  @0[8, 8] = matmul[nn] i0[8, 8], i0[8, 8]\n  chain {\n    \
+         r0 = @0[8, 8]\n    r1 = i1[8, 8]\n    r1 = add r0, r1\n    r1 = tanh r1\n    \
+         @0[8, 8] = r1\n  }\n  return @0[8, 8]\n"
+    );
+    // A single operation is no chain, and writes over an argument that is not needed again.
+    assert_eq!(
+        text(|_, x| vec![x[0].matmul(x[0]).tanh()]),
         "program f64(i0[8, 8], i1[8])\n  @0[8, 8] = matmul[nn] i0[8, 8], i0[8, 8]\n  \
-         @0[8, 8] = add @0[8, 8], i1[8, 8]\n  @0[8, 8] = tanh @0[8, 8]\n  return @0[8, 8]\n"
+         @0[8, 8] = tanh @0[8, 8]\n  return @0[8, 8]\n"
     );
     // Work on constants is done when compiling.
     assert_eq!(

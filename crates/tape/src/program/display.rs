@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-use costate_ops::Real;
+use costate_ops::{ChainStep, Real};
 
 use crate::op::Op;
 
+use super::chain::{self, ChainInstruction};
 use super::scalar::{Code, Step};
-use super::{Operand, Place, Program};
+use super::{Instruction, Operand, Place, Program};
 
 /// Inputs are `i0, i1, …`, constants `c`, and values in the arena `@start`.
 impl fmt::Display for Operand {
@@ -18,6 +19,30 @@ impl fmt::Display for Operand {
             Place::Constant => write!(f, "c{}{}", self.offset, self.shape),
             Place::Arena => write!(f, "@{}{}", self.offset, self.shape),
         }
+    }
+}
+
+/// In a chain, `r0, r1, …` are registers.
+impl<T: Real> fmt::Display for ChainInstruction<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  chain {{")?;
+        for (register, x) in &self.chain.constants {
+            writeln!(f, "    r{register} = {x}")?;
+        }
+        for (register, arg) in self.chain.loads.iter().zip(&self.args) {
+            writeln!(f, "    r{register} = {arg}")?;
+        }
+        for ChainStep { op, args, out } in &self.chain.steps {
+            write!(f, "    r{out} = {}", chain::name(*op))?;
+            for (n, arg) in args[..op.arguments()].iter().enumerate() {
+                write!(f, "{}r{arg}", if n > 0 { ", " } else { " " })?;
+            }
+            writeln!(f)?;
+        }
+        for (register, out) in self.chain.stores.iter().zip(&self.outs) {
+            writeln!(f, "    {out} = r{register}")?;
+        }
+        writeln!(f, "  }}")
     }
 }
 
@@ -55,6 +80,13 @@ impl<T: Real> fmt::Display for Program<T> {
             }
         }
         for i in &program.instructions {
+            let i = match i {
+                Instruction::Single(single) => single,
+                Instruction::Chain(chain) => {
+                    write!(f, "{chain}")?;
+                    continue;
+                }
+            };
             write!(f, "  {} = {}", i.out, i.op.name())?;
             match &i.op {
                 Op::Affine { mul, add } => write!(f, "[{mul}, {add}]")?,

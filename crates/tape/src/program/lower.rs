@@ -2,9 +2,10 @@
 //!
 //! All values of a run live in one arena. An operation that only looks at its argument
 //! ([`Op::alias_offset`]) is no instruction; broadcasting into a binary operation is none either,
-//! since the kernel repeats the smaller operand by itself; an element-wise operation whose
-//! argument is not needed again writes over it; and memory whose value is no longer needed is
-//! given to the next value that fits.
+//! since the kernel repeats the smaller operand by itself; element-wise operations of one length are
+//! done in one pass ([`chain`](super::chain)); an element-wise operation whose argument is not
+//! needed again writes over it; and memory whose value is no longer needed is given to the next
+//! value that fits.
 
 use costate_ops::Real;
 use smallvec::SmallVec;
@@ -13,7 +14,8 @@ use crate::function::Function;
 use crate::op::Op;
 use crate::shape::Shape;
 
-use super::{Instruction, Operand, Place};
+use super::chain::{Built, ChainInstruction, Unit, units};
+use super::{Instruction, Operand, Place, Single};
 
 /// Values start at multiples of 64 bytes, the length of a cache line.
 fn padded<T>(len: usize) -> usize {
@@ -103,106 +105,213 @@ fn overwrites<T: Real>(op: &Op<T>, i: usize) -> bool {
     }
 }
 
+/// What is known of a function's values while it is lowered.
+struct Planner<'f, T: Real> {
+    f: &'f Function<T>,
+    /// The node whose memory a node's value is in.
+    root: Vec<usize>,
+    /// For each of those, the last unit that reads it.
+    last_use: Vec<usize>,
+    operands: Vec<Option<Operand>>,
+    arena: Arena,
+}
+
+impl<T: Real> Planner<'_, T> {
+    fn operand(&self, node: usize) -> &Operand {
+        self.operands[node].as_ref().expect("values are made before they are read")
+    }
+
+    /// Notes where views lie whose argument's value has a place by now, and drops them from `views`.
+    fn show(&mut self, views: &mut Vec<usize>, folded: &[bool]) {
+        views.retain(|&id| {
+            let node = &self.f.nodes[id];
+            let Some(from) = &self.operands[node.args[0] as usize] else { return true };
+            let offset = from.offset + node.op.alias_offset().unwrap_or(0);
+            let len = if folded[id] { from.len } else { node.shape.numel() };
+            let (place, shape) = (from.place, node.shape.clone());
+            self.operands[id] = Some(Operand { place, offset, len, shape });
+            false
+        });
+    }
+
+    /// The values that nobody reads after a unit, of those that these nodes show.
+    fn dying(&self, args: &[usize], unit: usize) -> Vec<usize> {
+        let roots = args.iter().map(|&a| self.root[a]);
+        let mut dying: Vec<usize> = roots.filter(|&r| self.last_use[r] == unit).collect();
+        dying.sort_unstable();
+        dying.dedup();
+        dying.retain(|&r| self.operand(r).place == Place::Arena);
+        dying
+    }
+
+    /// Whether a result of `len` entries can be written over argument `i`: it dies, and is the
+    /// whole of its memory, and no other argument shows a part of that.
+    fn can_overwrite(&self, args: &[usize], i: usize, len: usize, dying: &[usize]) -> bool {
+        let r = self.root[args[i]];
+        let (arg, whole) = (self.operand(args[i]), self.operand(r));
+        dying.contains(&r)
+            && arg.len == len
+            && whole.len == len
+            && arg.offset == whole.offset
+            && (0..args.len()).all(|j| j == i || self.root[args[j]] != r)
+    }
+
+    /// New memory for the value of a node.
+    fn place(&mut self, node: usize) -> Operand {
+        let len = self.f.nodes[node].shape.numel();
+        // An empty value needs no place; 0 is one that always exists.
+        let offset = if len == 0 { 0 } else { self.arena.take(padded::<T>(len)) };
+        self.put(node, offset)
+    }
+
+    /// Notes where the value of a node lies.
+    fn put(&mut self, node: usize, offset: usize) -> Operand {
+        let shape = self.f.nodes[node].shape.clone();
+        let operand = Operand { place: Place::Arena, offset, len: shape.numel(), shape };
+        self.operands[node] = Some(operand.clone());
+        operand
+    }
+
+    fn give(&mut self, root: usize) {
+        let Operand { offset, len, .. } = *self.operand(root);
+        self.arena.give(offset, padded::<T>(len));
+    }
+
+    /// Gives back what dies with a unit that has made `results`.
+    fn finish(&mut self, dying: &[usize], results: &[usize], unit: usize) {
+        dying.iter().for_each(|&r| self.give(r));
+        // Values that nobody reads, such as an output of a call that is not used.
+        for &r in results {
+            if self.last_use[r] == unit {
+                self.give(r);
+            }
+        }
+    }
+
+    fn single(&mut self, id: usize, unit: usize) -> Single<T> {
+        let node = &self.f.nodes[id];
+        let nodes: Vec<usize> = node.args.iter().map(|&a| a as usize).collect();
+        let args: SmallVec<[Operand; 3]> = nodes.iter().map(|&a| self.operand(a).clone()).collect();
+        let mut dying = self.dying(&nodes, unit);
+        let len = node.shape.numel();
+        let in_place = (0..nodes.len())
+            .find(|&i| overwrites(&node.op, i) && self.can_overwrite(&nodes, i, len, &dying));
+        let out = match in_place {
+            Some(i) => {
+                dying.retain(|r| *r != self.root[nodes[i]]);
+                self.put(id, args[i].offset)
+            }
+            None => self.place(id),
+        };
+        self.finish(&dying, &[id], unit);
+        Single {
+            op: node.op.clone(),
+            args,
+            out,
+            in_place,
+            state: None,
+            producer: None,
+            loc: node.loc,
+        }
+    }
+
+    fn chain(&mut self, built: Built<T>, unit: usize) -> ChainInstruction<T> {
+        let Built { chain, args: nodes, results } = built;
+        let args = nodes.iter().map(|&a| self.operand(a).clone()).collect();
+        let len = self.f.nodes[results[0]].shape.numel();
+        let mut dying = self.dying(&nodes, unit);
+        let mut outs = Vec::new();
+        for &result in &results {
+            let over = (0..nodes.len()).find(|&i| self.can_overwrite(&nodes, i, len, &dying));
+            outs.push(match over {
+                Some(i) => {
+                    let r = self.root[nodes[i]];
+                    dying.retain(|&d| d != r);
+                    let offset = self.operand(r).offset;
+                    self.put(result, offset)
+                }
+                None => self.place(result),
+            });
+        }
+        self.finish(&dying, &[], unit);
+        ChainInstruction { chain, len, args, outs }
+    }
+}
+
 /// Plans the instructions of a simplified function.
 pub(crate) fn lower<T: Real>(f: &Function<T>) -> Lowered<T> {
     let folded = virtual_broadcasts(f);
-    // The node whose memory a node's value is in, and for each of those its last reader.
     let mut root: Vec<usize> = (0..f.nodes.len()).collect();
-    let mut last_use: Vec<usize> = vec![0; f.nodes.len()];
+    let view = |id: usize| f.nodes[id].op.alias_offset().is_some() || folded[id];
+    let mut skip = vec![false; f.nodes.len()];
     for (id, node) in f.nodes.iter().enumerate() {
-        if node.op.alias_offset().is_some() || folded[id] {
+        if view(id) {
             root[id] = root[node.args[0] as usize];
-        } else {
-            node.args.iter().for_each(|&a| last_use[root[a as usize]] = id);
-            last_use[id] = id;
+        }
+        skip[id] = view(id) || matches!(node.op, Op::Input) || node.constant.is_some();
+    }
+    let units = units(f, &skip, &root);
+    let mut last_use: Vec<usize> = vec![0; f.nodes.len()];
+    for (n, unit) in units.iter().enumerate() {
+        match unit {
+            Unit::Single(id) => {
+                last_use[*id] = n;
+                f.nodes[*id].args.iter().for_each(|&a| last_use[root[a as usize]] = n);
+            }
+            Unit::Chain(built) => {
+                built.results.iter().for_each(|&r| last_use[r] = n);
+                built.args.iter().for_each(|&a| last_use[root[a]] = n);
+            }
         }
     }
     for &id in &f.outputs {
         last_use[root[id as usize]] = usize::MAX;
     }
 
-    let mut arena = Arena::default();
     let mut constants = Vec::new();
-    let mut instructions: Vec<Instruction<T>> = Vec::new();
-    let mut operands: Vec<Operand> = Vec::with_capacity(f.nodes.len());
-    let mut state_of = vec![None; f.nodes.len()];
-    let mut states = 0;
+    let mut p =
+        Planner { f, root, last_use, operands: vec![None; f.nodes.len()], arena: Arena::default() };
     let mut inputs = 0;
     for (id, node) in f.nodes.iter().enumerate() {
+        let place = match (&node.op, &node.constant) {
+            (Op::Input, _) => {
+                inputs += 1;
+                Some((Place::Input(inputs - 1), 0))
+            }
+            (_, Some(value)) => {
+                constants.extend_from_slice(value);
+                Some((Place::Constant, constants.len() - value.len()))
+            }
+            _ => None,
+        };
         let shape = node.shape.clone();
-        let len = shape.numel();
-        if node.op.alias_offset().is_some() || folded[id] {
-            let from: &Operand = &operands[node.args[0] as usize];
-            let offset = from.offset + node.op.alias_offset().unwrap_or(0);
-            let len = if folded[id] { from.len } else { len };
-            operands.push(Operand { place: from.place, offset, len, shape });
-            continue;
-        }
-        if matches!(node.op, Op::Input) {
-            operands.push(Operand { place: Place::Input(inputs), offset: 0, len, shape });
-            inputs += 1;
-            continue;
-        }
-        if let Some(value) = &node.constant {
-            let offset = constants.len();
-            constants.extend_from_slice(value);
-            operands.push(Operand { place: Place::Constant, offset, len, shape });
-            continue;
-        }
-        let args: SmallVec<[Operand; 3]> =
-            node.args.iter().map(|&a| operands[a as usize].clone()).collect();
-        let mut dying: SmallVec<[usize; 4]> =
-            node.args.iter().map(|&a| root[a as usize]).filter(|&r| last_use[r] == id).collect();
-        dying.sort_unstable();
-        dying.dedup();
-        let in_place = (0..node.args.len()).find(|&i| {
-            let r = root[node.args[i] as usize];
-            let once = (0..args.len()).all(|j| j == i || root[node.args[j] as usize] != r);
-            let whole = args[i].place == Place::Arena
-                && args[i].len == len
-                && args[i].offset == operands[r].offset
-                && operands[r].len == len;
-            overwrites(&node.op, i) && dying.contains(&r) && whole && once
-        });
-        let offset = match in_place {
-            Some(i) => {
-                dying.retain(|r| *r != root[node.args[i] as usize]);
-                args[i].offset
+        p.operands[id] =
+            place.map(|(place, offset)| Operand { place, offset, len: shape.numel(), shape });
+    }
+    let mut views: Vec<usize> = (0..f.nodes.len()).filter(|&id| view(id)).collect();
+    let mut instructions: Vec<Instruction<T>> = Vec::new();
+    let mut state_of = vec![None; f.nodes.len()];
+    let mut states = 0;
+    for (n, unit) in units.into_iter().enumerate() {
+        // Views of what is there by now.
+        p.show(&mut views, &folded);
+        match unit {
+            Unit::Single(id) => {
+                let mut single = p.single(id, n);
+                let node = &f.nodes[id];
+                if let Op::Call(call) = &node.op {
+                    state_of[id] = Some(states);
+                    single.state = Some(states);
+                    states += 1;
+                    let producer = call.reads_state().then(|| state_of[node.args[0] as usize]);
+                    single.producer = producer.flatten();
+                }
+                instructions.push(Instruction::Single(single));
             }
-            // An empty value needs no place; 0 is one that always exists.
-            None if len == 0 => 0,
-            None => arena.take(padded::<T>(len)),
-        };
-        for r in dying {
-            if operands[r].place == Place::Arena {
-                arena.give(operands[r].offset, padded::<T>(operands[r].len));
-            }
-        }
-        let (state, producer) = match &node.op {
-            Op::Call(call) => {
-                state_of[id] = Some(states);
-                states += 1;
-                let producer = call.reads_state().then(|| state_of[node.args[0] as usize]);
-                (state_of[id], producer.flatten())
-            }
-            _ => (None, None),
-        };
-        let out = Operand { place: Place::Arena, offset, len, shape };
-        operands.push(out.clone());
-        instructions.push(Instruction {
-            op: node.op.clone(),
-            args,
-            out,
-            in_place,
-            state,
-            producer,
-            loc: node.loc,
-        });
-        // A value that nobody reads, such as an output of a call that is not used.
-        if last_use[id] == id {
-            arena.give(offset, padded::<T>(len));
+            Unit::Chain(built) => instructions.push(Instruction::Chain(p.chain(built, n))),
         }
     }
-    let outputs = f.outputs.iter().map(|&id| operands[id as usize].clone()).collect();
-    Lowered { instructions, constants, outputs, arena: arena.len }
+    p.show(&mut views, &folded);
+    let outputs = f.outputs.iter().map(|&id| p.operand(id as usize).clone()).collect();
+    Lowered { instructions, constants, outputs, arena: p.arena.len }
 }

@@ -1,5 +1,6 @@
 //! Programs: functions compiled for replay.
 
+mod chain;
 mod display;
 mod lower;
 mod run;
@@ -10,7 +11,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use costate_ops::{Buffer, Real};
+use costate_ops::{Buffer, ChainRegisters, Real};
 use smallvec::SmallVec;
 
 use crate::function::Function;
@@ -18,6 +19,7 @@ use crate::graph::Loc;
 use crate::op::{Op, Result};
 use crate::shape::Shape;
 
+use chain::ChainInstruction;
 use scalar::Scalars;
 
 pub use run::Outputs;
@@ -42,7 +44,14 @@ pub(crate) struct Operand {
 
 /// One step of a program.
 #[derive(Clone, Debug)]
-pub(crate) struct Instruction<T: Real> {
+pub(crate) enum Instruction<T: Real> {
+    Single(Single<T>),
+    Chain(ChainInstruction<T>),
+}
+
+/// One operation.
+#[derive(Clone, Debug)]
+pub(crate) struct Single<T: Real> {
     pub op: Op<T>,
     pub args: SmallVec<[Operand; 3]>,
     pub out: Operand,
@@ -57,9 +66,9 @@ pub(crate) struct Instruction<T: Real> {
 /// A function compiled for replay: the same operations on other inputs, without recording and
 /// without allocating.
 ///
-/// Compiling removes dead code, common subexpressions and work on constants, and plans one arena
-/// of memory for all intermediate values; a program on a few numbers is unfolded to operations on
-/// single numbers. Replaying gives the bits of recording, but for the sign of zeros.
+/// Compiling removes dead code, common subexpressions and work on constants, does element-wise
+/// operations that follow each other in one pass, and plans one arena of memory for all
+/// intermediate values; a program on a few numbers is unfolded to operations on single numbers. Replaying gives the bits of recording, but for the sign of zeros.
 ///
 /// A program is immutable and can be shared between threads; what a run writes to is its
 /// [`Workspace`], one for each thread. Its `Display` prints it, one operation a line.
@@ -135,7 +144,14 @@ impl<T: Real> Program<T> {
 
     /// How many operations a run performs.
     pub fn len(&self) -> usize {
-        self.inner.scalars.as_ref().map_or(self.inner.instructions.len(), |s| s.steps.len())
+        let count = |i: &Instruction<T>| match i {
+            Instruction::Single(_) => 1,
+            Instruction::Chain(chain) => chain.chain.steps.len(),
+        };
+        match &self.inner.scalars {
+            Some(scalars) => scalars.steps.len(),
+            None => self.inner.instructions.iter().map(count).sum(),
+        }
     }
 
     /// Whether a run performs none.
@@ -154,20 +170,24 @@ impl<T: Real> Program<T> {
 pub struct Workspace<T: Real> {
     program: u64,
     arena: Buffer<T>,
+    /// Those of chains, if there are any.
+    registers: Option<ChainRegisters<T>>,
     states: Vec<Box<dyn Any + Send>>,
 }
 
 impl<T: Real> Workspace<T> {
     /// Memory for one run of `program` at a time.
     pub fn new(program: &Program<T>) -> Workspace<T> {
-        let calls = program.inner.instructions.iter().filter_map(|i| match &i.op {
-            Op::Call(call) => Some(call.new_state()),
+        let calls = program.inner.instructions.iter().filter_map(|i| match i {
+            Instruction::Single(Single { op: Op::Call(call), .. }) => Some(call.new_state()),
             _ => None,
         });
+        let chains = program.inner.instructions.iter().any(|i| matches!(i, Instruction::Chain(_)));
+        let registers = chains.then(ChainRegisters::new);
         let mut arena = Buffer::zeros(program.inner.arena);
         if let Some(scalars) = &program.inner.scalars {
             scalars.prepare(&mut arena);
         }
-        Workspace { program: program.inner.id, arena, states: calls.collect() }
+        Workspace { program: program.inner.id, arena, registers, states: calls.collect() }
     }
 }

@@ -9,7 +9,8 @@ use crate::call::Evaluation;
 use crate::error::Error;
 use crate::op::{Arg, Op, Result, eval, matmul};
 
-use super::{Instruction, Operand, Place, Program, Workspace};
+use super::chain::Memory;
+use super::{Instruction, Operand, Place, Program, Single, Workspace};
 
 /// What an instruction reads from, while its own destination is borrowed.
 struct Sources<'a, T> {
@@ -108,12 +109,22 @@ impl<T: Real> Program<T> {
                 panic!("input {i} has shape {shape}; {} entries were given", input.len());
             }
         }
-        let Workspace { arena, states, .. } = workspace;
+        let Workspace { arena, registers, states, .. } = workspace;
         if let Some(scalars) = &inner.scalars {
             scalars.run(inputs, arena);
             return Ok(Outputs { program: self, inputs, arena });
         }
         for instruction in &inner.instructions {
+            let instruction = match instruction {
+                Instruction::Single(single) => single,
+                Instruction::Chain(chain) => {
+                    let constants = &inner.constants;
+                    let mut memory = Memory { instruction: chain, inputs, constants, arena };
+                    let registers = registers.as_mut().expect("made for a program with chains");
+                    ops::chain(&chain.chain, chain.len, registers, &mut memory);
+                    continue;
+                }
+            };
             let Operand { offset, len, .. } = instruction.out;
             let (before, rest) = arena.split_at_mut(offset);
             let (out, after) = rest.split_at_mut(len);
@@ -134,7 +145,7 @@ impl<T: Real> Program<T> {
 /// in-place form of the same kernel.
 #[inline]
 fn step<T: Real>(
-    i: &Instruction<T>,
+    i: &Single<T>,
     from: &Sources<'_, T>,
     out: &mut [T],
     states: &mut [Box<dyn Any + Send>],
@@ -172,7 +183,7 @@ fn step<T: Real>(
 
 /// All that an instruction reads.
 fn arguments<'s, T: Real>(
-    i: &'s Instruction<T>,
+    i: &'s Single<T>,
     from: &'s Sources<'_, T>,
 ) -> SmallVec<[Arg<'s, T>; 16]> {
     let mut args = SmallVec::new();
