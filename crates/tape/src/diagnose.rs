@@ -67,7 +67,7 @@ impl<T: Real> Tape<T> {
     pub fn find_non_finite(&self) -> Option<NonFinite<T>> {
         let graph = self.graph().borrow();
         let array = |id: u32| {
-            let shape = IxDyn(&graph.node(id).shape);
+            let shape = IxDyn(graph.shape(id));
             ArrayD::from_shape_vec(shape, graph.value(id).to_vec()).ok()
         };
         (0..graph.nodes.len() as u32).find_map(|id| {

@@ -122,7 +122,7 @@ impl<T: Real> Function<T> {
             nodes.push(FnNode {
                 op: Op::Input,
                 args: Args::new(),
-                shape: node.shape.clone(),
+                shape: graph.shape(id).clone(),
                 loc: node.loc,
                 constant: None,
             });
@@ -147,7 +147,7 @@ impl<T: Real> Function<T> {
             nodes.push(FnNode {
                 op: if leaf { Op::Const } else { node.op.clone() },
                 args: node.args.iter().map(|a| place[a]).collect(),
-                shape: node.shape.clone(),
+                shape: graph.shape(id).clone(),
                 loc: node.loc,
                 constant: leaf.then(|| graph.value(id).into()),
             });
@@ -292,6 +292,6 @@ impl<T: Real> Tape<T> {
     #[track_caller]
     fn untouched(&self, shape: Shape) -> Var<'_, T> {
         let loc = std::panic::Location::caller();
-        Var::new(self, self.graph().borrow_mut().push_leaf(Op::Input, shape, &[], loc))
+        Var::new(self, self.graph().borrow_mut().push_leaf(Op::Input, &shape, &[], loc))
     }
 }

@@ -4,13 +4,13 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::panic::Location;
 
-use costate_ops::Real;
+use costate_ops::{Binary, Real, Unary};
 use smallvec::SmallVec;
 
 use crate::call::Evaluation;
 use crate::error::Error;
 use crate::op::{Arg, Op, eval};
-use crate::shape::Shape;
+use crate::shape::{Shape, ShapeId, Shapes};
 
 /// The number of a node: its position on the tape.
 pub(crate) type NodeId = u32;
@@ -21,24 +21,18 @@ pub(crate) type Args = SmallVec<[NodeId; 2]>;
 /// A source line.
 pub(crate) type Loc = &'static Location<'static>;
 
-/// Where a node's value lies in the arena.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Span {
-    pub start: usize,
-    pub len: usize,
-}
-
 /// One recorded operation.
 #[derive(Clone, Debug)]
 pub(crate) struct Node<T: Real> {
     pub op: Op<T>,
     pub args: Args,
-    pub shape: Shape,
-    pub value: Span,
-    /// The user's line that recorded it.
-    pub loc: Loc,
+    pub shape: ShapeId,
     /// The scope it was recorded in; 0 is the tape itself.
     pub scope: u32,
+    /// Where its value begins in the arena. It has as many entries as its shape.
+    pub start: usize,
+    /// The user's line that recorded it.
+    pub loc: Loc,
 }
 
 /// A function being recorded in place, or one whose recording has ended.
@@ -49,10 +43,36 @@ pub(crate) struct ScopeState {
     pub observed: Option<Loc>,
 }
 
+/// The arena of values. It grows ahead of its use, so that recording fills nothing with zeros.
+struct Values<T> {
+    entries: Vec<T>,
+    used: usize,
+}
+
+impl<T: Real> Values<T> {
+    /// Makes room for `len` more entries: what is in use, and the new ones.
+    #[inline]
+    fn take(&mut self, len: usize) -> (&mut [T], &mut [T]) {
+        let (start, end) = (self.used, self.used + len);
+        if end > self.entries.len() {
+            self.grow(end);
+        }
+        self.used = end;
+        let (before, rest) = self.entries.split_at_mut(start);
+        (before, &mut rest[..len])
+    }
+
+    #[cold]
+    fn grow(&mut self, end: usize) {
+        self.entries.resize(end.max(2 * self.entries.len()).max(1024), T::zero());
+    }
+}
+
 /// What a [`Tape`](crate::Tape) guards by a `RefCell`.
 pub(crate) struct Graph<T: Real> {
     pub nodes: Vec<Node<T>>,
-    pub values: Vec<T>,
+    pub shapes: Shapes,
+    values: Values<T>,
     /// What `Call` operations keep from their evaluation, by node.
     pub states: HashMap<NodeId, Box<dyn Any + Send>>,
     pub scopes: Vec<ScopeState>,
@@ -68,7 +88,8 @@ impl<T: Real> Graph<T> {
     pub fn new(symbolic: bool) -> Graph<T> {
         Graph {
             nodes: Vec::new(),
-            values: Vec::new(),
+            shapes: Shapes::default(),
+            values: Values { entries: Vec::new(), used: 0 },
             states: HashMap::new(),
             scopes: vec![ScopeState::default()],
             open: SmallVec::from_slice(&[0]),
@@ -81,33 +102,110 @@ impl<T: Real> Graph<T> {
         &self.nodes[id as usize]
     }
 
+    pub fn shape(&self, id: NodeId) -> &Shape {
+        self.shapes.get(self.node(id).shape)
+    }
+
     pub fn value(&self, id: NodeId) -> &[T] {
-        let Span { start, len } = self.node(id).value;
-        &self.values[start..start + len]
+        let node = self.node(id);
+        &self.values.entries[node.start..node.start + self.shapes.numel(node.shape)]
+    }
+
+    /// How many entries are in use.
+    pub fn entries(&self) -> usize {
+        self.values.used
+    }
+
+    /// How many bytes are held, but for what calls keep.
+    pub fn bytes(&self) -> usize {
+        self.values.used * size_of::<T>() + self.nodes.len() * size_of::<Node<T>>()
+    }
+
+    /// Forgets everything, but keeps the memory.
+    pub fn clear(&mut self) {
+        self.nodes.clear();
+        self.values.used = 0;
+        self.states.clear();
+        self.scopes.clear();
+        self.scopes.push(ScopeState::default());
+        self.open.truncate(1);
+        self.blame = None;
     }
 
     /// Records a leaf with the given value. On a symbolic tape only constants have one.
-    pub fn push_leaf(&mut self, op: Op<T>, shape: Shape, value: &[T], loc: Loc) -> NodeId {
-        let span = Span { start: self.values.len(), len: value.len() };
-        self.values.extend_from_slice(value);
-        self.push_node(op, Args::new(), shape, span, loc)
+    pub fn push_leaf(&mut self, op: Op<T>, shape: &Shape, value: &[T], loc: Loc) -> NodeId {
+        let shape = self.shapes.id(shape);
+        let start = self.values.used;
+        self.values.take(value.len()).1.copy_from_slice(value);
+        self.push_node(op, Args::new(), shape, start, loc)
     }
 
     /// Records an operation and evaluates it.
     ///
     /// # Panics
     /// If an argument belongs to a scope whose recording has ended.
-    pub fn push(&mut self, op: Op<T>, args: Args, shape: Shape, loc: Loc) -> Result<NodeId, Error> {
+    pub fn push(&mut self, op: Op<T>, args: Args, shape: &Shape, loc: Loc) -> Result<NodeId, Error> {
         for &arg in &args {
             self.check_open(arg, loc);
         }
         let id = self.nodes.len() as NodeId;
-        let span = match op.alias(&args, |a| self.node(a).value.start, shape.numel()) {
-            Some(span) => span,
-            None if self.symbolic => Span::default(),
-            None => self.evaluate(id, &op, &args, &shape, loc)?,
+        let shape = self.shapes.id(shape);
+        let start = match op.alias_offset() {
+            Some(offset) => self.node(args[0]).start + offset,
+            None if self.symbolic => 0,
+            None => self.evaluate(id, &op, &args, shape, loc)?,
         };
-        Ok(self.push_node(op, args, shape, span, loc))
+        Ok(self.push_node(op, args, shape, start, loc))
+    }
+
+    /// Records a function of each entry.
+    #[inline]
+    pub fn push_unary(&mut self, f: Unary, x: NodeId, loc: Loc) -> NodeId {
+        self.check_open(x, loc);
+        let &Node { shape, start, .. } = self.node(x);
+        let mut place = 0;
+        if !self.symbolic {
+            place = self.values.used;
+            let len = self.shapes.numel(shape);
+            let (before, out) = self.values.take(len);
+            costate_ops::unary(f, &before[start..start + len], out);
+        }
+        self.push_node(Op::Unary(f), SmallVec::from_slice(&[x]), shape, place, loc)
+    }
+
+    /// Records a function of two arrays' entries; `None` if their shapes differ.
+    #[inline]
+    pub fn push_binary(&mut self, f: Binary, a: NodeId, b: NodeId, loc: Loc) -> Option<NodeId> {
+        let (x, y) = (self.node(a), self.node(b));
+        let (shape, [i, j]) = (x.shape, [x.start, y.start]);
+        if shape != y.shape {
+            return None;
+        }
+        self.check_open(a, loc);
+        self.check_open(b, loc);
+        let mut place = 0;
+        if !self.symbolic {
+            place = self.values.used;
+            let len = self.shapes.numel(shape);
+            let (before, out) = self.values.take(len);
+            costate_ops::binary(f, &before[i..i + len], &before[j..j + len], out);
+        }
+        Some(self.push_node(Op::Binary(f), SmallVec::from_buf([a, b]), shape, place, loc))
+    }
+
+    /// Records `mul x + add`.
+    #[inline]
+    pub fn push_affine(&mut self, mul: T, add: T, x: NodeId, loc: Loc) -> NodeId {
+        self.check_open(x, loc);
+        let &Node { shape, start, .. } = self.node(x);
+        let mut place = 0;
+        if !self.symbolic {
+            place = self.values.used;
+            let len = self.shapes.numel(shape);
+            let (before, out) = self.values.take(len);
+            costate_ops::affine(mul, add, &before[start..start + len], out);
+        }
+        self.push_node(Op::Affine { mul, add }, SmallVec::from_slice(&[x]), shape, place, loc)
     }
 
     fn evaluate(
@@ -115,21 +213,22 @@ impl<T: Real> Graph<T> {
         id: NodeId,
         op: &Op<T>,
         args: &Args,
-        shape: &Shape,
+        shape: ShapeId,
         loc: Loc,
-    ) -> Result<Span, Error> {
-        let (start, len) = (self.values.len(), shape.numel());
-        self.values.resize(start + len, T::zero());
-        let (head, out) = self.values.split_at_mut(start);
-        let nodes = &self.nodes;
+    ) -> Result<usize, Error> {
+        let start = self.values.used;
+        let (head, out) = self.values.take(self.shapes.numel(shape));
+        let (nodes, shapes) = (&self.nodes, &self.shapes);
         let inputs: SmallVec<[Arg<'_, T>; 4]> = args
             .iter()
             .map(|&a| {
                 let node = &nodes[a as usize];
-                Arg { data: &head[node.value.start..][..node.value.len], shape: &node.shape }
+                let data = &head[node.start..][..shapes.numel(node.shape)];
+                Arg { data, shape: shapes.get(node.shape) }
             })
             .collect();
         if let Op::Call(call) = op {
+            out.fill(T::zero());
             let mut state = call.new_state();
             let producer = args.first().and_then(|a| self.states.get(a)).map(|s| &**s as &dyn Any);
             let mut e = Evaluation { inputs: &inputs, output: out, state: &mut *state, producer };
@@ -137,28 +236,27 @@ impl<T: Real> Graph<T> {
             call.eval(&mut e).map_err(|e| Error::call(call.name(), Some(loc), e))?;
             self.states.insert(id, state);
         } else {
-            eval(op, &inputs, out, shape);
+            eval(op, &inputs, out, shapes.get(shape));
         }
-        Ok(Span { start, len })
+        Ok(start)
     }
 
     /// Gives back the memory of what was recorded since there were `start` nodes and `values`
     /// entries.
     pub fn forget_values(&mut self, start: NodeId, values: usize) {
-        self.values.truncate(values);
-        self.nodes[start as usize..].iter_mut().for_each(|node| node.value = Span::default());
+        self.values.used = values;
+        // Nobody may read them: the scope is closed.
+        self.nodes[start as usize..].iter_mut().for_each(|node| node.start = 0);
         self.states.retain(|&id, _| id < start);
     }
 
     /// Panics if a node belongs to a scope whose recording has ended.
+    #[inline]
     pub fn check_open(&self, id: NodeId, loc: Loc) {
         let node = self.node(id);
-        assert!(
-            !self.scopes[node.scope as usize].closed,
-            "a Var recorded at {} is used at {loc}, after the scope that it belongs to has \
-             ended; return it from the scope instead",
-            node.loc
-        );
+        if self.scopes[node.scope as usize].closed {
+            used_too_late(node.loc, loc);
+        }
     }
 
     /// Notes that a number was read: what is being recorded depends on it.
@@ -168,11 +266,27 @@ impl<T: Real> Graph<T> {
         }
     }
 
-    fn push_node(&mut self, op: Op<T>, args: Args, shape: Shape, value: Span, loc: Loc) -> NodeId {
+    #[inline]
+    fn push_node(
+        &mut self,
+        op: Op<T>,
+        args: Args,
+        shape: ShapeId,
+        start: usize,
+        loc: Loc,
+    ) -> NodeId {
         let id = NodeId::try_from(self.nodes.len()).expect("a tape holds at most 2^32 nodes");
         let scope = *self.open.last().expect("the tape itself is always open");
         let loc = self.blame.unwrap_or(loc);
-        self.nodes.push(Node { op, args, shape, value, loc, scope });
+        self.nodes.push(Node { op, args, shape, scope, start, loc });
         id
     }
+}
+
+#[cold]
+fn used_too_late(recorded: Loc, used: Loc) -> ! {
+    panic!(
+        "a Var recorded at {recorded} is used at {used}, after the scope that it belongs to has \
+         ended; return it from the scope instead"
+    )
 }

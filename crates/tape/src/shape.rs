@@ -1,5 +1,6 @@
 //! Shapes: the lengths of an array's axes, outermost first.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Deref;
 
@@ -44,6 +45,49 @@ impl Shape {
     /// `(outer, n, inner)`: the array seen as `[outer, n, inner]` around one axis.
     pub(crate) fn around(&self, axis: usize) -> (usize, usize, usize) {
         (self.0[..axis].iter().product(), self.0[axis], self.0[axis + 1..].iter().product())
+    }
+}
+
+/// The number of a shape of a tape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ShapeId(u32);
+
+/// The shapes of a tape, each stored once: most operations have the shape of another one, and then
+/// recording copies and compares a number.
+#[derive(Debug, Default)]
+pub(crate) struct Shapes {
+    /// With the number of entries of each.
+    list: Vec<(Shape, usize)>,
+    numbers: HashMap<Shape, ShapeId>,
+}
+
+impl Shapes {
+    #[inline]
+    pub fn get(&self, id: ShapeId) -> &Shape {
+        &self.list[id.0 as usize].0
+    }
+
+    /// How many entries an array of the shape has.
+    #[inline]
+    pub fn numel(&self, id: ShapeId) -> usize {
+        self.list[id.0 as usize].1
+    }
+
+    /// The number of a shape.
+    pub fn id(&mut self, shape: &Shape) -> ShapeId {
+        // Few programs have more than a few shapes, and these are found sooner than by hashing.
+        const FEW: usize = 8;
+        let recent = self.list.iter().take(FEW).position(|(known, _)| known == shape);
+        if let Some(i) = recent {
+            return ShapeId(i as u32);
+        }
+        if let Some(&id) = self.numbers.get(shape) {
+            return id;
+        }
+        let id = ShapeId(u32::try_from(self.list.len()).expect("fewer than 2^32 shapes"));
+        self.list.push((shape.clone(), shape.numel()));
+        self.numbers.insert(shape.clone(), id);
+        id
     }
 }
 

@@ -88,20 +88,12 @@ impl<T: Real> Tape<T> {
             Op::Call(call) => call.state_bytes(&**state),
             _ => 0,
         });
-        let nodes = graph.nodes.len() * size_of::<crate::graph::Node<T>>();
-        graph.values.len() * size_of::<T>() + nodes + states.sum::<usize>()
+        graph.bytes() + states.sum::<usize>()
     }
 
     /// Forgets everything recorded, but keeps the memory for what comes next.
     pub fn clear(&mut self) {
-        let graph = self.graph.get_mut();
-        graph.nodes.clear();
-        graph.values.clear();
-        graph.states.clear();
-        graph.scopes.clear();
-        graph.scopes.push(ScopeState::default());
-        graph.open.truncate(1);
-        graph.blame = None;
+        self.graph.get_mut().clear();
     }
 
     /// A leaf holding a copy of an `ndarray` array of any dimension.
@@ -129,7 +121,8 @@ impl<T: Real> Tape<T> {
             entries.len(),
             shape.numel()
         );
-        let id = self.graph.borrow_mut().push_leaf(Op::Const, shape, entries, Location::caller());
+        let loc = Location::caller();
+        let id = self.graph.borrow_mut().push_leaf(Op::Const, &shape, entries, loc);
         Var::new(self, id)
     }
 
@@ -156,7 +149,7 @@ impl<T: Real> Tape<T> {
         let loc = Location::caller();
         let (start, values, scope, ids) = {
             let mut graph = self.graph.borrow_mut();
-            let values = graph.values.len();
+            let values = graph.entries();
             let scope = graph.scopes.len() as u32;
             graph.scopes.push(ScopeState::default());
             graph.open.push(scope);
@@ -164,9 +157,9 @@ impl<T: Real> Tape<T> {
             let ids: Vec<NodeId> = inputs
                 .iter()
                 .map(|x| {
-                    let shape = graph.node(x.id()).shape.clone();
+                    let shape = graph.shape(x.id()).clone();
                     let value = graph.value(x.id()).to_vec();
-                    graph.push_leaf(Op::Input, shape, &value, loc)
+                    graph.push_leaf(Op::Input, &shape, &value, loc)
                 })
                 .collect();
             (start, values, scope, ids)
@@ -200,28 +193,14 @@ impl<T: Real> Tape<T> {
         result
     }
 
-    /// Records an operation whose arguments and result have one shape; `None` if they differ.
-    ///
-    /// This is the common case, so it is done under one borrow and without copying the arguments'
-    /// shapes.
+    /// The number of a variable, which must be of this tape.
     #[track_caller]
-    pub(crate) fn record_same_shape(&self, op: Op<T>, args: &[Var<'_, T>]) -> Option<Var<'_, T>> {
-        let loc = Location::caller();
-        let mut graph = self.graph.borrow_mut();
-        let mut ids = Args::new();
-        for arg in args {
-            if !std::ptr::eq(arg.tape(), self) {
-                return None;
-            }
-            ids.push(arg.id());
+    #[inline]
+    pub(crate) fn own(&self, x: Var<'_, T>, what: &str) -> NodeId {
+        if !std::ptr::eq(x.tape(), self) {
+            two_tapes(what);
         }
-        let shape = &graph.node(ids[0]).shape;
-        if ids[1..].iter().any(|&id| graph.node(id).shape != *shape) {
-            return None;
-        }
-        let shape = shape.clone();
-        let id = graph.push(op, ids, shape, loc).expect("only calls can fail");
-        Some(Var::new(self, id))
+        x.id()
     }
 
     /// Records an operation on variables of this tape.
@@ -236,16 +215,17 @@ impl<T: Real> Tape<T> {
         // A loop, since a panic in a closure would not name the caller's line.
         let mut ids = Args::new();
         for arg in args {
-            assert!(
-                std::ptr::eq(arg.tape(), self),
-                "{}: the variables belong to two different tapes",
-                op.name()
-            );
-            ids.push(arg.id());
+            ids.push(self.own(*arg, op.name()));
         }
-        let id = self.graph.borrow_mut().push(op, ids, shape, loc)?;
+        let id = self.graph.borrow_mut().push(op, ids, &shape, loc)?;
         Ok(Var::new(self, id))
     }
+}
+
+#[cold]
+#[track_caller]
+fn two_tapes(what: &str) -> ! {
+    panic!("{what}: the variables belong to two different tapes")
 }
 
 /// What [`Tape::scope`] recorded.

@@ -31,7 +31,7 @@ impl<T: Real> fmt::Debug for Var<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let graph = self.tape.graph().borrow();
         let node = graph.node(self.id);
-        write!(f, "%{} {}{}", self.id, node.op.name(), node.shape)
+        write!(f, "%{} {}{}", self.id, node.op.name(), graph.shape(self.id))
     }
 }
 
@@ -51,7 +51,7 @@ impl<'t, T: Real> Var<'t, T> {
 
     /// Its shape.
     pub fn shape(self) -> Shape {
-        self.tape.graph().borrow().node(self.id).shape.clone()
+        self.tape.graph().borrow().shape(self.id).clone()
     }
 
     /// A copy of its value.

@@ -110,14 +110,19 @@ pub(crate) fn binary_jvp<'t, T: Real>(
 impl<'t, T: Real> Var<'t, T> {
     #[track_caller]
     pub(crate) fn unary(self, f: Unary) -> Var<'t, T> {
-        self.tape().record_same_shape(Op::Unary(f), &[self]).expect("one argument has one shape")
+        let loc = std::panic::Location::caller();
+        let id = self.tape().graph().borrow_mut().push_unary(f, self.id(), loc);
+        Var::new(self.tape(), id)
     }
 
     /// `f(self, other)` after broadcasting both to their common shape.
     #[track_caller]
     pub(crate) fn binary(self, f: Binary, other: Var<'t, T>) -> Var<'t, T> {
-        if let Some(out) = self.tape().record_same_shape(Op::Binary(f), &[self, other]) {
-            return out;
+        let (tape, loc) = (self.tape(), std::panic::Location::caller());
+        let [a, b] = [self.id(), tape.own(other, f.name())];
+        // The common case, done without looking at shapes.
+        if let Some(id) = tape.graph().borrow_mut().push_binary(f, a, b, loc) {
+            return Var::new(tape, id);
         }
         let (a, b) = self.broadcast_pair(other, f.name());
         a.record(Op::Binary(f), &[b], a.shape())

@@ -33,8 +33,9 @@ impl<'t, T: Real> Var<'t, T> {
     /// `mul · x + add` for two numbers.
     #[track_caller]
     pub fn affine(self, mul: T, add: T) -> Var<'t, T> {
-        let op = Op::Affine { mul, add };
-        self.tape().record_same_shape(op, &[self]).expect("one argument has one shape")
+        let loc = std::panic::Location::caller();
+        let id = self.tape().graph().borrow_mut().push_affine(mul, add, self.id(), loc);
+        Var::new(self.tape(), id)
     }
 
     /// `c · x` for a number `c`.

@@ -11,7 +11,6 @@ use smallvec::SmallVec;
 
 use crate::call::CallOp;
 use crate::error::Error;
-use crate::graph::{NodeId, Span};
 use crate::shape::Shape;
 use crate::var::Var;
 
@@ -99,17 +98,6 @@ pub struct Arg<'a, T> {
 }
 
 impl<T: Real> Op<T> {
-    /// Where the value lies if the operation only looks at its argument's value.
-    pub fn alias(
-        &self,
-        args: &[NodeId],
-        start: impl Fn(NodeId) -> usize,
-        len: usize,
-    ) -> Option<Span> {
-        let offset = self.alias_offset()?;
-        Some(Span { start: start(args[0]) + offset, len })
-    }
-
     /// The offset into the argument's value of an operation that only looks at it.
     pub fn alias_offset(&self) -> Option<usize> {
         match self {
