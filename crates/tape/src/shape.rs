@@ -49,7 +49,7 @@ impl Shape {
 }
 
 /// The number of a shape of a tape.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ShapeId(u32);
 
 /// The shapes of a tape, each stored once: most operations have the shape of another one, and then
