@@ -274,9 +274,10 @@ fn three<T: Real, const W: usize, const B: usize>(
 /// `out = f(a)` on the entries that count, one by one: for functions that are calls.
 #[inline(always)]
 fn each<T: Real>(s: &ChainStep, r: &mut Registers<T>, lanes: usize, f: impl Fn(T) -> T) {
-    for i in 0..lanes.min(TILE) {
-        let x = r[usize::from(s.args[0]) % CHAIN_REGISTERS][i];
-        r[usize::from(s.out) % CHAIN_REGISTERS][i] = f(x);
+    let x = r[usize::from(s.args[0]) % CHAIN_REGISTERS];
+    let out = &mut r[usize::from(s.out) % CHAIN_REGISTERS];
+    for (out, x) in out[..lanes].iter_mut().zip(x) {
+        *out = f(x);
     }
 }
 
@@ -303,9 +304,10 @@ fn perform<T: Real, const FMA: bool, const W: usize, const B: usize>(
             Binary::TanhGrad => two::<T, W, B>(s, r, |a, b| Binary::TanhGrad.eval(a, b)),
             Binary::SigmoidGrad => two::<T, W, B>(s, r, |a, b| Binary::SigmoidGrad.eval(a, b)),
             Binary::Pow | Binary::Atan2 => {
-                for i in 0..lanes.min(TILE) {
-                    let [a, b, _] = s.args.map(|x| r[usize::from(x) % CHAIN_REGISTERS][i]);
-                    r[usize::from(s.out) % CHAIN_REGISTERS][i] = op.eval(a, b);
+                let [a, b, _] = s.args.map(|x| r[usize::from(x) % CHAIN_REGISTERS]);
+                let out = &mut r[usize::from(s.out) % CHAIN_REGISTERS];
+                for ((out, a), b) in out[..lanes].iter_mut().zip(a).zip(b) {
+                    *out = op.eval(a, b);
                 }
             }
         },
