@@ -306,7 +306,7 @@ pub(crate) fn lower<T: Real>(f: &Function<T>) -> Lowered<T> {
                     let producer = call.reads_state().then(|| state_of[node.args[0] as usize]);
                     single.producer = producer.flatten();
                 }
-                instructions.push(Instruction::Single(single));
+                instructions.push(Instruction::Single(Box::new(single)));
             }
             Unit::Chain(built) => instructions.push(Instruction::Chain(p.chain(built, n))),
         }

@@ -45,7 +45,7 @@ pub(crate) struct Operand {
 /// One step of a program.
 #[derive(Clone, Debug)]
 pub(crate) enum Instruction<T: Real> {
-    Single(Single<T>),
+    Single(Box<Single<T>>),
     Chain(ChainInstruction<T>),
 }
 
@@ -179,8 +179,11 @@ impl<T: Real> Workspace<T> {
     /// Memory for one run of `program` at a time.
     pub fn new(program: &Program<T>) -> Workspace<T> {
         let calls = program.inner.instructions.iter().filter_map(|i| match i {
-            Instruction::Single(Single { op: Op::Call(call), .. }) => Some(call.new_state()),
-            _ => None,
+            Instruction::Single(single) => match &single.op {
+                Op::Call(call) => Some(call.new_state()),
+                _ => None,
+            },
+            Instruction::Chain(_) => None,
         });
         let chains = program.inner.instructions.iter().any(|i| matches!(i, Instruction::Chain(_)));
         let registers = chains.then(ChainRegisters::new);
