@@ -45,7 +45,7 @@ pub use index::{gather, scatter_add};
 pub use isa::Isa;
 pub use layout::{Range1, concat, permute, slice, slice_add, transpose};
 pub use linear::{affine, affine_in_place, axpy, lincomb, powi, powi_in_place, select};
-pub use lu::{log_det, solve};
+pub use lu::{Triangle, log_det, solve, solve_triangular};
 #[doc(hidden)]
 pub use matmul::small as matmul_small;
 pub use matmul::{MatMul, matmul, matmul_batch, matmul_naive};

@@ -85,6 +85,60 @@ pub fn solve<T: Real>(batch: usize, n: usize, k: usize, a: &[T], b: &[T], out: &
     });
 }
 
+/// Which triangle of a matrix a system is solved with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Triangle {
+    /// The lower one of the matrix as it is stored, else the upper one.
+    pub lower: bool,
+    /// Whether it is transposed.
+    pub transposed: bool,
+}
+
+/// `X` with `op(L) X = B`, for `batch` matrices, by substitution. `L` is the given triangle of the
+/// first matrix; its other entries are not read. Entries are infinite or NaN where a diagonal entry
+/// is 0.
+///
+/// # Panics
+/// If a length does not fit.
+#[track_caller]
+pub fn solve_triangular<T: Real>(
+    triangle: Triangle,
+    batch: usize,
+    n: usize,
+    k: usize,
+    a: &[T],
+    b: &[T],
+    out: &mut [T],
+) {
+    check_len("solve_triangular, matrix", a.len(), batch * n * n);
+    check_len("solve_triangular, right side", b.len(), batch * n * k);
+    check_len("solve_triangular, result", out.len(), batch * n * k);
+    out.copy_from_slice(b);
+    if out.is_empty() {
+        return;
+    }
+    let Triangle { lower, transposed } = triangle;
+    for (a, x) in a.chunks_exact(n * n).zip(out.chunks_exact_mut(n * k)) {
+        let entry = |i: usize, j: usize| if transposed { a[j * n + i] } else { a[i * n + j] };
+        // op(L) is lower triangular if just one of the two holds: solved from the first row on.
+        let forward = lower != transposed;
+        for step in 0..n {
+            let i = if forward { step } else { n - 1 - step };
+            let (before, rest) = x.split_at_mut(i * k);
+            let (row, after) = rest.split_at_mut(k);
+            let (solved, first) = if forward { (&*before, 0) } else { (&*after, i + 1) };
+            for (l, solved) in solved.chunks_exact(k).enumerate() {
+                let factor = entry(i, first + l);
+                for (x, &y) in row.iter_mut().zip(solved) {
+                    *x -= factor * y;
+                }
+            }
+            let pivot = entry(i, i);
+            row.iter_mut().for_each(|x| *x /= pivot);
+        }
+    }
+}
+
 /// `ln |det A|` of `batch` matrices, `n × n`, that lie one after another; `-∞` if a pivot is 0, and
 /// 0 for `n = 0`. It is a sum of logarithms, so it does not overflow where the determinant does.
 ///

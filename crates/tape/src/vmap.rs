@@ -177,7 +177,7 @@ impl<T: Real> Tape<T> {
                 self.record(Op::CumSum { axis: axis + 1, reverse: *reverse }, &batch, out)?
             }
             // Batches of batches are longer batches.
-            Op::MatMulBatch { .. } | Op::Solve | Op::LogDet => {
+            Op::MatMulBatch { .. } | Op::Solve | Op::SolveTriangular { .. } | Op::LogDet => {
                 let flat: Vec<_> = batch
                     .iter()
                     .map(|x| {

@@ -44,6 +44,80 @@ impl<'t, T: Real> Var<'t, T> {
         self.sum_to(&kept).reshape(gone) / T::from_f64(count as f64)
     }
 
+    /// The given axes as one, which comes last; it is axis number `.1`.
+    #[track_caller]
+    fn joined(self, what: &str, axes: &[usize]) -> (Var<'t, T>, usize) {
+        let (_, gone) = self.reduced(what, axes);
+        let shape = self.shape();
+        let rest = (0..shape.ndim()).filter(|axis| !axes.contains(axis));
+        let order: Vec<usize> = rest.chain(axes.iter().copied()).collect();
+        let count = axes.iter().map(|&axis| shape[axis]).product();
+        let joined: Shape = gone.iter().copied().chain([count]).collect();
+        (self.permute(&order).reshape(joined), gone.ndim())
+    }
+
+    /// The variance along the given axes. See [`Var::var_axis`].
+    ///
+    /// # Panics
+    /// If there is no such axis, one is named twice, or `ddof` is larger than the number of entries.
+    #[track_caller]
+    pub fn var_axes(self, axes: &[usize], ddof: usize) -> Var<'t, T> {
+        let (x, axis) = self.joined("var_axes", axes);
+        x.var_axis(axis, ddof)
+    }
+
+    /// The product along the given axes. See [`Var::prod_axis`].
+    ///
+    /// # Panics
+    /// If there is no such axis, or one is named twice.
+    #[track_caller]
+    pub fn prod_axes(self, axes: &[usize]) -> Var<'t, T> {
+        let (x, axis) = self.joined("prod_axes", axes);
+        x.prod_axis(axis)
+    }
+
+    /// The largest entry along the given axes. See [`Var::max_axis`].
+    ///
+    /// # Panics
+    /// If there is no such axis, or one is named twice.
+    #[track_caller]
+    pub fn max_axes(self, axes: &[usize]) -> Var<'t, T> {
+        let (x, axis) = self.joined("max_axes", axes);
+        x.max_axis(axis)
+    }
+
+    /// The smallest entry along the given axes. See [`Var::min_axis`].
+    ///
+    /// # Panics
+    /// If there is no such axis, or one is named twice.
+    #[track_caller]
+    pub fn min_axes(self, axes: &[usize]) -> Var<'t, T> {
+        let (x, axis) = self.joined("min_axes", axes);
+        x.min_axis(axis)
+    }
+
+    /// The Euclidean norm `√Σ x²` along the given axes, which go away; without overflow. Its
+    /// gradient is `x / norm`, and 0 where all entries are 0. See [`Var::norm`].
+    ///
+    /// # Panics
+    /// If there is no such axis, or one is named twice.
+    #[track_caller]
+    pub fn norm_axes(self, axes: &[usize]) -> Var<'t, T> {
+        let (x, axis) = self.joined("norm_axes", axes);
+        x.scaled_norm(axis)
+    }
+
+    /// Where along the given axes, flattened in the order given, the largest entry is. See
+    /// [`Var::argmax_axis`].
+    ///
+    /// # Panics
+    /// As [`Var::argmax_axis`], or if an axis is named twice.
+    #[track_caller]
+    pub fn argmax_axes(self, axes: &[usize]) -> Vec<usize> {
+        let (x, axis) = self.joined("argmax_axes", axes);
+        x.argmax_axis(axis)
+    }
+
     /// The variance along one axis, which goes away: `Σ (x - mean)² / (n - ddof)`, with `ddof` 0
     /// for that of a whole population, and 1 for the unbiased estimate from a sample. In two
     /// passes, so that a large mean does not cancel it. NaN if `n = 0` or `n = ddof`.
@@ -104,14 +178,20 @@ impl<'t, T: Real> Var<'t, T> {
     /// entries are 0, where there is none.
     #[track_caller]
     pub fn norm(self) -> Var<'t, T> {
+        self.reshape([self.shape().numel()]).scaled_norm(0)
+    }
+
+    /// The norm along one axis.
+    #[track_caller]
+    fn scaled_norm(self, axis: usize) -> Var<'t, T> {
         let tape = self.tape();
         let (zero, one) = (tape.scalar(T::zero()), tape.scalar(T::one()));
-        let flat = self.reshape([self.shape().numel()]);
+        let kept = self.shape().with(axis, 1);
         // The norm is the same for every scale, so the scale has no derivative of its own.
-        let largest = flat.abs().max_axis(0).detach();
+        let largest = self.abs().max_axis(axis).detach();
         let finite = largest.gt(zero) * largest.lt(tape.scalar(T::infinity()));
         let scale = finite.select(largest, one);
-        let squares = (flat / scale).square().sum();
+        let squares = (self / scale.reshape(kept)).square().sum_axis(axis);
         let nothing = squares.eq(zero);
         let root = nothing.select(one, squares).sqrt();
         nothing.select(zero, root) * scale

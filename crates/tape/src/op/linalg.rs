@@ -1,6 +1,6 @@
 //! Systems of linear equations with small dense matrices, and what is built from them.
 
-use costate_ops::Real;
+use costate_ops::{Real, Triangle};
 use smallvec::SmallVec;
 
 use super::{Arg, Cotangents, Op, Rule};
@@ -11,6 +11,17 @@ use crate::var::Var;
 pub(crate) fn eval_solve<T: Real>(args: &[Arg<'_, T>], out: &mut [T]) {
     let [batch, n, k] = [0, 1, 2].map(|axis| args[1].shape[axis]);
     costate_ops::solve(batch, n, k, args[0].data, args[1].data, out);
+}
+
+pub(crate) fn eval_solve_triangular<T: Real>(
+    lower: bool,
+    transposed: bool,
+    args: &[Arg<'_, T>],
+    out: &mut [T],
+) {
+    let [batch, n, k] = [0, 1, 2].map(|axis| args[1].shape[axis]);
+    let triangle = Triangle { lower, transposed };
+    costate_ops::solve_triangular(triangle, batch, n, k, args[0].data, args[1].data, out);
 }
 
 pub(crate) fn eval_log_det<T: Real>(a: Arg<'_, T>, out: &mut [T]) {
@@ -35,6 +46,45 @@ pub(crate) fn solve_jvp<'t, T: Real>(
         (b, ax) => b.or(ax.map(|ax| -ax))?,
     };
     Some(rule.args[0].solve_batch(right))
+}
+
+/// Zeros above the diagonal of each matrix of a batch `[b, n, n]`, or below it.
+fn triangle<'t, T: Real>(a: Var<'t, T>, lower: bool) -> Var<'t, T> {
+    let n = a.shape()[1];
+    let inside = |i: usize, j: usize| if lower { j <= i } else { i <= j };
+    let mask: Vec<T> =
+        (0..n * n).map(|e| if inside(e / n, e % n) { T::one() } else { T::zero() }).collect();
+    a * a.tape().leaf(&mask, [n, n])
+}
+
+/// As [`solve_vjp`], but only the triangle has a cotangent; with `Lᵀ X = B` it is `-X B̄ᵀ`.
+pub(crate) fn solve_triangular_vjp<'t, T: Real>(
+    lower: bool,
+    transposed: bool,
+    rule: &Rule<'_, 't, T>,
+    g: Var<'t, T>,
+) -> Cotangents<'t, T> {
+    let b = rule.args[0].solve_triangle(g, lower, !transposed);
+    let a = rule.needs[0].then(|| {
+        let (left, right) = if transposed { (rule.out, b) } else { (b, rule.out) };
+        -triangle(left.matmul_batch(right, false, true), lower)
+    });
+    SmallVec::from_iter([a, rule.needs[1].then_some(b)])
+}
+
+/// As [`solve_jvp`].
+pub(crate) fn solve_triangular_jvp<'t, T: Real>(
+    lower: bool,
+    transposed: bool,
+    rule: &Rule<'_, 't, T>,
+    dots: &[Option<Var<'t, T>>],
+) -> Option<Var<'t, T>> {
+    let ax = dots[0].map(|a| triangle(a, lower).matmul_batch(rule.out, transposed, false));
+    let right = match (dots[1], ax) {
+        (Some(b), Some(ax)) => b - ax,
+        (b, ax) => b.or(ax.map(|ax| -ax))?,
+    };
+    Some(rule.args[0].solve_triangle(right, lower, transposed))
 }
 
 /// `Ā = ḡ A⁻ᵀ`.
@@ -84,6 +134,23 @@ impl<'t, T: Real> Var<'t, T> {
         self.record(Op::Solve, &[b], b.shape())
     }
 
+    /// `X` with `op(L) X = B` for batches `[b, n, n]` and `[b, n, k]`.
+    #[track_caller]
+    fn solve_triangle(self, b: Var<'t, T>, lower: bool, transposed: bool) -> Var<'t, T> {
+        self.record(Op::SolveTriangular { lower, transposed }, &[b], b.shape())
+    }
+
+    /// [`solve`](Var::solve) with a triangular matrix, by substitution: `n² k` operations. Only the
+    /// lower triangle of this is read, the diagonal included, or only the upper one; the rest has
+    /// gradient 0. Entries are infinite or NaN where a diagonal entry is 0.
+    ///
+    /// # Panics
+    /// If this is not square, or the shapes do not match.
+    #[track_caller]
+    pub fn solve_triangular(self, b: Var<'t, T>, lower: bool) -> Var<'t, T> {
+        self.solve_by("solve_triangular", b, |a, b| a.solve_triangle(b, lower, false))
+    }
+
     /// The solution `x` of `A x = b`, where `A`, this, is an `n × n` matrix and `b` a vector of
     /// length `n` or a matrix `n × k`; or batches of matrices: their leading axes broadcast, and
     /// `b` has as many axes as it takes.
@@ -96,11 +163,22 @@ impl<'t, T: Real> Var<'t, T> {
     /// If this is not square, or the shapes do not match.
     #[track_caller]
     pub fn solve(self, b: Var<'t, T>) -> Var<'t, T> {
-        let (leading, _, n) = self.square_matrices("solve");
+        self.solve_by("solve", b, Var::solve_batch)
+    }
+
+    /// Brings both sides to batches of matrices, and the result of `solve` back.
+    #[track_caller]
+    fn solve_by(
+        self,
+        what: &str,
+        b: Var<'t, T>,
+        solve: impl Fn(Var<'t, T>, Var<'t, T>) -> Var<'t, T>,
+    ) -> Var<'t, T> {
+        let (leading, _, n) = self.square_matrices(what);
         let (a, right) = (self.shape(), b.shape());
         if right.ndim() == 1 {
-            assert!(right[0] == n, "solve: shapes {a} and {right} do not match");
-            let x = self.solve(b.reshape([n, 1]));
+            assert!(right[0] == n, "{what}: shapes {a} and {right} do not match");
+            let x = self.solve_by(what, b.reshape([n, 1]), solve);
             let axes = x.shape();
             return x.reshape(&axes[..axes.ndim() - 1]);
         }
@@ -108,12 +186,12 @@ impl<'t, T: Real> Var<'t, T> {
         let common = (d >= 2 && right[d - 2] == n)
             .then(|| costate_ops::broadcast_shape(&leading, &right[..d - 2]))
             .flatten();
-        let Some(common) = common else { panic!("solve: shapes {a} and {right} do not match") };
+        let Some(common) = common else { panic!("{what}: shapes {a} and {right} do not match") };
         let (k, batch) = (right[d - 1], common.iter().product::<usize>());
         let with = |last: [usize; 2]| common.iter().copied().chain(last).collect::<Shape>();
         let a = self.broadcast_to(with([n, n])).reshape([batch, n, n]);
         let b = b.broadcast_to(with([n, k])).reshape([batch, n, k]);
-        a.solve_batch(b).reshape(with([n, k]))
+        solve(a, b).reshape(with([n, k]))
     }
 
     /// `A⁻¹` of a square matrix, or of each of a batch. To apply it, [`Var::solve`] is faster and

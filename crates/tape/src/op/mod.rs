@@ -17,6 +17,7 @@ use crate::var::Var;
 pub(crate) mod activation;
 pub(crate) mod axes;
 pub(crate) mod broadcast;
+pub(crate) mod convolution;
 pub(crate) mod diagonal;
 pub(crate) mod einsum;
 pub(crate) mod elementwise;
@@ -56,6 +57,8 @@ pub(crate) enum Op<T: Real> {
     MatMulBatch { ta: bool, tb: bool },
     /// `X` with `A X = B`, of a batch: `[b, n, n]` and `[b, n, k]`.
     Solve,
+    /// `X` with `op(L) X = B`, of a batch; `L` is the lower or upper triangle of the first argument.
+    SolveTriangular { lower: bool, transposed: bool },
     /// `ln |det A|` of a batch `[b, n, n]`.
     LogDet,
     /// Repeats along axes of length 1 or missing in front.
@@ -121,6 +124,7 @@ impl<T: Real> Op<T> {
             Op::MatMul { .. } => "matmul",
             Op::MatMulBatch { .. } => "matmul_batch",
             Op::Solve => "solve",
+            Op::SolveTriangular { .. } => "solve_triangular",
             Op::LogDet => "log_det",
             Op::Expand => "expand",
             Op::SumTo => "sum_to",
@@ -155,6 +159,9 @@ pub(crate) fn eval<T: Real>(op: &Op<T>, args: &[Arg<'_, T>], out: &mut [T], shap
         Op::MatMul { ta, tb } => matmul::eval(*ta, *tb, args, out),
         Op::MatMulBatch { ta, tb } => matmul::eval_batch(*ta, *tb, args, out),
         Op::Solve => linalg::eval_solve(args, out),
+        Op::SolveTriangular { lower, transposed } => {
+            linalg::eval_solve_triangular(*lower, *transposed, args, out);
+        }
         Op::LogDet => linalg::eval_log_det(args[0], out),
         Op::Expand => costate_ops::expand(args[0].data, args[0].shape, out, shape),
         Op::SumTo => costate_ops::sum_to(args[0].data, args[0].shape, out, shape),
@@ -206,6 +213,9 @@ pub(crate) fn vjp<'t, T: Real>(
         Op::MatMul { ta, tb } => matmul::vjp(Var::matmul_with, *ta, *tb, rule, g),
         Op::MatMulBatch { ta, tb } => matmul::vjp(Var::matmul_batch, *ta, *tb, rule, g),
         Op::Solve => linalg::solve_vjp(rule, g),
+        Op::SolveTriangular { lower, transposed } => {
+            linalg::solve_triangular_vjp(*lower, *transposed, rule, g)
+        }
         Op::LogDet => one(linalg::log_det_vjp(rule, g)),
         Op::Expand => one(g.sum_to(&rule.args[0].shape())),
         Op::SumTo => one(g.broadcast_to(rule.args[0].shape())),
@@ -243,6 +253,9 @@ pub(crate) fn jvp<'t, T: Real>(
         Op::MatMul { ta, tb } => matmul::jvp(Var::matmul_with, *ta, *tb, rule, dots),
         Op::MatMulBatch { ta, tb } => matmul::jvp(Var::matmul_batch, *ta, *tb, rule, dots),
         Op::Solve => linalg::solve_jvp(rule, dots),
+        Op::SolveTriangular { lower, transposed } => {
+            linalg::solve_triangular_jvp(*lower, *transposed, rule, dots)
+        }
         Op::LogDet => Some(linalg::log_det_jvp(rule, first?)),
         Op::Expand => Some(first?.broadcast_to(rule.out.shape())),
         Op::SumTo => Some(first?.sum_to(&rule.out.shape())),

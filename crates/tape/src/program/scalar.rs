@@ -255,6 +255,7 @@ pub(crate) fn unfold<T: Real>(f: &Function<T>) -> Option<Scalars<T>> {
             Op::MatMul { .. }
             | Op::MatMulBatch { .. }
             | Op::Solve
+            | Op::SolveTriangular { .. }
             | Op::LogDet
             | Op::CumSum { .. }
             | Op::MaxAxis { .. }

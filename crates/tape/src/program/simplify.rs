@@ -121,6 +121,9 @@ fn key<T: Real>(node: &FnNode<T>) -> Option<Key> {
         }
         (Op::Solve, _) => word(21),
         (Op::LogDet, _) => word(22),
+        (Op::SolveTriangular { lower, transposed }, _) => {
+            [23, *lower as usize, *transposed as usize].into_iter().for_each(word);
+        }
         (Op::Project { output, .. }, _) => [18, *output].into_iter().for_each(word),
     }
     // A separator, so that parameters, arguments and lengths cannot be taken for each other.

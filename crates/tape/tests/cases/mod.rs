@@ -186,6 +186,36 @@ pub fn shaped<T: Real>() -> Vec<Shaped<T>> {
         ("solve", &[&[2, 2, 2], &[2, 3]], |t, x| {
             Ok((x[0] + t.eye(2).scale(T::from_f64(5.0))).solve(x[1]))
         }),
+        ("solve_triangular", &[&[3, 3], &[3]], |t, x| {
+            Ok((x[0] + t.eye(3).scale(T::from_f64(4.0))).solve_triangular(x[1], true))
+        }),
+        ("solve_triangular", &[&[2, 2, 2], &[2, 3]], |t, x| {
+            Ok((x[0] + t.eye(2).scale(T::from_f64(4.0))).solve_triangular(x[1], false).square())
+        }),
+        ("solve_triangular vjp", &[&[3, 3], &[3, 2]], |t, x| {
+            let y = (x[0] + t.eye(3).scale(T::from_f64(4.0))).solve_triangular(x[1], true);
+            let g = t.vjp(&[y], &[y.square()], &[x[0], x[1]])?;
+            Ok(g[0].sum() + g[1].sin().sum())
+        }),
+        ("conv2d", &[&[2, 2, 4, 3], &[3, 2, 2, 2]], |_, x| {
+            Ok(x[0].conv2d(x[1], [1, 1], [0, 0]).square())
+        }),
+        ("conv2d", &[&[1, 2, 5, 4], &[2, 2, 3, 2]], |_, x| Ok(x[0].conv2d(x[1], [2, 1], [1, 2]))),
+        ("conv2d", &[&[0, 1, 3, 3], &[2, 1, 2, 2]], |_, x| Ok(x[0].conv2d(x[1], [1, 1], [0, 0]))),
+        ("conv1d", &[&[2, 2, 6], &[2, 2, 3]], |_, x| Ok(x[0].conv1d(x[1], 2, 1).sin())),
+        ("avg_pool2d", &[&[1, 2, 4, 5]], |_, x| {
+            Ok(x[0].avg_pool2d([2, 3], [2, 1], [1, 0]).square())
+        }),
+        ("avg_pool1d", &[&[2, 1, 5]], |_, x| Ok(x[0].avg_pool1d(2, 2, 0).sin())),
+        ("max_pool2d", &[&[1, 2, 4, 4]], |_, x| {
+            Ok(x[0].max_pool2d([2, 2], [2, 2], [1, 1]).square())
+        }),
+        ("max_pool1d", &[&[2, 1, 5]], |_, x| Ok(x[0].max_pool1d(3, 1, 1).square())),
+        ("var_axes", &[&[2, 3, 2]], |_, x| Ok(x[0].var_axes(&[2, 0], 1))),
+        ("prod_axes", &[&[2, 3, 2]], |_, x| Ok(x[0].prod_axes(&[0, 2]))),
+        ("max_axes", &[&[2, 3, 2]], |_, x| Ok(x[0].max_axes(&[0, 2]).square())),
+        ("min_axes", &[&[2, 3, 2]], |_, x| Ok(x[0].min_axes(&[1, 2]).square())),
+        ("norm_axes", &[&[2, 3, 2]], |_, x| Ok(x[0].norm_axes(&[2, 1]).sin())),
         ("inv", &[&[3, 3]], |t, x| Ok((x[0] + t.eye(3).scale(T::from_f64(7.0))).inv())),
         ("logdet", &[&[2, 2, 2]], |t, x| Ok((x[0] + t.eye(2).scale(T::from_f64(5.0))).logdet())),
         ("slice", &[&[5, 4]], |_, x| {
