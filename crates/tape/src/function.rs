@@ -83,6 +83,51 @@ impl<T: Real> Function<T> {
         Function::extract(&graph, 0, &ids(inputs), &ids(outputs), graph.scopes[0].observed).0
     }
 
+    /// Cuts out of a whole tape the operations that depend on `inputs` and lead to outputs. What else
+    /// they read is constant: its value on the tape.
+    pub(crate) fn cut_dependent(
+        tape: &Tape<T>,
+        inputs: &[Var<'_, T>],
+        outputs: &[Var<'_, T>],
+    ) -> Self {
+        let last = tape.len() as NodeId - 1;
+        let depends = tape.active(inputs, 0, last);
+        let graph = tape.graph().borrow();
+        let mut needed = vec![false; graph.nodes.len()];
+        outputs.iter().for_each(|y| needed[y.id() as usize] = true);
+        for id in (0..=last).rev().filter(|&id| depends[id as usize]) {
+            if needed[id as usize] {
+                graph.node(id).args.iter().for_each(|&a| needed[a as usize] = true);
+            }
+        }
+        let mut place = vec![NodeId::MAX; graph.nodes.len()];
+        let mut nodes = Vec::new();
+        let mut add = |id: NodeId, op: Op<T>, args: Args, constant: Option<Arc<[T]>>| {
+            let (shape, loc) = (graph.shape(id).clone(), graph.node(id).loc);
+            nodes.push(FnNode { op, args, shape, loc, constant });
+            nodes.len() as NodeId - 1
+        };
+        let given = |x: &Var<'_, T>| {
+            place[x.id() as usize] = add(x.id(), Op::Input, Args::new(), None);
+            place[x.id() as usize]
+        };
+        let function_inputs = inputs.iter().map(given).collect();
+        for id in (0..=last).filter(|&id| needed[id as usize]) {
+            if place[id as usize] != NodeId::MAX {
+                continue;
+            }
+            place[id as usize] = if depends[id as usize] {
+                let node = graph.node(id);
+                let args = node.args.iter().map(|&a| place[a as usize]).collect();
+                add(id, node.op.clone(), args, None)
+            } else {
+                add(id, Op::Const, Args::new(), Some(graph.value(id).into()))
+            };
+        }
+        let outputs = outputs.iter().map(|y| place[y.id() as usize]).collect();
+        Function { nodes, inputs: function_inputs, outputs, observed: None }
+    }
+
     /// Cuts out the nodes from `start` on that `outputs` need. What they read from before `start`
     /// becomes a further input; those are returned.
     pub(crate) fn extract(

@@ -109,6 +109,20 @@ impl<T: Real> Tape<T> {
             .collect())
     }
 
+    /// Whether `y` depends on `x` through a call.
+    pub(crate) fn has_call_between(&self, x: Var<'_, T>, y: Var<'_, T>) -> bool {
+        let (first, last) = (x.id(), y.id());
+        if last < first {
+            return false;
+        }
+        let (active, wanted) = (self.active(&[x], first, last), self.wanted(&[y], first, last));
+        let graph = self.graph().borrow();
+        (first..=last).any(|id| {
+            let i = (id - first) as usize;
+            active[i] && wanted[i] && matches!(graph.node(id).op, Op::Call(_))
+        })
+    }
+
     /// For each node from `first` to `last`: whether an output depends on it.
     fn wanted(&self, outputs: &[Var<'_, T>], first: NodeId, last: NodeId) -> Vec<bool> {
         let graph = self.graph().borrow();

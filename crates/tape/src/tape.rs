@@ -158,7 +158,8 @@ impl<T: Real> Tape<T> {
                 .iter()
                 .map(|x| {
                     let shape = graph.shape(x.id()).clone();
-                    let value = graph.value(x.id()).to_vec();
+                    let value =
+                        if graph.symbolic { Vec::new() } else { graph.value(x.id()).to_vec() };
                     graph.push_leaf(Op::Input, &shape, &value, loc)
                 })
                 .collect();

@@ -12,7 +12,7 @@ impl<'t, T: Real> Var<'t, T> {
     /// `∂y/∂x` of this `y` with respect to `x`, of shape `[…shape of y, …shape of x]`.
     ///
     /// One reverse pass for each entry of `y`, or one forward pass for each entry of `x`, whichever
-    /// are fewer.
+    /// are fewer; all at once, as a batch, unless a call such as an ODE solve lies between.
     ///
     /// ```
     /// use costate_tape::Tape;
@@ -33,41 +33,58 @@ impl<'t, T: Real> Var<'t, T> {
         if outputs <= inputs { self.jacobian_reverse(x) } else { self.jacobian_forward(x) }
     }
 
-    /// [`jacobian`](Var::jacobian) by one reverse pass for each entry of this.
+    /// [`jacobian`](Var::jacobian) by reverse passes, one for each entry of this, all at once: the
+    /// cotangents are a batch.
     ///
     /// # Errors
     /// Those of calls in the passes.
     #[track_caller]
     pub fn jacobian_reverse(self, x: Var<'t, T>) -> Result<Var<'t, T>> {
         let (y_shape, x_shape) = (self.shape(), x.shape());
-        let mut rows = Vec::with_capacity(y_shape.numel());
-        for i in 0..y_shape.numel() {
-            let seed = self.basis(i);
-            rows.push(self.tape().vjp(&[self], &[seed], &[x])?[0]);
-        }
-        let shape: Shape = y_shape.iter().chain(x_shape.iter()).copied().collect();
-        Ok(match rows.as_slice() {
-            [] => self.tape().leaf(&[], shape),
-            rows => Var::stack(0, rows).reshape(shape),
-        })
+        let rows =
+            self.for_each_seed(self, x, |seed| Ok(self.tape().vjp(&[self], &[seed], &[x])?[0]))?;
+        Ok(rows.reshape(y_shape.iter().chain(x_shape.iter()).copied().collect::<Shape>()))
     }
 
-    /// [`jacobian`](Var::jacobian) by one forward pass for each entry of `x`.
+    /// [`jacobian`](Var::jacobian) by forward passes, one for each entry of `x`, all at once: the
+    /// tangents are a batch.
     ///
     /// # Errors
     /// Those of calls in the passes.
     #[track_caller]
     pub fn jacobian_forward(self, x: Var<'t, T>) -> Result<Var<'t, T>> {
         let (y_shape, x_shape) = (self.shape(), x.shape());
-        let mut columns = Vec::with_capacity(x_shape.numel());
-        for i in 0..x_shape.numel() {
-            let seed = x.basis(i);
-            columns.push(self.tape().jvp(&[self], &[x], &[seed])?[0]);
+        let columns =
+            x.for_each_seed(self, x, |seed| Ok(self.tape().jvp(&[self], &[x], &[seed])?[0]))?;
+        // The seeds' axis goes from the front to the back.
+        let axes: Vec<usize> = (1..=y_shape.ndim()).chain([0]).collect();
+        let jacobian = columns.permute(&axes);
+        Ok(jacobian.reshape(y_shape.iter().chain(x_shape.iter()).copied().collect::<Shape>()))
+    }
+
+    /// `pass` of each unit array of this shape, stacked along a new first axis.
+    fn for_each_seed(
+        self,
+        y: Var<'t, T>,
+        x: Var<'t, T>,
+        pass: impl Fn(Var<'t, T>) -> Result<Var<'t, T>>,
+    ) -> Result<Var<'t, T>> {
+        let (tape, shape) = (self.tape(), self.shape());
+        let n = shape.numel();
+        let mut entries = vec![T::zero(); n * n];
+        (0..n).for_each(|i| entries[i * n + i] = T::one());
+        let batch: Shape = [n].iter().chain(shape.iter()).copied().collect();
+        let seeds = tape.leaf(&entries, batch);
+        // The rules of calls may read what their forward pass kept, which a batch cannot.
+        if n > 1 && !tape.has_call_between(x, y) {
+            return Ok(tape.vmap(&[seeds], |seed| Ok(vec![pass(seed[0])?]))?[0]);
         }
-        let shape: Shape = y_shape.iter().chain(x_shape.iter()).copied().collect();
-        Ok(match columns.as_slice() {
-            [] => self.tape().leaf(&[], shape),
-            columns => Var::stack(y_shape.ndim(), columns).reshape(shape),
+        let each: Vec<_> = (0..n).map(|i| pass(seeds.index_axis(0, i))).collect::<Result<_>>()?;
+        Ok(match each.as_slice() {
+            [] => {
+                pass(tape.scalar(T::zero()).broadcast_to(shape))?.unsqueeze(0).slice_axis(0, 0..0)
+            }
+            each => Var::stack(0, each),
         })
     }
 
@@ -102,15 +119,6 @@ impl<'t, T: Real> Var<'t, T> {
     #[track_caller]
     pub fn stop_gradient(self) -> Var<'t, T> {
         self.detach()
-    }
-
-    /// One at entry `i`, zero elsewhere, in this shape.
-    #[track_caller]
-    fn basis(self, i: usize) -> Var<'t, T> {
-        let shape = self.shape();
-        let mut entries = vec![T::zero(); shape.numel()];
-        entries[i] = T::one();
-        self.tape().leaf(&entries, shape)
     }
 }
 

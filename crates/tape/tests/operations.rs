@@ -329,3 +329,116 @@ fn shape_errors_show_the_shapes() {
         assert!(text.contains("[2, 3]") || text.contains("[1, 1]"), "{text}");
     }
 }
+
+/// Convolution and pooling against the sums of their definition.
+#[test]
+fn convolution_and_pooling_follow_their_definition() {
+    let tape = Tape::new();
+    let (b, c, o, n, m) = (2, 3, 2, 5, 6);
+    let (x, k) = (counting(&tape, &[b, c, n, m]), counting(&tape, &[o, c, 3, 2]));
+    let (xs, ks) = (x.to_vec(), k.to_vec());
+    for (stride, padding) in [([1, 1], [0, 0]), ([2, 1], [1, 0]), ([1, 3], [2, 1])] {
+        let rows = (n + 2 * padding[0] - 3) / stride[0] + 1;
+        let columns = (m + 2 * padding[1] - 2) / stride[1] + 1;
+        // An entry of a window, if it is not in the padding.
+        let at = |s: usize, ch: usize, row: usize, column: usize| {
+            let (row, column) = (row.checked_sub(padding[0])?, column.checked_sub(padding[1])?);
+            (row < n && column < m).then(|| xs[((s * c + ch) * n + row) * m + column])
+        };
+        let (mut product, mut mean, mut largest) = (vec![], vec![], vec![]);
+        for s in 0..b {
+            for out in 0..o.max(c) {
+                for row in (0..rows).map(|i| i * stride[0]) {
+                    for column in (0..columns).map(|j| j * stride[1]) {
+                        let window = |ch: usize| {
+                            (0..6).map(move |e| (e, at(s, ch, row + e / 2, column + e % 2)))
+                        };
+                        if out < o {
+                            let terms = (0..c).flat_map(|ch| {
+                                let ks = &ks;
+                                window(ch).map(move |(e, x)| {
+                                    x.unwrap_or(0.0) * ks[(out * c + ch) * 6 + e]
+                                })
+                            });
+                            product.push(terms.sum::<f64>());
+                        }
+                        mean.push(window(out).map(|(_, x)| x.unwrap_or(0.0)).sum::<f64>() / 6.0);
+                        largest.push(window(out).filter_map(|(_, x)| x).fold(-INF, f64::max));
+                    }
+                }
+            }
+        }
+        let y = x.conv2d(k, stride, padding);
+        assert_eq!(*y.shape(), [b, o, rows, columns]);
+        assert_eq!(y.to_vec(), product);
+        for (found, expected) in x.avg_pool2d([3, 2], stride, padding).to_vec().iter().zip(&mean) {
+            assert!((found - expected).abs() < 1e-12);
+        }
+        assert_eq!(x.max_pool2d([3, 2], stride, padding).to_vec(), largest);
+    }
+    let series = counting(&tape, &[1, 1, 5]);
+    let kernel = tape.leaf(&[1.0, -1.0], [1, 1, 2]);
+    let differences: Vec<f64> = series.to_vec().windows(2).map(|w| w[0] - w[1]).collect();
+    assert_eq!(series.conv1d(kernel, 1, 0).to_vec(), differences);
+    assert_eq!(series.max_pool1d(5, 1, 0).to_vec(), [series.max_axis(2).to_vec()[0]]);
+}
+
+#[test]
+#[should_panic(expected = "a window of 7 does not fit 4 entries padded by 1 on either side")]
+fn a_kernel_that_does_not_fit_panics() {
+    let tape = Tape::<f64>::new();
+    counting(&tape, &[1, 1, 4]).conv1d(counting(&tape, &[1, 1, 7]), 1, 1);
+}
+
+/// Ties in a window share the gradient.
+#[test]
+fn ties_in_a_window_share() {
+    let tape = Tape::<f64>::new();
+    let x = tape.leaf(&[1.0, 1.0, 0.0, 0.0], [1, 1, 4]);
+    let g = x.max_pool1d(2, 2, 0).sum().grad(&[x]).expect("no call can fail")[0];
+    assert_eq!(g.to_vec(), [0.5; 4]);
+}
+
+#[test]
+fn a_triangular_system_reads_one_triangle() {
+    let tape = Tape::<f64>::new();
+    let a = tape.leaf(&[2.0, NAN, NAN, 1.0, 4.0, NAN, -1.0, 3.0, 5.0], [3, 3]);
+    let b = tape.leaf(&[2.0, 5.0, 12.0], [3]);
+    let x = a.solve_triangular(b, true);
+    assert_eq!(x.to_vec(), [1.0, 1.0, 2.0]);
+    let upper = a.t().solve_triangular(b, false);
+    let expected = [[2.0, 1.0, -1.0], [0.0, 4.0, 3.0], [0.0, 0.0, 5.0]];
+    for (row, b) in expected.iter().zip(b.to_vec()) {
+        let sum: f64 = row.iter().zip(upper.to_vec()).map(|(a, x)| a * x).sum();
+        assert!((sum - b).abs() < 1e-12);
+    }
+    // The other triangle has no part in it.
+    let full = tape.leaf(&[2.0, 7.0, 7.0, 1.0, 4.0, 7.0, -1.0, 3.0, 5.0], [3, 3]);
+    let g = full.solve_triangular(b, true).sum().grad(&[full]).expect("no call can fail")[0];
+    let g = g.to_vec();
+    assert_eq!([g[1], g[2], g[5]], [0.0; 3]);
+    assert!(g[0] != 0.0 && g[3] != 0.0);
+    // A zero on the diagonal is no error.
+    let singular = tape.leaf(&[0.0, 0.0, 1.0, 1.0], [2, 2]);
+    assert!(!singular.solve_triangular(tape.leaf(&[1.0, 1.0], [2]), true).to_vec()[0].is_finite());
+}
+
+#[test]
+fn reductions_along_several_axes_are_those_along_one() {
+    let tape = Tape::new();
+    let x = counting(&tape, &[2, 3, 4]);
+    let moved = x.permute(&[1, 2, 0]).reshape([3, 8]);
+    let close = |a: Var<'_, f64>, b: Var<'_, f64>| {
+        assert_eq!(a.shape(), b.shape());
+        for (a, b) in a.to_vec().iter().zip(b.to_vec()) {
+            assert!((a - b).abs() <= 1e-12 * b.abs(), "{a} {b}");
+        }
+    };
+    close(x.var_axes(&[2, 0], 1), moved.var_axis(1, 1));
+    close(x.prod_axes(&[2, 0]), moved.prod_axis(1));
+    close(x.max_axes(&[2, 0]), moved.max_axis(1));
+    close(x.min_axes(&[2, 0]), moved.min_axis(1));
+    close(x.norm_axes(&[2, 0]), moved.square().sum_axis(1).sqrt());
+    assert_eq!(x.argmax_axes(&[2, 0]), moved.argmax_axis(1));
+    close(x.norm_axes(&[0, 1, 2]), x.norm());
+}

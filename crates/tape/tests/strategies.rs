@@ -1,8 +1,10 @@
 //! The public strategies, used as a user's property tests use them.
 
 use costate_tape::check::{self, strategy};
+use costate_tape::{CallError, CallOp, CallRule, Evaluation, Shape, Var};
 use ndarray::ArrayD;
 use proptest::prelude::*;
+use std::sync::Arc;
 
 fn passes(result: Result<(), impl std::fmt::Display>) -> Result<(), TestCaseError> {
     result.map_err(|e| TestCaseError::fail(e.to_string()))
@@ -32,6 +34,58 @@ proptest! {
             &inputs,
         ))?;
     }
+}
+
+/// `x²` whose reverse rule forgets the 2.
+#[derive(Debug)]
+struct Wrong;
+
+impl CallOp<f64> for Wrong {
+    fn name(&self) -> &str {
+        "wrong_square"
+    }
+    fn output_shapes(&self, inputs: &[Shape]) -> Vec<Shape> {
+        vec![inputs[0].clone()]
+    }
+    fn eval(&self, e: &mut Evaluation<'_, f64>) -> Result<(), CallError> {
+        e.output.iter_mut().zip(e.inputs[0].data).for_each(|(y, x)| *y = x * x);
+        Ok(())
+    }
+    fn vjp<'t>(
+        &self,
+        rule: &CallRule<'_, 't, f64>,
+        cts: &[Option<Var<'t, f64>>],
+    ) -> costate_tape::Result<Vec<Option<Var<'t, f64>>>> {
+        Ok(vec![cts[0].map(|g| g * rule.inputs[0])])
+    }
+    fn jvp<'t>(
+        &self,
+        rule: &CallRule<'_, 't, f64>,
+        dots: &[Option<Var<'t, f64>>],
+    ) -> costate_tape::Result<Vec<Option<Var<'t, f64>>>> {
+        Ok(vec![dots[0].map(|dot| dot * rule.inputs[0] * 2.0)])
+    }
+}
+
+/// A wrong rule is found, with the entry, both numbers and the line that recorded the operation.
+#[test]
+fn a_wrong_rule_is_caught_and_named() {
+    let x = ndarray::arr1(&[0.5, 3.0]).into_dyn();
+    let line = line!() + 2;
+    let e =
+        check::gradient(|tape, x| Ok(tape.call(Arc::new(Wrong), &[x[0].sin()])?[0].exp()), &[x])
+            .unwrap_err();
+    let mismatch = e.downcast_ref::<check::Mismatch>().expect("a mismatch");
+    let culprit = mismatch.culprit.clone().expect("a culprit");
+    assert_eq!(culprit.operation, "wrong_square");
+    assert!(culprit.line.file().ends_with("strategies.rs"));
+    assert_eq!(culprit.line.line(), line);
+    let (input, entry) = mismatch.at.expect("an entry");
+    assert!(input == 0 && entry < 2);
+    // The two differ by the factor that was forgotten.
+    assert!((mismatch.other - 2.0 * mismatch.reverse).abs() < 1e-12 * mismatch.other.abs());
+    let text = e.to_string();
+    assert!(text.contains("wrong_square") && text.contains("strategies.rs"), "{text}");
 }
 
 /// What fails is shrunk: to few axes, small lengths and small entries.

@@ -101,3 +101,59 @@ fn functions_have_gradients_hessians_and_products() {
     let jacobian = run(&f.vjp(&[0]).unwrap().jacobian(0, 0).unwrap(), &[&at, &[1.0]]);
     close(&jacobian[0], &diagonal);
 }
+
+#[test]
+fn a_linear_map_is_that_of_forward_mode_and_computes_the_point_once() {
+    let x = [arr1(&[0.3, -0.7, 1.1]).into_dyn(), arr1(&[0.2, 0.4, -0.5]).into_dyn()];
+    let f = Function::trace(&x, |_, x| Ok(vec![(x[0].tanh() * x[1].sin()).exp(), x[0].sum()]));
+    let f = f.unwrap();
+    let linearized = f.linearize(&x, &[0, 1]).unwrap();
+    let text = Program::compile(&linearized.tangent).unwrap().to_string();
+    assert!(!["tanh ", "sin ", "cos ", "exp "].iter().any(|name| text.contains(name)), "{text}");
+    let tape = Tape::new();
+    let dots = [arr1(&[1.0, -2.0, 0.5]), arr1(&[0.1, 0.7, 3.0])];
+    let dots: Vec<_> = dots.iter().map(|d| tape.constant(d)).collect();
+    let at: Vec<_> = x.iter().map(|x| tape.constant(x)).collect();
+    let all: Vec<_> = at.iter().chain(&dots).copied().collect();
+    let expected = f.jvp(&[0, 1]).unwrap().inline(&tape, &all).unwrap();
+    let found = linearized.tangent.inline(&tape, &dots).unwrap();
+    for i in 0..2 {
+        let value: Vec<f64> = linearized.values[i].iter().copied().collect();
+        close(&value, &expected[i].to_vec());
+        close(&found[i].to_vec(), &expected[2 + i].to_vec());
+    }
+}
+
+/// Seeds go through in a batch: a Jacobian with many rows has no more operations than one with few.
+#[test]
+fn jacobians_are_taken_in_batches() {
+    let operations = |n: usize, forward: bool| {
+        let tape = Tape::new();
+        let x = tape.constant(&Array1::from_iter((0..n).map(|i| i as f64 / 7.0)));
+        let y = (x.sin() * x.sum()).tanh();
+        let jacobian = if forward { y.jacobian_forward(x) } else { y.jacobian_reverse(x) };
+        close(&jacobian.unwrap().to_vec(), &y.jacobian_reverse(x).unwrap().to_vec());
+        tape.len()
+    };
+    for forward in [false, true] {
+        assert_eq!(operations(3, forward), operations(30, forward));
+    }
+}
+
+#[test]
+fn vmap_of_a_gradient_and_the_jacobian_of_a_gradient_compose() {
+    let tape = Tape::new();
+    let x = tape.constant(&ndarray::arr2(&[[0.1, 0.2], [0.5, -0.4], [0.9, 1.3]]));
+    // The Hessian of each sample's own loss.
+    fn loss<'t>(x: Var<'t, f64>) -> Var<'t, f64> {
+        (x.sin().sum() * x.square().sum()).tanh()
+    }
+    let hessians =
+        tape.vmap(&[x], |x| Ok(vec![loss(x[0]).grad(&[x[0]])?[0].jacobian(x[0])?])).unwrap()[0];
+    assert_eq!(*hessians.shape(), [3, 2, 2]);
+    for i in 0..3 {
+        let sample = tape.constant(&x.value().index_axis(ndarray::Axis(0), i));
+        let expected = loss(sample).hessian(sample).unwrap().to_vec();
+        close(&hessians.index_axis(0, i).to_vec(), &expected);
+    }
+}

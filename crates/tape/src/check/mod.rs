@@ -8,8 +8,11 @@
 //! check::gradient(|_, x| Ok((x[0] * x[0]).tanh()), &[x]).unwrap();
 //! ```
 
+mod blame;
 #[cfg(feature = "proptest")]
 pub mod strategy;
+
+pub use blame::Culprit;
 
 use std::fmt;
 
@@ -33,6 +36,9 @@ pub struct Mismatch {
     pub other: f64,
     /// The difference that was allowed.
     pub allowed: f64,
+    /// The operation whose rule is wrong, if one was found: each operation's rules are then checked
+    /// by themselves.
+    pub culprit: Option<Culprit>,
 }
 
 impl fmt::Display for Mismatch {
@@ -48,7 +54,13 @@ impl fmt::Display for Mismatch {
             self.other,
             (self.reverse - self.other).abs(),
             self.allowed
-        )
+        )?;
+        match &self.culprit {
+            Some(Culprit { operation, line }) => {
+                write!(f, "; the rule of `{operation}`, recorded at {line}, is wrong")
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -82,7 +94,8 @@ impl Weights {
 /// contain a gradient.
 ///
 /// # Errors
-/// The first entry at which two ways disagree; or the error of `f` itself.
+/// A [`Mismatch`]: an entry at which two ways disagree, both numbers, and the line that recorded
+/// the operation whose rule is wrong, if that is the reason; or the error of `f` itself.
 pub fn gradient<T, F>(
     f: F,
     inputs: &[ArrayD<T>],
@@ -121,7 +134,25 @@ where
     let allowed = 64.0 * T::EPSILON.as_f64() * size * (1.0 + (back.len() as f64).sqrt());
     if differ(reverse, forward, allowed) {
         let what = "reverse mode against forward mode";
-        return Err(Mismatch { what, at: None, reverse, other: forward, allowed }.into());
+        let culprit = blame::culprit(&f, inputs);
+        // The entry at which they differ most, forward mode seeded with each entry by itself.
+        let mut worst = Mismatch { what, at: None, reverse, other: forward, allowed, culprit };
+        let mut largest = 0.0;
+        for (input, bar) in bars.iter().enumerate() {
+            for (entry, g) in bar.iter().enumerate() {
+                let mut seed = bar.map(|_| T::zero());
+                *seed.iter_mut().nth(entry).expect("as long as the gradient") = T::one();
+                let dot = tape.jvp(&[y], &[vars[input]], &[tape.constant(&seed)])?[0];
+                let other: f64 = pairs(&dot.value(), &w.value()).iter().sum();
+                let difference = (g.as_f64() - other).abs();
+                if difference > largest || difference.is_nan() {
+                    largest = difference;
+                    (worst.at, worst.reverse, worst.other) =
+                        (Some((input, entry)), g.as_f64(), other);
+                }
+            }
+        }
+        return Err(worst.into());
     }
 
     let relative = if T::EPSILON.as_f64() < 1e-10 { 1e-7 } else { 1e-2 };
@@ -144,7 +175,8 @@ where
             if differ(reverse, other, allowed) {
                 let what = "reverse mode against finite differences";
                 let at = Some((input, entry));
-                return Err(Mismatch { what, at, reverse, other, allowed }.into());
+                let culprit = blame::culprit(&f, inputs);
+                return Err(Mismatch { what, at, reverse, other, allowed, culprit }.into());
             }
         }
     }
