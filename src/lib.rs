@@ -1,4 +1,66 @@
 #![doc = include_str!("../README.md")]
+//!
+//! # Operations of one's own
+//!
+//! [`CallOp`](tape::CallOp) adds an operation: what it computes, and its two rules in terms of
+//! operations. It can then be used anywhere, here in a vector field, `dy/dt = -y³`, whose solution
+//! is `y₀ / √(1 + 2 y₀² t)`, and differentiated as often as one likes.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use costate::prelude::*;
+//! use costate::tape::{CallError, CallOp, CallRule, Evaluation, Shape};
+//!
+//! /// `x³`.
+//! #[derive(Debug)]
+//! struct Cube;
+//!
+//! impl CallOp<f64> for Cube {
+//!     fn name(&self) -> &str {
+//!         "cube"
+//!     }
+//!     fn output_shapes(&self, inputs: &[Shape]) -> Vec<Shape> {
+//!         vec![inputs[0].clone()]
+//!     }
+//!     fn eval(&self, e: &mut Evaluation<'_, f64>) -> Result<(), CallError> {
+//!         e.output.iter_mut().zip(e.inputs[0].data).for_each(|(y, x)| *y = x * x * x);
+//!         Ok(())
+//!     }
+//!     fn vjp<'t>(
+//!         &self,
+//!         rule: &CallRule<'_, 't, f64>,
+//!         cotangents: &[Option<Var<'t, f64>>],
+//!     ) -> costate::tape::Result<Vec<Option<Var<'t, f64>>>> {
+//!         let x = rule.inputs[0];
+//!         Ok(vec![cotangents[0].map(|g| g * x * x * 3.0)])
+//!     }
+//!     fn jvp<'t>(
+//!         &self,
+//!         rule: &CallRule<'_, 't, f64>,
+//!         tangents: &[Option<Var<'t, f64>>],
+//!     ) -> costate::tape::Result<Vec<Option<Var<'t, f64>>>> {
+//!         self.vjp(rule, tangents) // the Jacobian is diagonal
+//!     }
+//! }
+//!
+//! // The rules are right.
+//! let x = ndarray::arr1(&[0.5, -1.5]).into_dyn();
+//! check::gradient(|tape, x| Ok(tape.call(Arc::new(Cube), x)?[0]), &[x]).unwrap();
+//!
+//! let tape = Tape::new();
+//! let y0 = tape.leaf(&[0.8], [1]);
+//! let ode = Ode::new(Tsit5).tolerance(1e-10, 1e-12);
+//! let field = |_t, y| Ok(-tape.call(Arc::new(Cube), &[y])?[0]);
+//! let end = ode.try_solve(field, y0, &[0.0, 2.0])?.index_axis(0, 1).sum();
+//! let first = end.grad(&[y0])?[0].sum();
+//! let second = first.grad(&[y0])?[0];
+//! let s = 1.0 + 2.0 * 0.8 * 0.8 * 2.0f64;
+//! assert!((end.item() - 0.8 / s.sqrt()).abs() < 1e-9);
+//! assert!((first.item() - s.powf(-1.5)).abs() < 1e-8);
+//! assert!((second.item() + 6.0 * 0.8 * 2.0 * s.powf(-2.5)).abs() < 1e-7);
+//! # Ok::<(), costate::tape::Error>(())
+//! ```
 #![forbid(unsafe_code)]
 
 pub use costate_nn::{Error, Result};

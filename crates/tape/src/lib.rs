@@ -16,7 +16,34 @@
 //! Arrays are dense and row-major, of any number of axes, `[]` being a single number. Operations
 //! on two arrays broadcast as in NumPy. A shape that does not fit is a programming error: it
 //! panics with both shapes, at the caller's line.
+//!
+//! # Ties, zero, infinity, NaN
+//!
+//! Values are those of IEEE 754: nothing is caught, and NaN spreads, also through comparisons of
+//! maxima. [`Tape::find_non_finite`] says where one was born. Where there is no derivative:
+//!
+//! | operation | where | derivative |
+//! | --- | --- | --- |
+//! | `abs`, `relu`, `sign`, `floor`, comparisons | at the kink or jump | 0 |
+//! | `leaky_relu`, `elu` | 0 | that of the negative side |
+//! | `clamp` | at a bound | 1 |
+//! | `maximum`, `minimum` | tie | half to each |
+//! | `max_axis`, `min_axis`, `max_pool` | tie | shared equally |
+//! | `sqrt`, `ln`, `recip`, `x.powf(c)` with `c < 1` | 0 | infinite, or NaN times a zero cotangent |
+//! | `pow` | base 0, with respect to the exponent | 0 |
+//! | `norm` | all entries 0 | 0 |
+//! | `prod_axis` | entries 0 | exact, no division |
+//! | `select` | the side not chosen | 0, but `0 · ∞` is NaN: guard its argument, not its result |
+//! | `logsumexp`, `softmax`, `softplus`, `sigmoid`, `tanh` | large arguments | no overflow |
+//! | `solve`, `inv`, `logdet` | singular matrix | infinite or NaN |
+//!
+//! # Memory
+//!
+//! A tape takes the entries of every recorded value and 80 bytes for each operation, and keeps both
+//! until it is dropped or cleared; nothing is recursive, so its length is limited by memory only.
 #![forbid(unsafe_code)]
+#[cfg(test)]
+extern crate self as costate_tape;
 
 mod call;
 pub mod check;

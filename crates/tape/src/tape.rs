@@ -20,7 +20,7 @@ use crate::var::Var;
 /// and appended. A gradient is more operations on the same tape, so it can itself be
 /// differentiated.
 ///
-/// Memory is the values of all recorded operations, plus about 150 bytes for each; it is given
+/// Memory is the values of all recorded operations, plus 80 bytes for each; it is given
 /// back when the tape is dropped or [cleared](Tape::clear).
 ///
 /// ```

@@ -2,7 +2,8 @@
 //! and its two rules.
 //!
 //! A rule is written once, in terms of operations on [`Var`]s, so what it emits can be
-//! differentiated, replayed and optimised like anything a user records.
+//! differentiated, replayed and optimised like anything a user records. `covered.rs` sees to it that
+//! none is without a test.
 
 use std::sync::Arc;
 
@@ -18,6 +19,8 @@ pub(crate) mod activation;
 pub(crate) mod axes;
 pub(crate) mod broadcast;
 pub(crate) mod convolution;
+#[cfg(test)]
+mod covered;
 pub(crate) mod diagonal;
 pub(crate) mod einsum;
 pub(crate) mod elementwise;
