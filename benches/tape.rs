@@ -17,6 +17,54 @@ fn array<T: Real>(shape: &[usize]) -> ArrayD<T> {
     })
 }
 
+/// The machine's peak in single precision.
+mod peak {
+    const ROUNDS: usize = 50_000;
+    /// Enough sums to hide the latency, few enough for the registers.
+    const LANES: usize = 192;
+    /// How many multiply-adds [`run`] does.
+    pub const MULTIPLY_ADDS: u64 = (ROUNDS * LANES) as u64;
+
+    #[inline(always)]
+    fn rounds(x: f32) -> f32 {
+        let mut sums = [x; LANES];
+        let (factor, add) = (0.999 * x, 0.001 * x);
+        for _ in 0..ROUNDS {
+            for sum in &mut sums {
+                *sum = sum.mul_add(factor, add);
+            }
+        }
+        sums.iter().sum()
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512vl,fma")]
+    fn wide(x: f32) -> f32 {
+        rounds(x)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    fn narrow(x: f32) -> f32 {
+        rounds(x)
+    }
+
+    pub fn run(x: f32) -> f32 {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
+                // SAFETY: the features were just found.
+                return unsafe { wide(x) };
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                // SAFETY: as above.
+                return unsafe { narrow(x) };
+            }
+        }
+        rounds(x)
+    }
+}
+
 /// 96 element-wise operations on a few numbers: recorded, replayed, and as a plain loop.
 fn chain(c: &mut Criterion) {
     const NODES: usize = 96;
@@ -59,6 +107,85 @@ fn chain(c: &mut Criterion) {
     }
 }
 
+/// The same written by hand with the kernels: no tape, no program, buffers made once.
+mod by_hand {
+    use costate::ops::{MatMul, Unary, matmul, sum_to, unary};
+
+    const B: usize = 32;
+    const H: usize = 64;
+
+    pub struct Field {
+        z1: Vec<f32>,
+        a1: Vec<f32>,
+        z2: Vec<f32>,
+        a2: Vec<f32>,
+        y: Vec<f32>,
+        g2: Vec<f32>,
+        g1: Vec<f32>,
+        gx: Vec<f32>,
+        weights: [Vec<f32>; 3],
+        biases: [Vec<f32>; 3],
+    }
+
+    fn product([m, k, n]: [usize; 3], [ta, tb]: [bool; 2], a: &[f32], b: &[f32], out: &mut [f32]) {
+        matmul(MatMul { m, k, n, ta, tb, accumulate: false }, a, b, out);
+    }
+
+    fn add_row(x: &mut [f32], row: &[f32]) {
+        for x in x.chunks_exact_mut(row.len()) {
+            x.iter_mut().zip(row).for_each(|(x, row)| *x += row);
+        }
+    }
+
+    impl Field {
+        pub fn new() -> Field {
+            let hidden = || vec![0.0; B * H];
+            Field {
+                z1: hidden(),
+                a1: hidden(),
+                z2: hidden(),
+                a2: hidden(),
+                y: vec![0.0; B * 2],
+                g2: hidden(),
+                g1: hidden(),
+                gx: vec![0.0; B * 2],
+                weights: [vec![0.0; 2 * H], vec![0.0; H * H], vec![0.0; H * 2]],
+                biases: [vec![0.0; H], vec![0.0; H], vec![0.0; 2]],
+            }
+        }
+
+        /// The field at `x` and the cotangents of all its inputs.
+        pub fn run(&mut self, inputs: &[&[f32]], g: &[f32]) -> f32 {
+            let &[x, w1, b1, w2, b2, w3, b3] = inputs else { panic!("seven inputs") };
+            product([B, 2, H], [false, false], x, w1, &mut self.z1);
+            add_row(&mut self.z1, b1);
+            unary(Unary::Softplus, &self.z1, &mut self.a1);
+            product([B, H, H], [false, false], &self.a1, w2, &mut self.z2);
+            add_row(&mut self.z2, b2);
+            unary(Unary::Softplus, &self.z2, &mut self.a2);
+            product([B, H, 2], [false, false], &self.a2, w3, &mut self.y);
+            add_row(&mut self.y, b3);
+
+            let [gw1, gw2, gw3] = &mut self.weights;
+            let [gb1, gb2, gb3] = &mut self.biases;
+            product([H, B, 2], [true, false], &self.a2, g, gw3);
+            sum_to(g, &[B, 2], gb3, &[2]);
+            product([B, 2, H], [false, true], g, w3, &mut self.g2);
+            unary(Unary::Sigmoid, &self.z2, &mut self.a2);
+            self.g2.iter_mut().zip(&self.a2).for_each(|(g, s)| *g *= s);
+            product([H, B, H], [true, false], &self.a1, &self.g2, gw2);
+            sum_to(&self.g2, &[B, H], gb2, &[H]);
+            product([B, H, H], [false, true], &self.g2, w2, &mut self.g1);
+            unary(Unary::Sigmoid, &self.z1, &mut self.a1);
+            self.g1.iter_mut().zip(&self.a1).for_each(|(g, s)| *g *= s);
+            product([2, B, H], [true, false], x, &self.g1, gw1);
+            sum_to(&self.g1, &[B, H], gb1, &[H]);
+            product([B, H, 2], [false, true], &self.g1, w1, &mut self.gx);
+            self.gx[0] + self.y[0]
+        }
+    }
+}
+
 /// The field of the `mlp` workload, and its vector-Jacobian product.
 fn field(c: &mut Criterion) {
     let x: Vec<ArrayD<f32>> = [&[32, 2][..], &[2, 64], &[64], &[64, 64], &[64], &[64, 2], &[2]]
@@ -77,9 +204,13 @@ fn field(c: &mut Criterion) {
     group.bench_function("forward", |b| {
         b.iter(|| program.evaluate(&mut workspace, &inputs).unwrap().get(0)[0])
     });
+    let mut by_hand = by_hand::Field::new();
+    let cotangent = array::<f32>(&[32, 2]);
+    group.bench_function("forward and vjp, by hand", |b| {
+        b.iter(|| by_hand.run(&inputs, cotangent.as_slice().unwrap()))
+    });
     let program = Program::compile(&f.vjp(&[0, 1, 2, 3, 4, 5, 6]).unwrap()).unwrap();
     let mut workspace = Workspace::new(&program);
-    let cotangent = array::<f32>(&[32, 2]);
     inputs.push(cotangent.as_slice().unwrap());
     group.bench_function("forward and vjp", |b| {
         b.iter(|| program.evaluate(&mut workspace, &inputs).unwrap().get(0)[0])
@@ -125,7 +256,28 @@ fn product(c: &mut Criterion) {
             })
         });
     }
+    let two = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    for (name, ta, tb) in [("NN", false, false), ("NT", false, true), ("TN", true, false)] {
+        let spec = MatMul { m, k, n, ta, tb, accumulate: false };
+        group.bench_function(format!("{name}, two threads"), |bench| {
+            two.install(|| {
+                bench.iter(|| {
+                    matmul(spec, a.as_slice().unwrap(), b.as_slice().unwrap(), &mut out);
+                })
+            })
+        });
+    }
     group.bench_function("ndarray", |bench| bench.iter(|| a2.dot(&b2)));
+    group.finish();
+    // What the machine can do at most: multiply-adds on registers alone, on one thread and on two.
+    let mut group = c.benchmark_group("peak");
+    group.throughput(Throughput::Elements(2 * peak::MULTIPLY_ADDS));
+    group.bench_function("one thread", |bench| bench.iter(|| peak::run(black_box(1.0))));
+    group.bench_function("two threads, each", |bench| {
+        two.install(|| {
+            bench.iter(|| rayon::join(|| peak::run(black_box(1.0)), || peak::run(black_box(1.0))))
+        })
+    });
     group.finish();
 }
 
