@@ -1,10 +1,13 @@
 //! Products of matrices.
 //!
-//! Large products go to the `gemm` crate. The small ones that vector fields are made of are
-//! computed here, without packing: tiles of a few rows and columns whose sums stay in registers.
-//! Which of the two is taken depends on the extents alone, and neither's bits on the threads.
+//! Tiles of a few rows and columns, whose sums stay in registers. The small products that vector
+//! fields are made of read their right side where it lies; for large ones a strip of it at a time is
+//! copied to where the tile reads it in order. Products with very few rows or columns go to the
+//! `gemm` crate. Which way is taken depends on the extents alone, and no way's bits on the threads.
 
 use std::cell::RefCell;
+
+use rayon::prelude::*;
 
 use crate::elementwise::check_len;
 use crate::isa::{Isa, Kernel, dispatch};
@@ -75,6 +78,15 @@ const NARROW: usize = 4;
 const LONG: usize = 16;
 /// From which number of multiplications on a product is spread over threads.
 const PARALLEL: usize = 4_000_000;
+/// How many columns of the right side are copied at a time, and how many of its rows: a strip in
+/// `f32` takes two thirds of the first-level cache.
+const STRIP: usize = 32;
+const DEPTH: usize = 256;
+/// How many rows of the left side are gone through with one strip: with `DEPTH` columns they stay
+/// in the second-level cache.
+const HEIGHT: usize = 256;
+/// From how many rows on copying the right side is worth it.
+const TALL: usize = 16;
 
 /// `C = op(A) op(B)`, or `C += op(A) op(B)`.
 ///
@@ -93,8 +105,86 @@ pub fn matmul<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
         narrow(spec, a, b, c);
     } else if size_of_val(b) <= SMALL && spec.m * spec.k * spec.n < PARALLEL {
         small(Isa::detect(), spec, a, b, c);
-    } else {
+    } else if spec.m < TALL || spec.n < 8 {
         large(spec, a, b, c);
+    } else {
+        blocked(spec, a, b, c);
+    }
+}
+
+/// A large product. Threads take rows of the result, and each sum is added in the order of the
+/// inner index, so neither they nor the blocks show in a bit.
+fn blocked<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
+    let MatMul { m, k, n, ta, .. } = spec;
+    let threads = if m * k * n >= PARALLEL { rayon::current_num_threads() } else { 1 };
+    let rows = m.div_ceil(threads).next_multiple_of(8).min(m);
+    let part = |(i, c): (usize, &mut [T])| {
+        // The rows of op(A) from `i rows` on.
+        let a = &a[i * rows * if ta { 1 } else { k }..];
+        blocked_rows(spec, a, b, c);
+    };
+    if rows < m {
+        c.par_chunks_mut(rows * n).enumerate().for_each(part);
+    } else {
+        part((0, c));
+    }
+}
+
+/// Some rows of a large product: as many as `c` has, of the first of `a`.
+fn blocked_rows<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
+    let MatMul { k, n, ta, tb, accumulate, .. } = spec;
+    let m = c.len() / n;
+    let (row, column) = spec.a_strides();
+    // Rows of a transposed left side would be read across its lines, once for each strip.
+    let copied = if ta { HEIGHT.min(m) * DEPTH.min(k) } else { 0 };
+    let strip = STRIP.min(n) * DEPTH.min(k);
+    with_scratch(strip + copied, |scratch: &mut [T]| {
+        let (strip, copied) = scratch.split_at_mut(strip);
+        for l in (0..k).step_by(DEPTH) {
+            let depth = DEPTH.min(k - l);
+            for i in (0..m).step_by(HEIGHT) {
+                let height = HEIGHT.min(m - i);
+                let mut left = &a[i * row + l * column..];
+                let mut a_strides = (row, column);
+                if ta {
+                    copy_transposed(left, column, height, depth, copied);
+                    (left, a_strides) = (&*copied, (depth, 1));
+                }
+                for j in (0..n).step_by(STRIP) {
+                    let width = STRIP.min(n - j);
+                    if tb {
+                        copy_transposed(&b[j * k + l..], k, depth, width, strip);
+                    } else {
+                        for (to, l) in strip.chunks_exact_mut(width).zip(l..l + depth) {
+                            to.copy_from_slice(&b[l * n + j..][..width]);
+                        }
+                    }
+                    let block = Rows {
+                        size: [height, depth, width],
+                        accumulate: accumulate || l > 0,
+                        a_strides,
+                        c_row: n,
+                        a: left,
+                        b: strip,
+                        c: &mut c[i * n + j..],
+                    };
+                    dispatch(Isa::detect(), block);
+                }
+            }
+        }
+    });
+}
+
+/// `out`, `rows × columns`, from the transpose, whose rows are `step` apart.
+fn copy_transposed<T: Real>(x: &[T], step: usize, rows: usize, columns: usize, out: &mut [T]) {
+    const BLOCK: usize = 8;
+    for r in (0..rows).step_by(BLOCK) {
+        let height = BLOCK.min(rows - r);
+        for (c, x) in x.chunks(step).take(columns).enumerate() {
+            for (i, &x) in x[r..r + height].iter().enumerate() {
+                out[(r + i) * columns + c] = x;
+            }
+        }
     }
 }
 
@@ -148,16 +238,16 @@ pub fn small<T: Real>(isa: Isa, spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
                 transpose(c, m, n, ct);
             }
             let flipped = MatMul { m: n, k, n: m, ta: !tb, tb: false, accumulate };
-            dispatch(isa, Rows { spec: flipped, a: b, b: a, c: ct });
+            dispatch(isa, Rows::whole(flipped, b, a, ct));
             transpose(ct, n, m, c);
         });
     } else if tb && n > 1 && k > 1 {
         with_scratch(k * n, |rows: &mut [T]| {
             transpose(b, n, k, rows);
-            dispatch(isa, Rows { spec, a, b: rows, c });
+            dispatch(isa, Rows::whole(spec, a, rows, c));
         });
     } else {
-        dispatch(isa, Rows { spec, a, b, c });
+        dispatch(isa, Rows::whole(spec, a, b, c));
     }
 }
 
@@ -177,16 +267,29 @@ fn narrow<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
 
 /// The product with `op(B)` in row-major order, its sums in the order of the inner index.
 struct Rows<'a, T> {
-    spec: MatMul,
+    /// `m`, `k`, `n`.
+    size: [usize; 3],
+    accumulate: bool,
+    /// From row to row and from column to column of `op(A)`.
+    a_strides: (usize, usize),
+    /// From row to row of `C`.
+    c_row: usize,
     a: &'a [T],
     b: &'a [T],
     c: &'a mut [T],
 }
 
+impl<'a, T: Real> Rows<'a, T> {
+    fn whole(spec: MatMul, a: &'a [T], b: &'a [T], c: &'a mut [T]) -> Rows<'a, T> {
+        let MatMul { m, k, n, accumulate, .. } = spec;
+        Rows { size: [m, k, n], accumulate, a_strides: spec.a_strides(), c_row: n, a, b, c }
+    }
+}
+
 impl<T: Real> Kernel for Rows<'_, T> {
     #[inline(always)]
     fn run<const FMA: bool>(mut self) {
-        let n = self.spec.n;
+        let n = self.size[2];
         let mut j = 0;
         // Columns in tiles of one or two cache lines, then what is left in halves. The compiler
         // does not keep wider tiles in registers.
@@ -215,7 +318,7 @@ impl<T: Real> Kernel for Rows<'_, T> {
 impl<T: Real> Rows<'_, T> {
     #[inline(always)]
     fn columns<const W: usize, const FMA: bool>(&mut self, j: usize) {
-        let m = self.spec.m;
+        let m = self.size[0];
         let mut i = 0;
         // Where a row of the tile is one vector, four rows would wait for one another.
         if W * size_of::<T>() <= 64 {
@@ -237,12 +340,12 @@ impl<T: Real> Rows<'_, T> {
     /// `R` rows and `W` columns of the result, in registers.
     #[inline(always)]
     fn tile<const R: usize, const W: usize, const FMA: bool>(&mut self, i: usize, j: usize) {
-        let MatMul { k, n, accumulate, .. } = self.spec;
-        let (row, column) = self.spec.a_strides();
+        let ([_, k, n], c_row) = (self.size, self.c_row);
+        let (row, column) = self.a_strides;
         let mut sums = [[T::zero(); W]; R];
-        if accumulate {
+        if self.accumulate {
             for (r, sums) in sums.iter_mut().enumerate() {
-                sums.copy_from_slice(&self.c[(i + r) * n + j..][..W]);
+                sums.copy_from_slice(&self.c[(i + r) * c_row + j..][..W]);
             }
         }
         // Checked once for the tile: a check at each entry would cost more than the arithmetic.
@@ -261,7 +364,7 @@ impl<T: Real> Rows<'_, T> {
             }
         }
         for (r, sums) in sums.iter().enumerate() {
-            self.c[(i + r) * n + j..][..W].copy_from_slice(sums);
+            self.c[(i + r) * c_row + j..][..W].copy_from_slice(sums);
         }
     }
 }
