@@ -39,7 +39,8 @@ pub use error::{Error, ErrorKind, FieldError, Partial};
 pub use field::Field;
 pub use integrator::Integrator;
 pub use method::{
-    Bosh3, Dopri5, Euler, Heun, Method, Midpoint, Ralston, Rk4, Ssprk3, ThreeEighths, Tsit5,
+    Bosh3, Dop853, Dopri5, Euler, Heun, Method, Midpoint, Ralston, Rk4, Ssprk3, ThreeEighths,
+    Tsit5, Verner6, Verner7, Verner9,
 };
 pub use ode::{Gradient, Ode, Times};
 pub use options::{Options, Stepping};

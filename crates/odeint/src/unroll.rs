@@ -106,9 +106,7 @@ pub(crate) fn unroll<'t, T: Real>(
             None => at(start, y)?,
         }];
         for i in 1..rows - 1 {
-            let stage = combine(y, h, tableau.a[i], &k);
-            let t = if tableau.c[i] == 1.0 { end } else { start.plus(tableau.c[i], h) };
-            k.push(at(t, stage)?);
+            k.push(at(stage_time(tableau.c[i], start, h, end), combine(y, h, tableau.a[i], &k))?);
         }
         let y1 = combine(y, h, tableau.b, &k);
         let inside: Vec<usize> = step
@@ -119,6 +117,9 @@ pub(crate) fn unroll<'t, T: Real>(
         if !inside.is_empty() && tableau.interpolant.needs_end() {
             k.push(at(end, y1)?);
             slope = k.last().copied();
+            for (a, &c) in tableau.interpolant.a.iter().zip(tableau.interpolant.c) {
+                k.push(at(stage_time(c, start, h, end), combine(y, h, a, &k))?);
+            }
         }
         for i in step.saves.clone() {
             let theta = position(ts[i], step.t0, step.h, step.t1);
@@ -135,7 +136,7 @@ pub(crate) fn unroll<'t, T: Real>(
                 (_, 1.0) => y1,
                 (None, theta) => {
                     let b: Vec<f64> =
-                        (0..rows).map(|i| tableau.interpolant.weight(i, theta)).collect();
+                        (0..k.len()).map(|i| tableau.interpolant.weight(i, theta)).collect();
                     combine(y, h, &b, &k)
                 }
                 (Some(_), _) => {
@@ -152,6 +153,16 @@ pub(crate) fn unroll<'t, T: Real>(
     Ok(Var::concat(0, &saved))
 }
 
+/// The time `c` of a step's size after its start, or its very end.
+fn stage_time<'t, T: Real>(
+    c: f64,
+    start: Number<'t, T>,
+    h: Number<'t, T>,
+    end: Number<'t, T>,
+) -> Number<'t, T> {
+    if c == 1.0 { end } else { start.plus(c, h) }
+}
+
 /// `y + h Σ b_i(θ) k_i` with a `θ` that is differentiated.
 fn interpolate<'t, T: Real>(
     tableau: &Tableau,
@@ -160,7 +171,8 @@ fn interpolate<'t, T: Real>(
     k: &[Var<'t, T>],
     theta: Var<'t, T>,
 ) -> Var<'t, T> {
-    let powers: Vec<_> = (1..=4).map(|n| theta.powi(n)).collect();
+    let degree = tableau.interpolant.degree() as i32;
+    let powers: Vec<_> = (1..=degree).map(|n| theta.powi(n)).collect();
     let mut sum = y;
     for (weights, k) in tableau.interpolant.weights.iter().zip(k) {
         let (c, xs): (Vec<T>, Vec<_>) = weights

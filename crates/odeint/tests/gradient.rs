@@ -343,7 +343,7 @@ proptest! {
         size in 0.1..2.0f64,
         end in 0.2..4.0f64,
         exponent in 2..9i32,
-        which in 0usize..10,
+        which in 0usize..14,
     ) {
         let method = Method::all()[which];
         let ode = match method.tableau().error {

@@ -1,6 +1,7 @@
 //! The methods: each a file of data.
 
 mod bosh3;
+mod dop853;
 mod dopri5;
 mod euler;
 mod hermite;
@@ -11,8 +12,12 @@ mod rk4;
 mod ssprk3;
 mod three_eighths;
 mod tsit5;
+mod verner6;
+mod verner7;
+mod verner9;
 
 pub use bosh3::Bosh3;
+pub use dop853::Dop853;
 pub use dopri5::Dopri5;
 pub use euler::Euler;
 pub use heun::Heun;
@@ -22,6 +27,9 @@ pub use rk4::Rk4;
 pub use ssprk3::Ssprk3;
 pub use three_eighths::ThreeEighths;
 pub use tsit5::Tsit5;
+pub use verner6::Verner6;
+pub use verner7::Verner7;
+pub use verner9::Verner9;
 
 use crate::tableau::Tableau;
 
@@ -35,7 +43,7 @@ pub enum Method {
 
 impl Method {
     /// All of them.
-    pub fn all() -> [Method; 10] {
+    pub fn all() -> [Method; 14] {
         [
             Euler.into(),
             Midpoint.into(),
@@ -47,6 +55,10 @@ impl Method {
             Bosh3.into(),
             Dopri5.into(),
             Tsit5.into(),
+            Verner6.into(),
+            Verner7.into(),
+            Dop853.into(),
+            Verner9.into(),
         ]
     }
 
@@ -115,5 +127,29 @@ impl From<ThreeEighths> for Method {
 impl From<Bosh3> for Method {
     fn from(_: Bosh3) -> Method {
         Method::Explicit(&bosh3::TABLEAU)
+    }
+}
+
+impl From<Verner6> for Method {
+    fn from(_: Verner6) -> Method {
+        Method::Explicit(&verner6::TABLEAU)
+    }
+}
+
+impl From<Verner7> for Method {
+    fn from(_: Verner7) -> Method {
+        Method::Explicit(&verner7::TABLEAU)
+    }
+}
+
+impl From<Verner9> for Method {
+    fn from(_: Verner9) -> Method {
+        Method::Explicit(&verner9::TABLEAU)
+    }
+}
+
+impl From<Dop853> for Method {
+    fn from(_: Dop853) -> Method {
+        Method::Explicit(&dop853::TABLEAU)
     }
 }
