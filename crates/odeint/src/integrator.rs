@@ -45,6 +45,8 @@ pub struct Integrator<T: Real> {
     history: [f64; 2],
     /// Whether the last row of `k` that belongs to the step is the slope at the current state.
     has_end: bool,
+    /// Whether the first row is the slope at the start of the last step.
+    has_first: bool,
     /// Whether the interpolant's own slopes are there.
     has_dense: bool,
     stats: Stats,
@@ -80,6 +82,7 @@ impl<T: Real> Integrator<T> {
             dt: 0.0,
             history: [1.0; 2],
             has_end: false,
+            has_first: false,
             has_dense: false,
             stats: Stats::default(),
         };
@@ -101,6 +104,10 @@ impl<T: Real> Integrator<T> {
         if let Some(index) = [start, end].iter().position(|t| !t.is_finite()) {
             return Err(ErrorKind::NonFiniteTime { index }.into());
         }
+        if self.tableau.is_partitioned() && !y0.len().is_multiple_of(2) {
+            let (method, components) = (self.tableau.name, y0.len());
+            return Err(ErrorKind::OddState { method, components }.into());
+        }
         if let Some(component) = y0.iter().position(|y| !y.is_finite()) {
             return Err(ErrorKind::NonFinite { t: start, stage: None, component }.into());
         }
@@ -110,6 +117,7 @@ impl<T: Real> Integrator<T> {
         self.dt = 0.0;
         self.history = [1.0; 2];
         self.has_end = false;
+        self.has_first = false;
         self.has_dense = false;
         self.stats = Stats::default();
         Ok(())
@@ -185,6 +193,14 @@ impl<T: Real> Integrator<T> {
             self.end_slope(f)?;
         }
         let mut f = Counted { field: f, evaluations: &mut self.stats.f_evals };
+        if !self.has_first {
+            let first = &mut self.k[..self.y0.len()];
+            f.eval(self.t0, &self.y0, first).map_err(ErrorKind::Field)?;
+            if let Some(component) = first.iter().position(|k| !k.is_finite()) {
+                return Err(ErrorKind::NonFinite { t: self.t0, stage: Some(0), component }.into());
+            }
+            self.has_first = true;
+        }
         let (y0, k, stage) = (&self.y0, &mut self.k, &mut self.scratch);
         interpolant_slopes(tableau, &mut f, self.t0, self.t1, y0, k, stage)
             .map_err(ErrorKind::Field)?;
@@ -213,7 +229,9 @@ impl<T: Real> Integrator<T> {
         if self.is_done() {
             return Ok(());
         }
-        self.end_slope(f)?;
+        if self.tableau.uses_first() {
+            self.end_slope(f)?;
+        }
         let h = match self.options.stepping {
             Stepping::Adaptive if self.dt == 0.0 => self.first_step(f)?,
             Stepping::Adaptive => self.dt,
@@ -236,7 +254,9 @@ impl<T: Real> Integrator<T> {
             let expected = "after the time that was reached, and not beyond the end";
             return Err(ErrorKind::BadOption { option: "t", value: t, expected }.into());
         }
-        self.end_slope(f)?;
+        if self.tableau.uses_first() {
+            self.end_slope(f)?;
+        }
         self.begin(|integrator| integrator.once(f, t))
     }
 
@@ -246,12 +266,13 @@ impl<T: Real> Integrator<T> {
         let end = self.end_range();
         std::mem::swap(&mut self.y0, &mut self.y1);
         self.k.copy_within(end.clone(), 0);
+        self.has_first = self.has_end;
         self.has_dense = false;
         let result = step(self);
         if result.is_err() {
             std::mem::swap(&mut self.y0, &mut self.y1);
             self.k.copy_within(..n, end.start);
-            self.has_end = true;
+            self.has_end = self.has_first;
         }
         result
     }
@@ -381,7 +402,9 @@ impl<T: Real> Integrator<T> {
     fn not_finite(&self, next: f64) -> Option<Error> {
         let n = self.y0.len();
         let rows = self.tableau.rows() - usize::from(!self.tableau.error_needs_end());
-        if let Some(i) = self.k[..rows * n].iter().position(|k| !k.is_finite()) {
+        let first = if self.tableau.uses_first() { 0 } else { n };
+        if let Some(i) = self.k[first..rows * n].iter().position(|k| !k.is_finite()) {
+            let i = first + i;
             let t = self.tableau.time(i / n, self.t1, next);
             let stage = Some(i / n);
             return Some(ErrorKind::NonFinite { t, stage, component: i % n }.into());

@@ -146,9 +146,15 @@ pub(crate) fn drive<T: Real>(
             if last_is_end {
                 *saved = ts.len();
             }
+            let step_uses_first = step.tableau.uses_first();
             let inside = (first..*saved).any(|i| position(ts[i], step.t0, step.h, t1) < 1.0);
             if inside {
                 integrator.dense_slopes(f)?;
+            }
+            // A save time at the end of a step moves along the slope there. Methods that use it next
+            // find it anyway.
+            if first < *saved && !last_is_end && !step_uses_first {
+                integrator.end_slope(f)?;
             }
             let step = integrator.last_step();
             for i in first..*saved {

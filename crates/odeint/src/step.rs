@@ -111,7 +111,8 @@ impl<T: Real> Step<'_, T> {
 /// One step from `y0` at `t0` to `t1`, without error control: writes the state at `t1` to `y1`, and
 /// the slopes to `k`, one after another.
 ///
-/// The first slope, `f(t0, y0)`, must be in `k` already. The end slope is evaluated only if the
+/// The first slope, `f(t0, y0)`, must be in `k` already, if the method
+/// [uses it](Tableau::uses_first). The end slope is evaluated only if the
 /// [error estimate needs it](Tableau::error_needs_end); otherwise the last row of `k` is left as it
 /// was. Nothing is checked to be finite, and nothing is allocated.
 ///
@@ -146,7 +147,7 @@ pub fn rk_step<T: Real>(
         if i == rows - 1 && !tableau.error_needs_end() {
             break;
         }
-        f.eval(tableau.time(i, t0, t1), y1, &mut rest[..n])?;
+        f.eval_part(tableau.time(i, t0, t1), y1, &mut rest[..n], tableau.part(i))?;
     }
     Ok(())
 }

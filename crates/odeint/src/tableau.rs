@@ -1,5 +1,7 @@
 //! Explicit Runge–Kutta methods as data.
 
+use costate_ops::Real;
+
 /// The coefficients of an explicit Runge–Kutta method.
 ///
 /// A step of size `h` from `(t, y)` computes slopes
@@ -35,6 +37,9 @@ pub struct Tableau {
     pub error_low: Option<(u32, &'static [f64])>,
     /// The times of the slopes within a step of size 1.
     pub c: &'static [f64],
+    /// Which part of the field each slope of the step is; if empty, all of it. The first slope and
+    /// the end slope are always all of it.
+    pub parts: &'static [Part],
     /// The solution within a step.
     pub interpolant: Interpolant,
 }
@@ -59,6 +64,39 @@ pub struct Interpolant {
     /// Row `i` holds the coefficients of `θ, θ², …` in `b_i(θ)`; the interpolant's own slopes come
     /// last.
     pub weights: &'static [&'static [f64]],
+}
+
+/// A part of a vector field whose state is positions `q` and then momenta `p`, as many of each:
+/// the other components of the slope are 0.
+///
+/// A splitting method is a Runge–Kutta method with such slopes: a drift moves the positions, a kick
+/// the momenta.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    All,
+    /// The slope of the positions, `dq/dt`: a drift.
+    Positions,
+    /// The slope of the momenta, `dp/dt`: a kick.
+    Momenta,
+}
+
+impl Part {
+    /// Which components of a slope with `n` components are in this part.
+    pub fn range(self, n: usize) -> std::ops::Range<usize> {
+        match self {
+            Part::All => 0..n,
+            Part::Positions => 0..n / 2,
+            Part::Momenta => n / 2..n,
+        }
+    }
+
+    /// Sets the components of a slope that are not in this part to 0.
+    pub fn mask<T: Real>(self, slope: &mut [T]) {
+        let range = self.range(slope.len());
+        slope[..range.start].fill(T::zero());
+        slope[range.end..].fill(T::zero());
+    }
 }
 
 impl Tableau {
@@ -101,6 +139,21 @@ impl Tableau {
     pub fn time(&self, i: usize, t0: f64, t1: f64) -> f64 {
         let c = self.node(i);
         if c == 1.0 { t1 } else { t0 + c * (t1 - t0) }
+    }
+
+    /// Which part of the field slope `i` is.
+    pub fn part(&self, i: usize) -> Part {
+        self.parts.get(i).copied().unwrap_or(Part::All)
+    }
+
+    /// Whether it is for a state of positions and momenta.
+    pub fn is_partitioned(&self) -> bool {
+        !self.parts.is_empty()
+    }
+
+    /// Whether a step uses its first slope. A splitting method does not: only an interpolant may.
+    pub fn uses_first(&self) -> bool {
+        !self.is_partitioned()
     }
 
     /// The power of the step size that the error of one step follows, less one: the order that step

@@ -5,7 +5,7 @@ use costate_tape::{Result, Shape, Var};
 
 use crate::grid::GridStep;
 use crate::solve::position;
-use crate::tableau::Tableau;
+use crate::tableau::{Part, Tableau};
 
 /// The steps to take and the times to save at.
 #[derive(Clone, Debug)]
@@ -101,19 +101,23 @@ pub(crate) fn unroll<'t, T: Real>(
             (Number::Fixed(_), Number::Fixed(_)) => Number::Fixed(step.h),
             _ => end.plus(-1.0, start),
         };
-        let mut k = vec![match slope.take() {
-            Some(slope) => slope,
-            None => at(start, y)?,
-        }];
-        for i in 1..rows - 1 {
-            k.push(at(stage_time(tableau.c[i], start, h, end), combine(y, h, tableau.a[i], &k))?);
-        }
-        let y1 = combine(y, h, tableau.b, &k);
         let inside: Vec<usize> = step
             .saves
             .clone()
             .filter(|&i| position(ts[i], step.t0, step.h, step.t1) < 1.0)
             .collect();
+        let mut k = vec![match slope.take() {
+            Some(slope) => slope,
+            // Nothing has a weight for it; any state keeps its place.
+            None if !tableau.uses_first() && inside.is_empty() => y,
+            None => at(start, y)?,
+        }];
+        for i in 1..rows - 1 {
+            let stage = combine(y, h, tableau.a[i], &k);
+            let slope = at(stage_time(tableau.c[i], start, h, end), stage)?;
+            k.push(masked(slope, tableau.part(i)));
+        }
+        let y1 = combine(y, h, tableau.b, &k);
         if !inside.is_empty() && tableau.interpolant.needs_end() {
             k.push(at(end, y1)?);
             slope = k.last().copied();
@@ -151,6 +155,17 @@ pub(crate) fn unroll<'t, T: Real>(
     let rows: Shape = [1].iter().chain(shape.iter()).copied().collect();
     let saved: Vec<_> = saved.iter().map(|y| y.reshape(rows.clone())).collect();
     Ok(Var::concat(0, &saved))
+}
+
+/// The slope with 0 for the components that are not in a part.
+fn masked<'t, T: Real>(slope: Var<'t, T>, part: Part) -> Var<'t, T> {
+    if part == Part::All {
+        return slope;
+    }
+    let shape = slope.shape();
+    let mut mask = vec![T::one(); shape.numel()];
+    part.mask(&mut mask);
+    slope * slope.tape().leaf(&mask, shape)
 }
 
 /// The time `c` of a step's size after its start, or its very end.

@@ -73,7 +73,7 @@ fn rounding(method: Method) -> f64 {
 /// Every method, with steps of its own choice where it can, and equal ones.
 fn solvers() -> Vec<(String, Method, Ode)> {
     let mut solvers = Vec::new();
-    for method in Method::all() {
+    for method in Method::all().into_iter().chain(Method::symplectic()) {
         let name = method.tableau().name;
         solvers.push((format!("{name}, steps"), method, Ode::new(method).steps(7)));
         let options = Options { stepping: Stepping::Fixed(0.3), ..Options::default() };
@@ -359,9 +359,9 @@ proptest! {
         size in 0.1..2.0f64,
         end in 0.2..4.0f64,
         exponent in 2..9i32,
-        which in 0usize..14,
+        which in 0usize..18,
     ) {
-        let method = Method::all()[which];
+        let method = *Method::all().iter().chain(&Method::symplectic()).nth(which).unwrap();
         let ode = match method.tableau().error {
             Some(_) if method.tableau().order >= 3 => Ode::new(method).tolerance(10f64.powi(-exponent), 10f64.powi(-exponent)),
             _ => Ode::new(method).steps(3 * exponent as usize),

@@ -154,7 +154,7 @@ impl<T: Real> Exact<T> {
             combine(None, h, &self.columns[1..slopes], &self.bars[dim..], &mut self.slope);
             gather(from, &inside, h, 0, &mut self.slope);
             std::mem::swap(&mut self.slope, &mut self.end);
-            carried = true;
+            carried = tableau.uses_first() || !inside.is_empty();
             combine(Some(&self.p), 1.0, &self.ones[2..], &self.bars[dim..], &mut self.sum);
             std::mem::swap(&mut self.p, &mut self.sum);
             for i in rows..slopes {
@@ -224,6 +224,7 @@ impl<T: Real> Exact<T> {
         let column = &self.columns[i * all + i + 1..i * all + slopes];
         combine(None, h, column, &self.bars[(i + 1) * dim..], &mut self.slope);
         gather(from, inside, h, i, &mut self.slope);
+        tableau.part(i).mask(&mut self.slope);
         combine(Some(y0), h, tableau.row(i), k, &mut self.stage);
         let bar = &mut self.bars[i * dim..(i + 1) * dim];
         let t = tableau.time(i, step.t0, step.t1);

@@ -158,6 +158,7 @@ pub(super) static TABLEAU: Tableau = Tableau {
         1.0,
         1.0,
     ],
+    parts: &[],
     interpolant: Interpolant {
         order: 7,
         a: &[

@@ -10,6 +10,7 @@ mod midpoint;
 mod ralston;
 mod rk4;
 mod ssprk3;
+mod symplectic;
 mod three_eighths;
 mod tsit5;
 mod verner6;
@@ -25,6 +26,7 @@ pub use midpoint::Midpoint;
 pub use ralston::Ralston;
 pub use rk4::Rk4;
 pub use ssprk3::Ssprk3;
+pub use symplectic::{SymplecticEuler, VelocityVerlet, Yoshida4, Yoshida6};
 pub use three_eighths::ThreeEighths;
 pub use tsit5::Tsit5;
 pub use verner6::Verner6;
@@ -42,7 +44,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// All of them.
+    /// Those for any equation.
     pub fn all() -> [Method; 14] {
         [
             Euler.into(),
@@ -60,6 +62,11 @@ impl Method {
             Dop853.into(),
             Verner9.into(),
         ]
+    }
+
+    /// Those for separable Hamiltonian systems, whose state is positions and then momenta.
+    pub fn symplectic() -> [Method; 4] {
+        [SymplecticEuler.into(), VelocityVerlet.into(), Yoshida4.into(), Yoshida6.into()]
     }
 
     /// The coefficients.
@@ -151,5 +158,29 @@ impl From<Verner9> for Method {
 impl From<Dop853> for Method {
     fn from(_: Dop853) -> Method {
         Method::Explicit(&dop853::TABLEAU)
+    }
+}
+
+impl From<SymplecticEuler> for Method {
+    fn from(_: SymplecticEuler) -> Method {
+        Method::Explicit(&symplectic::EULER)
+    }
+}
+
+impl From<VelocityVerlet> for Method {
+    fn from(_: VelocityVerlet) -> Method {
+        Method::Explicit(&symplectic::VERLET)
+    }
+}
+
+impl From<Yoshida4> for Method {
+    fn from(_: Yoshida4) -> Method {
+        Method::Explicit(&symplectic::FOUR)
+    }
+}
+
+impl From<Yoshida6> for Method {
+    fn from(_: Yoshida6) -> Method {
+        Method::Explicit(&symplectic::SIX)
     }
 }

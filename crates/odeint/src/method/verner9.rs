@@ -217,6 +217,7 @@ pub(super) static TABLEAU: Tableau = Tableau {
         1.0,
         1.0,
     ],
+    parts: &[],
     interpolant: Interpolant {
         order: 9,
         a: &[
