@@ -66,7 +66,8 @@ pub struct Step<'a, T: Real> {
     pub y0: &'a [T],
     /// The state at its end.
     pub y1: &'a [T],
-    /// The slopes, one after another. The end slope is there only if the error estimate or
+    /// The slopes, one after another. The first one is there if the method
+    /// [uses it](Tableau::uses_first) or the interpolant needed it. The end slope is there only if the error estimate or
     /// [`Integrator::end_slope`](crate::Integrator::end_slope) needed it, and the interpolant's own
     /// follow only after [`Integrator::dense_slopes`](crate::Integrator::dense_slopes).
     pub k: &'a [T],
