@@ -122,8 +122,11 @@ fn steps_are_symplectic() {
     }
 }
 
+/// Half of a separable system.
+type Half = fn(f64, &[f64], &mut [f64]);
+
 /// The two-body problem with its energy.
-fn kepler() -> Separable<impl FnMut(f64, &[f64], &mut [f64]), impl FnMut(f64, &[f64], &mut [f64])> {
+fn kepler() -> Separable<Half, Half> {
     Separable {
         drift: |_: f64, p: &[f64], dq: &mut [f64]| dq.copy_from_slice(p),
         kick: |_: f64, q: &[f64], dp: &mut [f64]| {
