@@ -2,11 +2,14 @@
 //! single equations (A), small systems (B), moderate systems (C), orbits (D), and equations of
 //! higher order (E), all on [0, 20].
 
+/// A vector field.
+pub type Field = Box<dyn Fn(f64, &[f64], &mut [f64])>;
+
 /// A test problem.
 pub struct Problem {
     pub name: &'static str,
     pub y0: Vec<f64>,
-    pub field: Box<dyn Fn(f64, &[f64], &mut [f64])>,
+    pub field: Field,
 }
 
 fn problem(
@@ -33,7 +36,7 @@ fn chain(_: f64, y: &[f64], dy: &mut [f64]) {
 }
 
 /// The two-body problem; positions and then velocities.
-pub fn kepler(_: f64, y: &[f64], dy: &mut [f64]) {
+fn kepler(_: f64, y: &[f64], dy: &mut [f64]) {
     let r3 = (y[0] * y[0] + y[1] * y[1]).powf(1.5);
     (dy[0], dy[1], dy[2], dy[3]) = (y[2], y[3], -y[0] / r3, -y[1] / r3);
 }

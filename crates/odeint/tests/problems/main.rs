@@ -3,7 +3,7 @@
 mod detest;
 
 use costate_odeint::{Dop853, Method, Options, Verner9, solve};
-use detest::{kepler, problems};
+use detest::problems;
 
 /// The methods for tolerances from 1e-4 down.
 fn methods() -> impl Iterator<Item = Method> {
