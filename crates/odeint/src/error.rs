@@ -92,6 +92,18 @@ pub enum ErrorKind {
         /// The distance, in units of the tolerance.
         distance: f64,
     },
+    /// A method for positions and momenta was given a state that is not as many of each.
+    OddState {
+        /// The method.
+        method: &'static str,
+        /// The number of components of the state.
+        components: usize,
+    },
+    /// A method for positions and momenta has no continuous adjoint: its equations do not split.
+    NoContinuousAdjoint {
+        /// The method.
+        method: &'static str,
+    },
     /// The vector field returned an error.
     Field(FieldError),
 }
@@ -189,6 +201,16 @@ impl fmt::Display for Error {
                 "solving backward, the state departs from the solution: at t = {t} by {distance:.1e} \
                  times the tolerance, so this gradient would be wrong; use `Gradient::Exact`, or a \
                  smaller tolerance"
+            ),
+            ErrorKind::OddState { method, components } => write!(
+                f,
+                "{method} needs a state of positions and then momenta, as many of each, but it has \
+                 {components} components"
+            ),
+            ErrorKind::NoContinuousAdjoint { method } => write!(
+                f,
+                "the adjoint equations do not split into positions and momenta, so {method} cannot \
+                 solve them; use `Gradient::Exact`"
             ),
             ErrorKind::Field(source) => write!(f, "the vector field failed: {source}"),
         }?;

@@ -28,11 +28,23 @@ pub(crate) struct Grid<T: Real> {
     /// The slopes of each step without its end slope, which is the first one of the next; then the
     /// last step's end slope.
     k: Vec<T>,
+    /// The slopes of the interpolant's own of those steps that have them.
+    own: Vec<T>,
+    /// Where in `own` those of each step start.
+    own_start: Vec<usize>,
 }
 
 impl<T: Real> Default for Grid<T> {
     fn default() -> Self {
-        Grid { dim: 0, rows: 0, steps: Vec::new(), y: Vec::new(), k: Vec::new() }
+        Grid {
+            dim: 0,
+            rows: 0,
+            steps: Vec::new(),
+            y: Vec::new(),
+            k: Vec::new(),
+            own: Vec::new(),
+            own_start: Vec::new(),
+        }
     }
 }
 
@@ -43,6 +55,8 @@ impl<T: Real> Grid<T> {
         self.rows = tableau.rows();
         self.steps.clear();
         self.k.clear();
+        self.own.clear();
+        self.own_start.clear();
         self.y.clear();
         self.y.extend_from_slice(y0);
     }
@@ -51,7 +65,10 @@ impl<T: Real> Grid<T> {
     pub fn push(&mut self, step: &Step<'_, T>, saves: Range<usize>, keep: bool) {
         if keep {
             self.k.truncate(self.steps.len() * (self.rows - 1) * self.dim);
-            self.k.extend_from_slice(step.k);
+            let (k, own) = step.k.split_at(self.rows * self.dim);
+            self.k.extend_from_slice(k);
+            self.own_start.push(self.own.len());
+            self.own.extend_from_slice(own);
             self.y.extend_from_slice(step.y1);
         }
         self.steps.push(GridStep { t0: step.t0, h: step.h, t1: step.t1, saves });
@@ -68,7 +85,14 @@ impl<T: Real> Grid<T> {
         &self.k[start..start + self.rows * self.dim]
     }
 
+    /// The slopes of the interpolant's own of step `n`, if it has any.
+    pub fn own(&self, n: usize) -> &[T] {
+        let end = self.own_start.get(n + 1).copied().unwrap_or(self.own.len());
+        &self.own[self.own_start[n]..end]
+    }
+
     pub fn bytes(&self) -> usize {
-        (self.y.len() + self.k.len()) * size_of::<T>() + self.steps.len() * size_of::<GridStep>()
+        (self.y.len() + self.k.len() + self.own.len()) * size_of::<T>()
+            + self.steps.len() * size_of::<GridStep>()
     }
 }

@@ -8,7 +8,7 @@ use crate::field::{Counted, Field};
 use crate::method::Method;
 use crate::options::{Options, Stepping};
 use crate::stats::Stats;
-use crate::step::{Step, combine, rk_step};
+use crate::step::{Step, combine, interpolant_slopes, rk_step};
 use crate::tableau::Tableau;
 
 /// A solve that is made step by step, and can be inspected, cloned and gone on with at any time.
@@ -36,15 +36,19 @@ pub struct Integrator<T: Real> {
     h: f64,
     y0: Buffer<T>,
     y1: Buffer<T>,
-    /// The slopes of the last step.
+    /// The slopes of the last step, then those of its interpolant.
     k: Buffer<T>,
     scratch: Buffer<T>,
     /// The size that the next step should have, or 0 if there is none yet.
     dt: f64,
     /// The error measures of the last two steps, the later one first.
     history: [f64; 2],
-    /// Whether the last row of `k` is the slope at the current state.
+    /// Whether the last row of `k` that belongs to the step is the slope at the current state.
     has_end: bool,
+    /// Whether the first row is the slope at the start of the last step.
+    has_first: bool,
+    /// Whether the interpolant's own slopes are there.
+    has_dense: bool,
     stats: Stats,
 }
 
@@ -73,11 +77,13 @@ impl<T: Real> Integrator<T> {
             h: 0.0,
             y0: Buffer::zeros(n),
             y1: Buffer::zeros(n),
-            k: Buffer::zeros(n * tableau.rows()),
+            k: Buffer::zeros(n * tableau.slopes()),
             scratch: Buffer::zeros(n),
             dt: 0.0,
             history: [1.0; 2],
             has_end: false,
+            has_first: false,
+            has_dense: false,
             stats: Stats::default(),
         };
         integrator.restart(y0, start, end)?;
@@ -98,6 +104,10 @@ impl<T: Real> Integrator<T> {
         if let Some(index) = [start, end].iter().position(|t| !t.is_finite()) {
             return Err(ErrorKind::NonFiniteTime { index }.into());
         }
+        if self.tableau.is_partitioned() && !y0.len().is_multiple_of(2) {
+            let (method, components) = (self.tableau.name, y0.len());
+            return Err(ErrorKind::OddState { method, components }.into());
+        }
         if let Some(component) = y0.iter().position(|y| !y.is_finite()) {
             return Err(ErrorKind::NonFinite { t: start, stage: None, component }.into());
         }
@@ -107,6 +117,8 @@ impl<T: Real> Integrator<T> {
         self.dt = 0.0;
         self.history = [1.0; 2];
         self.has_end = false;
+        self.has_first = false;
+        self.has_dense = false;
         self.stats = Stats::default();
         Ok(())
     }
@@ -138,13 +150,14 @@ impl<T: Real> Integrator<T> {
 
     /// The last step. It means nothing before the first one, and after one that failed.
     pub fn last_step(&self) -> Step<'_, T> {
+        let slopes = if self.has_dense { self.tableau.slopes() } else { self.tableau.rows() };
         Step {
             t0: self.t0,
             h: self.h,
             t1: self.t1,
             y0: &self.y0,
             y1: &self.y1,
-            k: &self.k,
+            k: &self.k[..slopes * self.y0.len()],
             tableau: self.tableau,
         }
     }
@@ -155,15 +168,56 @@ impl<T: Real> Integrator<T> {
     /// If the field fails or is not finite.
     pub fn end_slope(&mut self, f: &mut impl Field<T>) -> Result<(), Error> {
         if !self.has_end {
-            let last = self.k.len() - self.y1.len();
-            f.eval(self.t1, &self.y1, &mut self.k[last..]).map_err(ErrorKind::Field)?;
+            let end = self.end_range();
+            f.eval(self.t1, &self.y1, &mut self.k[end.clone()]).map_err(ErrorKind::Field)?;
             self.stats.f_evals += 1;
-            if let Some(component) = self.k[last..].iter().position(|k| !k.is_finite()) {
+            if let Some(component) = self.k[end].iter().position(|k| !k.is_finite()) {
                 return Err(ErrorKind::NonFinite { t: self.t1, stage: Some(0), component }.into());
             }
             self.has_end = true;
         }
         Ok(())
+    }
+
+    /// Makes sure that the last step has all slopes that its interpolant needs. Before the first
+    /// step it does nothing.
+    ///
+    /// # Errors
+    /// If the field fails or is not finite.
+    pub fn dense_slopes(&mut self, f: &mut impl Field<T>) -> Result<(), Error> {
+        let tableau = self.tableau;
+        if self.h == 0.0 || self.has_dense {
+            return Ok(());
+        }
+        if tableau.interpolant.needs_end() {
+            self.end_slope(f)?;
+        }
+        let mut f = Counted { field: f, evaluations: &mut self.stats.f_evals };
+        if !self.has_first {
+            let first = &mut self.k[..self.y0.len()];
+            f.eval(self.t0, &self.y0, first).map_err(ErrorKind::Field)?;
+            if let Some(component) = first.iter().position(|k| !k.is_finite()) {
+                return Err(ErrorKind::NonFinite { t: self.t0, stage: Some(0), component }.into());
+            }
+            self.has_first = true;
+        }
+        let (y0, k, stage) = (&self.y0, &mut self.k, &mut self.scratch);
+        interpolant_slopes(tableau, &mut f, self.t0, self.t1, y0, k, stage)
+            .map_err(ErrorKind::Field)?;
+        let (n, own) = (y0.len(), tableau.rows() * y0.len());
+        if let Some(i) = k[own..].iter().position(|k| !k.is_finite()) {
+            let stage = tableau.rows() + i / n;
+            let t = tableau.time(stage, self.t0, self.t1);
+            return Err(ErrorKind::NonFinite { t, stage: Some(stage), component: i % n }.into());
+        }
+        self.has_dense = true;
+        Ok(())
+    }
+
+    /// Where in `k` the end slope is.
+    fn end_range(&self) -> std::ops::Range<usize> {
+        let (n, rows) = (self.y1.len(), self.tableau.rows());
+        (rows - 1) * n..rows * n
     }
 
     /// Takes one step, trying as often as the tolerance demands. At the end it does nothing.
@@ -175,7 +229,9 @@ impl<T: Real> Integrator<T> {
         if self.is_done() {
             return Ok(());
         }
-        self.end_slope(f)?;
+        if self.tableau.uses_first() {
+            self.end_slope(f)?;
+        }
         let h = match self.options.stepping {
             Stepping::Adaptive if self.dt == 0.0 => self.first_step(f)?,
             Stepping::Adaptive => self.dt,
@@ -198,21 +254,25 @@ impl<T: Real> Integrator<T> {
             let expected = "after the time that was reached, and not beyond the end";
             return Err(ErrorKind::BadOption { option: "t", value: t, expected }.into());
         }
-        self.end_slope(f)?;
+        if self.tableau.uses_first() {
+            self.end_slope(f)?;
+        }
         self.begin(|integrator| integrator.once(f, t))
     }
 
     /// Makes the state reached the start of a step, and undoes that if the step fails.
     fn begin(&mut self, step: impl FnOnce(&mut Self) -> Result<(), Error>) -> Result<(), Error> {
         let n = self.y1.len();
-        let last = self.k.len() - n;
+        let end = self.end_range();
         std::mem::swap(&mut self.y0, &mut self.y1);
-        self.k.copy_within(last.., 0);
+        self.k.copy_within(end.clone(), 0);
+        self.has_first = self.has_end;
+        self.has_dense = false;
         let result = step(self);
         if result.is_err() {
             std::mem::swap(&mut self.y0, &mut self.y1);
-            self.k.copy_within(..n, last);
-            self.has_end = true;
+            self.k.copy_within(..n, end.start);
+            self.has_end = self.has_first;
         }
         result
     }
@@ -252,10 +312,8 @@ impl<T: Real> Integrator<T> {
                 return self.once(f, next);
             }
             self.slopes(f, next)?;
-            let weights = self.tableau.error.expect("checked with the options");
-            let embedded = self.tableau.embedded_order.expect("an estimate has an order");
-            combine(None, step, weights, &self.k, &mut self.scratch);
-            let error = control::error_norm(&self.scratch, &self.y0, &self.y1, &self.options);
+            let embedded = self.tableau.control_order().expect("checked with the options");
+            let error = self.error(step);
             let controller = &self.options.controller;
             if error <= 1.0 && self.y1.iter().all(|y| y.is_finite()) {
                 let factor = controller.factor(error, self.history, embedded);
@@ -278,6 +336,21 @@ impl<T: Real> Integrator<T> {
                 return Err(self.not_finite(next).unwrap_or_else(too_small));
             }
             h = h.max(smallest);
+        }
+    }
+
+    /// The error measure of a step of size `h`; leaves the estimate in `scratch`.
+    fn error(&mut self, h: f64) -> f64 {
+        let mut measure = |weights| {
+            combine(None, h, weights, &self.k, &mut self.scratch);
+            control::error_norm(&self.scratch, &self.y0, &self.y1, &self.options)
+        };
+        let low = self.tableau.error_low.map(|(_, weights)| measure(weights));
+        let error = measure(self.tableau.error.expect("checked with the options"));
+        match low {
+            // 0/0 where nothing happens.
+            Some(low) if error > 0.0 => error * (error / error.hypot(0.1 * low)),
+            _ => error,
         }
     }
 
@@ -320,7 +393,8 @@ impl<T: Real> Integrator<T> {
     /// The slopes of a step from `y0` to the time `next`, and `y1`.
     fn slopes(&mut self, f: &mut impl Field<T>, next: f64) -> Result<(), Error> {
         let mut f = Counted { field: f, evaluations: &mut self.stats.f_evals };
-        rk_step(self.tableau, &mut f, self.t1, next, &self.y0, &mut self.k, &mut self.y1)
+        let k = &mut self.k[..self.tableau.rows() * self.y0.len()];
+        rk_step(self.tableau, &mut f, self.t1, next, &self.y0, k, &mut self.y1)
             .map_err(|e| ErrorKind::Field(e).into())
     }
 
@@ -328,8 +402,10 @@ impl<T: Real> Integrator<T> {
     fn not_finite(&self, next: f64) -> Option<Error> {
         let n = self.y0.len();
         let rows = self.tableau.rows() - usize::from(!self.tableau.error_needs_end());
-        if let Some(i) = self.k[..rows * n].iter().position(|k| !k.is_finite()) {
-            let t = self.t1 + self.tableau.c[i / n] * (next - self.t1);
+        let first = if self.tableau.uses_first() { 0 } else { n };
+        if let Some(i) = self.k[first..rows * n].iter().position(|k| !k.is_finite()) {
+            let i = first + i;
+            let t = self.tableau.time(i / n, self.t1, next);
             let stage = Some(i / n);
             return Some(ErrorKind::NonFinite { t, stage, component: i % n }.into());
         }
@@ -345,19 +421,19 @@ impl<T: Real> Integrator<T> {
             return Ok(dt.min(limit));
         }
         let n = self.y1.len();
-        let last = self.k.len() - n;
+        let end = self.end_range();
         let norm = |x: &[T], y: &[T]| control::error_norm(x, y, y, &self.options);
-        let (d0, d1) = (norm(&self.y1, &self.y1), norm(&self.k[last..], &self.y1));
+        let (d0, d1) = (norm(&self.y1, &self.y1), norm(&self.k[end.clone()], &self.y1));
         let guess = control::first_guess(d0, d1).min(span);
         // Norms that overflow leave 0 or NaN.
         let guess = if guess > 0.0 { guess } else { self.smallest_step().min(span) };
         let probe = guess.copysign(self.end - self.t1);
-        combine(Some(&self.y1), probe, &[1.0], &self.k[last..], &mut self.scratch);
+        combine(Some(&self.y1), probe, &[1.0], &self.k[end.clone()], &mut self.scratch);
         f.eval(self.t1 + probe, &self.scratch, &mut self.k[..n]).map_err(ErrorKind::Field)?;
         self.stats.f_evals += 1;
         // The slope there, minus that here.
         let (probed, rest) = self.k.split_at(n);
-        let here = &rest[last - n..];
+        let here = &rest[end.start - n..end.end - n];
         lincomb(&[T::one(), -T::one()], &[probed, here], &mut self.scratch);
         let d2 = control::error_norm(&self.scratch, &self.y1, &self.y1, &self.options) / guess;
         let step = control::first_step(guess, d1, d2, self.tableau.order);

@@ -27,6 +27,7 @@ mod method;
 mod ode;
 mod operation;
 mod options;
+mod separable;
 mod solve;
 mod stats;
 mod step;
@@ -39,11 +40,13 @@ pub use error::{Error, ErrorKind, FieldError, Partial};
 pub use field::Field;
 pub use integrator::Integrator;
 pub use method::{
-    Bosh3, Dopri5, Euler, Heun, Method, Midpoint, Ralston, Rk4, Ssprk3, ThreeEighths, Tsit5,
+    Bosh3, Dop853, Dopri5, Euler, Heun, Method, Midpoint, Ralston, Rk4, Ssprk3, SymplecticEuler,
+    ThreeEighths, Tsit5, VelocityVerlet, Verner6, Verner7, Verner9, Yoshida4, Yoshida6,
 };
 pub use ode::{Gradient, Ode, Times};
 pub use options::{Options, Stepping};
+pub use separable::Separable;
 pub use solve::{Solution, solve, solve_with};
 pub use stats::Stats;
 pub use step::{Step, rk_step};
-pub use tableau::{Interpolant, Tableau};
+pub use tableau::{Interpolant, Part, Tableau};

@@ -203,6 +203,10 @@ impl Ode {
         if y0.shape().numel() == 0 {
             return Err(solve_error(ErrorKind::EmptyState));
         }
+        let tableau = self.method.tableau();
+        if self.gradient == Gradient::Continuous && tableau.is_partitioned() {
+            return Err(solve_error(ErrorKind::NoContinuousAdjoint { method: tableau.name }));
+        }
         let checked = |t: Var<'t, T>, y: Var<'t, T>| {
             let slope = f(t, y)?;
             let (found, expected) = (slope.shape(), y.shape());

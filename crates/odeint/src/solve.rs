@@ -71,7 +71,7 @@ pub fn solve<T: Real>(
 /// of the times after its start and up to its end. The first time belongs to no step.
 ///
 /// The end slope of a step is there if the error estimate needs it, or a time lies within the step
-/// and the interpolant needs it.
+/// and the interpolant needs it; then the interpolant's own slopes are there too.
 ///
 /// # Errors
 /// Those of [`solve`].
@@ -146,9 +146,14 @@ pub(crate) fn drive<T: Real>(
             if last_is_end {
                 *saved = ts.len();
             }
+            let step_uses_first = step.tableau.uses_first();
             let inside = (first..*saved).any(|i| position(ts[i], step.t0, step.h, t1) < 1.0);
-            let needs_end = step.tableau.interpolant.needs_end();
-            if inside && needs_end {
+            if inside {
+                integrator.dense_slopes(f)?;
+            }
+            // A save time at the end of a step moves along the slope there. Methods that use it next
+            // find it anyway.
+            if first < *saved && !last_is_end && !step_uses_first {
                 integrator.end_slope(f)?;
             }
             let step = integrator.last_step();

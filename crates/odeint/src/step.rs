@@ -18,8 +18,8 @@ pub(crate) fn combine<T: Real>(y: Option<&[T]>, h: f64, c: &[f64], k: &[T], out:
         4 => return combine_few::<T, 4>(y, h, c, k, out),
         _ => {}
     }
-    let mut coefficients: SmallVec<[T; 16]> = SmallVec::new();
-    let mut terms: SmallVec<[&[T]; 16]> = SmallVec::new();
+    let mut coefficients: SmallVec<[T; 32]> = SmallVec::new();
+    let mut terms: SmallVec<[&[T]; 32]> = SmallVec::new();
     if let Some(y) = y {
         coefficients.push(T::one());
         terms.push(y);
@@ -66,8 +66,10 @@ pub struct Step<'a, T: Real> {
     pub y0: &'a [T],
     /// The state at its end.
     pub y1: &'a [T],
-    /// The slopes, one after another. The last one is there only if the error estimate or
-    /// [`Integrator::end_slope`](crate::Integrator::end_slope) needed it.
+    /// The slopes, one after another. The first one is there if the method
+    /// [uses it](Tableau::uses_first) or the interpolant needed it. The end slope is there only if the error estimate or
+    /// [`Integrator::end_slope`](crate::Integrator::end_slope) needed it, and the interpolant's own
+    /// follow only after [`Integrator::dense_slopes`](crate::Integrator::dense_slopes).
     pub k: &'a [T],
     /// The method.
     pub tableau: &'static Tableau,
@@ -76,32 +78,42 @@ pub struct Step<'a, T: Real> {
 impl<T: Real> Step<'_, T> {
     /// The state at `t0 + theta h`, for `0 ≤ theta ≤ 1`.
     ///
-    /// Methods whose interpolant [needs it](crate::Interpolant::needs_end) must have the end slope.
+    /// The slopes that the interpolant needs must be there:
+    /// [`Integrator::dense_slopes`](crate::Integrator::dense_slopes).
     ///
     /// # Panics
-    /// If `out` is not as long as the state.
+    /// If `out` is not as long as the state, or the interpolant's own slopes are not there.
     pub fn interpolate(&self, theta: f64, out: &mut [T]) {
-        let weights: SmallVec<[f64; 16]> =
-            (0..self.tableau.rows()).map(|i| self.tableau.interpolant.weight(i, theta)).collect();
+        let weights = self.weights(|i| self.tableau.interpolant.weight(i, theta));
         combine(Some(self.y0), self.h, &weights, self.k, out);
     }
 
     /// The derivative of the state with respect to time at `t0 + theta h`.
     ///
     /// # Panics
-    /// If `out` is not as long as the state.
+    /// As [`interpolate`](Step::interpolate).
     pub fn interpolate_derivative(&self, theta: f64, out: &mut [T]) {
-        let weights: SmallVec<[f64; 16]> = (0..self.tableau.rows())
-            .map(|i| self.tableau.interpolant.weight_derivative(i, theta))
-            .collect();
+        let weights = self.weights(|i| self.tableau.interpolant.weight_derivative(i, theta));
         combine(None, 1.0, &weights, self.k, out);
+    }
+
+    fn weights(&self, weight: impl Fn(usize) -> f64) -> SmallVec<[f64; 32]> {
+        let (found, needed) = (self.k.len() / self.y0.len(), self.tableau.slopes());
+        assert!(
+            found == needed,
+            "interpolate: {} needs {needed} slopes, but the step has {found}; see \
+             `Integrator::dense_slopes`",
+            self.tableau.name
+        );
+        (0..needed).map(weight).collect()
     }
 }
 
 /// One step from `y0` at `t0` to `t1`, without error control: writes the state at `t1` to `y1`, and
 /// the slopes to `k`, one after another.
 ///
-/// The first slope, `f(t0, y0)`, must be in `k` already. The end slope is evaluated only if the
+/// The first slope, `f(t0, y0)`, must be in `k` already, if the method
+/// [uses it](Tableau::uses_first). The end slope is evaluated only if the
 /// [error estimate needs it](Tableau::error_needs_end); otherwise the last row of `k` is left as it
 /// was. Nothing is checked to be finite, and nothing is allocated.
 ///
@@ -136,8 +148,27 @@ pub fn rk_step<T: Real>(
         if i == rows - 1 && !tableau.error_needs_end() {
             break;
         }
-        let time = if tableau.c[i] == 1.0 { t1 } else { t0 + tableau.c[i] * h };
-        f.eval(time, y1, &mut rest[..n])?;
+        f.eval_part(tableau.time(i, t0, t1), y1, &mut rest[..n], tableau.part(i))?;
+    }
+    Ok(())
+}
+
+/// The interpolant's own slopes of the step from `y0` at `t0` to `t1`, written to `k` after those of
+/// the step, which must all be there, the end slope included. `stage` is scratch.
+pub(crate) fn interpolant_slopes<T: Real>(
+    tableau: &Tableau,
+    f: &mut impl Field<T>,
+    t0: f64,
+    t1: f64,
+    y0: &[T],
+    k: &mut [T],
+    stage: &mut [T],
+) -> Result<(), FieldError> {
+    let n = y0.len();
+    for i in tableau.rows()..tableau.slopes() {
+        let (done, rest) = k.split_at_mut(i * n);
+        combine(Some(y0), t1 - t0, tableau.row(i), done, stage);
+        f.eval(tableau.time(i, t0, t1), stage, &mut rest[..n])?;
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Explicit Runge–Kutta methods as data.
 
+use costate_ops::Real;
+
 /// The coefficients of an explicit Runge–Kutta method.
 ///
 /// A step of size `h` from `(t, y)` computes slopes
@@ -23,14 +25,30 @@ pub struct Tableau {
     pub b: &'static [f64],
     /// The weights of the error estimate: those of the solution less those of the embedded method.
     pub error: Option<&'static [f64]>,
+    /// The order `q` and the weights of a second error estimate, of lower order, that is mixed with
+    /// the first. With `e` and `e_low` the measures of both, the error of the step is
+    ///
+    /// ```text
+    /// e² / √(e² + 0.01 e_low²)
+    /// ```
+    ///
+    /// which is `O(h^(2 p̂ - q + 1))` with `p̂` the [`embedded_order`](Tableau::embedded_order).
+    /// Only [`Dop853`](crate::Dop853) has it (Hairer, Nørsett, Wanner, II.10).
+    pub error_low: Option<(u32, &'static [f64])>,
     /// The times of the slopes within a step of size 1.
     pub c: &'static [f64],
+    /// Which part of the field each slope of the step is; if empty, all of it. The first slope and
+    /// the end slope are always all of it.
+    pub parts: &'static [Part],
     /// The solution within a step.
     pub interpolant: Interpolant,
 }
 
 /// The solution within a step: `y(t + θh) = y + h Σ b_i(θ) k_i` for `0 ≤ θ ≤ 1`, with polynomials
 /// `b_i`.
+///
+/// The sum is over the slopes of the step, and then over slopes of the interpolant's own, which are
+/// evaluated only when a time lies inside a step.
 #[derive(Debug)]
 pub struct Interpolant {
     /// The order `p*` of the weights: `b_i(θ)` satisfies the order conditions up to it at every `θ`
@@ -38,8 +56,47 @@ pub struct Interpolant {
     /// that the error within one step is `O(h^(p*+1))`. Over the whole interval of integration the
     /// states in between then converge with order `min(p, p* + 1)`, with `p` that of the method.
     pub order: u32,
-    /// Row `i` holds the coefficients of `θ, θ², …` in `b_i(θ)`.
+    /// The rows `a_ij` of the interpolant's own slopes, over all slopes before: those of the step,
+    /// the end slope included, and the interpolant's own.
+    pub a: &'static [&'static [f64]],
+    /// The times of its own slopes within a step of size 1.
+    pub c: &'static [f64],
+    /// Row `i` holds the coefficients of `θ, θ², …` in `b_i(θ)`; the interpolant's own slopes come
+    /// last.
     pub weights: &'static [&'static [f64]],
+}
+
+/// A part of a vector field whose state is positions `q` and then momenta `p`, as many of each:
+/// the other components of the slope are 0.
+///
+/// A splitting method is a Runge–Kutta method with such slopes: a drift moves the positions, a kick
+/// the momenta.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    All,
+    /// The slope of the positions, `dq/dt`: a drift.
+    Positions,
+    /// The slope of the momenta, `dp/dt`: a kick.
+    Momenta,
+}
+
+impl Part {
+    /// Which components of a slope with `n` components are in this part.
+    pub fn range(self, n: usize) -> std::ops::Range<usize> {
+        match self {
+            Part::All => 0..n,
+            Part::Positions => 0..n / 2,
+            Part::Momenta => n / 2..n,
+        }
+    }
+
+    /// Sets the components of a slope that are not in this part to 0.
+    pub fn mask<T: Real>(self, slope: &mut [T]) {
+        let range = self.range(slope.len());
+        slope[..range.start].fill(T::zero());
+        slope[range.end..].fill(T::zero());
+    }
 }
 
 impl Tableau {
@@ -48,9 +105,71 @@ impl Tableau {
         self.b.len()
     }
 
+    /// How many slopes a step has together with those of the interpolant.
+    pub fn slopes(&self) -> usize {
+        self.rows() + self.interpolant.c.len()
+    }
+
+    /// The row of `a` for slope `i`, of the step or of the interpolant.
+    ///
+    /// # Panics
+    /// If there is no such slope.
+    pub fn row(&self, i: usize) -> &'static [f64] {
+        match i.checked_sub(self.rows()) {
+            Some(own) => self.interpolant.a[own],
+            None => self.a[i],
+        }
+    }
+
+    /// The time `c` of slope `i`, of the step or of the interpolant, within a step of size 1.
+    ///
+    /// # Panics
+    /// If there is no such slope.
+    pub fn node(&self, i: usize) -> f64 {
+        match i.checked_sub(self.rows()) {
+            Some(own) => self.interpolant.c[own],
+            None => self.c[i],
+        }
+    }
+
+    /// The time of slope `i` in a step from `t0` to `t1`.
+    ///
+    /// # Panics
+    /// If there is no such slope.
+    pub fn time(&self, i: usize, t0: f64, t1: f64) -> f64 {
+        let c = self.node(i);
+        if c == 1.0 { t1 } else { t0 + c * (t1 - t0) }
+    }
+
+    /// Which part of the field slope `i` is.
+    pub fn part(&self, i: usize) -> Part {
+        self.parts.get(i).copied().unwrap_or(Part::All)
+    }
+
+    /// Whether it is for a state of positions and momenta.
+    pub fn is_partitioned(&self) -> bool {
+        !self.parts.is_empty()
+    }
+
+    /// Whether a step uses its first slope. A splitting method does not: only an interpolant may.
+    pub fn uses_first(&self) -> bool {
+        !self.is_partitioned()
+    }
+
+    /// The power of the step size that the error of one step follows, less one: the order that step
+    /// size control goes by.
+    pub fn control_order(&self) -> Option<u32> {
+        let embedded = self.embedded_order?;
+        Some(match self.error_low {
+            Some((low, _)) => 2 * embedded - low,
+            None => embedded,
+        })
+    }
+
     /// Whether the error estimate uses the end slope.
     pub fn error_needs_end(&self) -> bool {
-        self.error.is_some_and(|e| e[e.len() - 1] != 0.0)
+        let needs = |e: &[f64]| e[e.len() - 1] != 0.0;
+        self.error.is_some_and(needs) || self.error_low.is_some_and(|(_, e)| needs(e))
     }
 }
 
@@ -66,8 +185,14 @@ impl Interpolant {
         terms.fold(0.0, |sum, (j, &c)| sum * theta + (j + 1) as f64 * c)
     }
 
+    /// The highest power of `θ` in the weights.
+    pub fn degree(&self) -> usize {
+        self.weights.iter().map(|row| row.len()).max().unwrap_or(0)
+    }
+
     /// Whether it uses the end slope.
     pub fn needs_end(&self) -> bool {
-        self.weights.last().is_some_and(|row| row.iter().any(|&c| c != 0.0))
+        let end = self.weights.len() - 1 - self.c.len();
+        !self.c.is_empty() || self.weights[end].iter().any(|&c| c != 0.0)
     }
 }

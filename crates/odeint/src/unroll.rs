@@ -5,7 +5,7 @@ use costate_tape::{Result, Shape, Var};
 
 use crate::grid::GridStep;
 use crate::solve::position;
-use crate::tableau::Tableau;
+use crate::tableau::{Part, Tableau};
 
 /// The steps to take and the times to save at.
 #[derive(Clone, Debug)]
@@ -101,24 +101,29 @@ pub(crate) fn unroll<'t, T: Real>(
             (Number::Fixed(_), Number::Fixed(_)) => Number::Fixed(step.h),
             _ => end.plus(-1.0, start),
         };
-        let mut k = vec![match slope.take() {
-            Some(slope) => slope,
-            None => at(start, y)?,
-        }];
-        for i in 1..rows - 1 {
-            let stage = combine(y, h, tableau.a[i], &k);
-            let t = if tableau.c[i] == 1.0 { end } else { start.plus(tableau.c[i], h) };
-            k.push(at(t, stage)?);
-        }
-        let y1 = combine(y, h, tableau.b, &k);
         let inside: Vec<usize> = step
             .saves
             .clone()
             .filter(|&i| position(ts[i], step.t0, step.h, step.t1) < 1.0)
             .collect();
+        let mut k = vec![match slope.take() {
+            Some(slope) => slope,
+            // Nothing has a weight for it; any state keeps its place.
+            None if !tableau.uses_first() && inside.is_empty() => y,
+            None => at(start, y)?,
+        }];
+        for i in 1..rows - 1 {
+            let stage = combine(y, h, tableau.a[i], &k);
+            let slope = at(stage_time(tableau.c[i], start, h, end), stage)?;
+            k.push(masked(slope, tableau.part(i)));
+        }
+        let y1 = combine(y, h, tableau.b, &k);
         if !inside.is_empty() && tableau.interpolant.needs_end() {
             k.push(at(end, y1)?);
             slope = k.last().copied();
+            for (a, &c) in tableau.interpolant.a.iter().zip(tableau.interpolant.c) {
+                k.push(at(stage_time(c, start, h, end), combine(y, h, a, &k))?);
+            }
         }
         for i in step.saves.clone() {
             let theta = position(ts[i], step.t0, step.h, step.t1);
@@ -135,7 +140,7 @@ pub(crate) fn unroll<'t, T: Real>(
                 (_, 1.0) => y1,
                 (None, theta) => {
                     let b: Vec<f64> =
-                        (0..rows).map(|i| tableau.interpolant.weight(i, theta)).collect();
+                        (0..k.len()).map(|i| tableau.interpolant.weight(i, theta)).collect();
                     combine(y, h, &b, &k)
                 }
                 (Some(_), _) => {
@@ -152,6 +157,27 @@ pub(crate) fn unroll<'t, T: Real>(
     Ok(Var::concat(0, &saved))
 }
 
+/// The slope with 0 for the components that are not in a part.
+fn masked<'t, T: Real>(slope: Var<'t, T>, part: Part) -> Var<'t, T> {
+    if part == Part::All {
+        return slope;
+    }
+    let shape = slope.shape();
+    let mut mask = vec![T::one(); shape.numel()];
+    part.mask(&mut mask);
+    slope * slope.tape().leaf(&mask, shape)
+}
+
+/// The time `c` of a step's size after its start, or its very end.
+fn stage_time<'t, T: Real>(
+    c: f64,
+    start: Number<'t, T>,
+    h: Number<'t, T>,
+    end: Number<'t, T>,
+) -> Number<'t, T> {
+    if c == 1.0 { end } else { start.plus(c, h) }
+}
+
 /// `y + h Σ b_i(θ) k_i` with a `θ` that is differentiated.
 fn interpolate<'t, T: Real>(
     tableau: &Tableau,
@@ -160,7 +186,8 @@ fn interpolate<'t, T: Real>(
     k: &[Var<'t, T>],
     theta: Var<'t, T>,
 ) -> Var<'t, T> {
-    let powers: Vec<_> = (1..=4).map(|n| theta.powi(n)).collect();
+    let degree = tableau.interpolant.degree() as i32;
+    let powers: Vec<_> = (1..=degree).map(|n| theta.powi(n)).collect();
     let mut sum = y;
     for (weights, k) in tableau.interpolant.weights.iter().zip(k) {
         let (c, xs): (Vec<T>, Vec<_>) = weights

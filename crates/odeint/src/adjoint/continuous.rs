@@ -148,7 +148,6 @@ impl<T: Real> Continuous<T> {
             }
             slot => slot.insert(Integrator::new(method, &self.z, start, end, options)?),
         };
-        let needs_end = method.tableau().interpolant.needs_end();
         while !integrator.is_done() {
             integrator.step(field).map_err(|e| match e.kind() {
                 // Backward, x has gone where the solution never was.
@@ -160,9 +159,7 @@ impl<T: Real> Continuous<T> {
             if to.captured.is_empty() {
                 continue;
             }
-            if needs_end {
-                integrator.end_slope(field)?;
-            }
+            integrator.dense_slopes(field)?;
             let step = integrator.last_step();
             for (theta, weight) in GAUSS {
                 step.interpolate(theta, &mut self.scratch);

@@ -9,14 +9,16 @@
 //!
 //! This is the symplectic partner of the method applied to Hamilton's equations: `p · δ` stays
 //! constant for every tangent `δ`, whatever the step. Cotangents of states between steps join the
-//! stages with the weights of the interpolant, so they cost nothing. The end slope of a step is the
-//! first slope of the next, so both of its cotangents go through one evaluation.
+//! stages with the weights of the interpolant, so they cost nothing, unless the interpolant has
+//! slopes of its own: those are stages like the others, which come last. The end slope of a step is
+//! the first slope of the next, so both of its cotangents go through one evaluation.
 
 use costate_ops::{Buffer, Real, dot};
 use costate_tape::Result;
 use smallvec::SmallVec;
 
 use super::{Backward, Cotangents};
+use crate::grid::GridStep;
 use crate::solve::position;
 use crate::stats::Stats;
 use crate::step::combine;
@@ -30,13 +32,29 @@ pub(crate) struct Exact<T: Real> {
     end: Buffer<T>,
     slope: Buffer<T>,
     stage: Buffer<T>,
-    /// `ȳ_i` of each stage; in the last row, `p`, since the weights `b` are the last row of `a`.
+    /// `ȳ_i` of each stage; in the end slope's row, `p`, since the weights `b` are that row of `a`.
+    /// The interpolant's stages come last.
     bars: Buffer<T>,
     /// The columns of `a`.
     columns: Vec<f64>,
     ones: Vec<f64>,
     /// A linear combination of slopes.
     sum: Buffer<T>,
+    /// The slopes of a step with those of its interpolant.
+    k: Buffer<T>,
+}
+
+/// A step on its way back.
+struct Back<'a, T: Real> {
+    step: &'a GridStep,
+    y0: &'a [T],
+    /// The slopes, with those of the interpolant if there are times inside.
+    k: &'a [T],
+    inside: &'a [Inside],
+    /// How many slopes `k` has.
+    slopes: usize,
+    /// Whether the cotangent of the step size is wanted.
+    wants_h: bool,
 }
 
 /// A save time strictly inside a step.
@@ -58,16 +76,17 @@ impl<T: Real> Exact<T> {
         {
             buffer.resize(dim);
         }
-        self.bars.resize(rows * dim);
-        let a = |i: usize, j: usize| tableau.a[i].get(j).copied().unwrap_or(0.0);
+        let all = tableau.slopes();
+        self.bars.resize(all * dim);
+        let a = |i: usize, j: usize| tableau.row(i).get(j).copied().unwrap_or(0.0);
         self.columns.clear();
-        self.columns.extend((0..rows * rows).map(|ij| a(ij % rows, ij / rows)));
+        self.columns.extend((0..all * all).map(|ij| a(ij % all, ij / all)));
         self.ones.resize(rows, 1.0);
         self.p.fill(T::zero());
         let mut carried = false;
         let last_step = from.grid.steps.len().wrapping_sub(1);
         for (n, step) in from.grid.steps.iter().enumerate().rev() {
-            let (h, k) = (step.h, from.grid.k(n));
+            let h = step.h;
             let mut inside: SmallVec<[Inside; 8]> = SmallVec::new();
             for time in step.saves.clone() {
                 let theta = position(from.ts[time], step.t0, step.h, step.t1);
@@ -77,18 +96,43 @@ impl<T: Real> Exact<T> {
                 }
                 add(&mut self.p, from.g(time));
                 if to.times.is_some() && time + 1 < from.ts.len() {
-                    to.add_time(time, dot(from.g(time), &k[(rows - 1) * dim..]).as_f64());
+                    to.add_time(
+                        time,
+                        dot(from.g(time), &from.grid.k(n)[(rows - 1) * dim..]).as_f64(),
+                    );
                 }
             }
+            let wants_h = to.times.is_some() && (n == 0 || n == last_step);
+            let mut k_all = std::mem::take(&mut self.k);
+            let k = if inside.is_empty() || all == rows {
+                from.grid.k(n)
+            } else {
+                k_all.resize(all * dim);
+                let (k, own) = k_all.split_at_mut(rows * dim);
+                k.copy_from_slice(from.grid.k(n));
+                own.copy_from_slice(from.grid.own(n));
+                &k_all
+            };
+            let slopes = k.len() / dim;
+            let y0 = from.grid.y(n);
+            let back = Back { step, y0, k, inside: &inside, slopes, wants_h };
             // What the time does to the step: to its end, and to its stages.
-            let (mut end_bar, mut stages_bar) = (0.0, 0.0);
+            let (mut end_bar, mut stages_bar, mut h_bar) = (0.0, 0.0, 0.0);
 
+            for i in (rows..slopes).rev() {
+                let (t_bar, bar) = self.stage(from, &back, i, vjp, to)?;
+                (stages_bar, h_bar) = (stages_bar + t_bar, h_bar + bar);
+            }
             if !carried {
                 self.end.fill(T::zero());
             }
             let needs_end = !inside.is_empty() && tableau.interpolant.needs_end();
             if needs_end {
                 gather(from, &inside, h, rows - 1, &mut self.end);
+                for i in rows..slopes {
+                    let c = T::from_f64(h * self.columns[(rows - 1) * all + i]);
+                    costate_ops::axpy(c, &self.bars[i * dim..(i + 1) * dim], &mut self.end);
+                }
             }
             if carried || needs_end {
                 let (p, sum) = (&mut self.p, &self.end);
@@ -97,40 +141,25 @@ impl<T: Real> Exact<T> {
                     to.add(T::one(), &found)
                 })?;
             }
-            let mut h_bar = 0.0;
-            let wants_h = to.times.is_some() && (n == 0 || n == last_step);
             if wants_h {
                 combine(None, 1.0, tableau.b, k, &mut self.sum);
                 h_bar += dot(&self.p, &self.sum).as_f64();
             }
 
-            self.bars[(rows - 1) * dim..].copy_from_slice(&self.p);
+            self.bars[(rows - 1) * dim..rows * dim].copy_from_slice(&self.p);
             for i in (1..rows - 1).rev() {
-                let column = &self.columns[i * rows + i + 1..(i + 1) * rows];
-                combine(None, h, column, &self.bars[(i + 1) * dim..], &mut self.slope);
-                gather(from, &inside, h, i, &mut self.slope);
-                let a = tableau.a[i];
-                combine(Some(from.grid.y(n)), h, a, k, &mut self.stage);
-                let c = tableau.c[i];
-                let t = if c == 1.0 { step.t1 } else { step.t0 + c * h };
-                let bar = &mut self.bars[i * dim..(i + 1) * dim];
-                let t_bar = vjp.run(t, &self.stage, Some(&self.slope), |found| {
-                    bar.copy_from_slice(found.get(0));
-                    to.add(T::one(), &found)
-                })?;
-                stages_bar += t_bar;
-                h_bar += c * t_bar;
-                if wants_h {
-                    combine(None, 1.0, a, k, &mut self.sum);
-                    h_bar += dot(bar, &self.sum).as_f64();
-                }
+                let (t_bar, bar) = self.stage(from, &back, i, vjp, to)?;
+                (stages_bar, h_bar) = (stages_bar + t_bar, h_bar + bar);
             }
-            combine(None, h, &self.columns[1..rows], &self.bars[dim..], &mut self.slope);
+            combine(None, h, &self.columns[1..slopes], &self.bars[dim..], &mut self.slope);
             gather(from, &inside, h, 0, &mut self.slope);
             std::mem::swap(&mut self.slope, &mut self.end);
-            carried = true;
+            carried = tableau.uses_first() || !inside.is_empty();
             combine(Some(&self.p), 1.0, &self.ones[2..], &self.bars[dim..], &mut self.sum);
             std::mem::swap(&mut self.p, &mut self.sum);
+            for i in rows..slopes {
+                add(&mut self.p, &self.bars[i * dim..(i + 1) * dim]);
+            }
             for save in &inside {
                 add(&mut self.p, from.g(save.time));
             }
@@ -139,7 +168,7 @@ impl<T: Real> Exact<T> {
                 let mut start_bar = stages_bar;
                 for &Inside { time, theta } in &inside {
                     let weight = |f: &dyn Fn(usize) -> f64| {
-                        (0..rows).map(f).collect::<SmallVec<[f64; 16]>>()
+                        (0..slopes).map(f).collect::<SmallVec<[f64; 32]>>()
                     };
                     let rate = weight(&|i| tableau.interpolant.weight_derivative(i, theta));
                     combine(None, 1.0, &rate, k, &mut self.sum);
@@ -158,6 +187,7 @@ impl<T: Real> Exact<T> {
                     to.add_time(from.ts.len() - 1, h_bar + end_bar);
                 }
             }
+            self.k = k_all;
         }
         if carried {
             let p = &mut self.p;
@@ -176,6 +206,38 @@ impl<T: Real> Exact<T> {
             bytes_kept: grid.bytes(),
             ..Stats::default()
         })
+    }
+
+    /// Takes stage `i` in reverse: from the cotangents `ȳ` of the later stages to its own. Returns
+    /// the cotangents of its time, and of the step size through time and state.
+    fn stage(
+        &mut self,
+        from: &Backward<'_, T>,
+        back: &Back<'_, T>,
+        i: usize,
+        vjp: &mut Replay<'_, T>,
+        to: &mut Cotangents<'_, T>,
+    ) -> Result<(f64, f64)> {
+        let Back { step, y0, k, inside, slopes, wants_h } = *back;
+        let (tableau, dim, h) = (from.tableau, from.dim(), step.h);
+        let all = tableau.slopes();
+        let column = &self.columns[i * all + i + 1..i * all + slopes];
+        combine(None, h, column, &self.bars[(i + 1) * dim..], &mut self.slope);
+        gather(from, inside, h, i, &mut self.slope);
+        tableau.part(i).mask(&mut self.slope);
+        combine(Some(y0), h, tableau.row(i), k, &mut self.stage);
+        let bar = &mut self.bars[i * dim..(i + 1) * dim];
+        let t = tableau.time(i, step.t0, step.t1);
+        let t_bar = vjp.run(t, &self.stage, Some(&self.slope), |found| {
+            bar.copy_from_slice(found.get(0));
+            to.add(T::one(), &found)
+        })?;
+        let mut h_bar = tableau.node(i) * t_bar;
+        if wants_h {
+            combine(None, 1.0, tableau.row(i), k, &mut self.sum);
+            h_bar += dot(&self.bars[i * dim..(i + 1) * dim], &self.sum).as_f64();
+        }
+        Ok((t_bar, h_bar))
     }
 }
 

@@ -18,9 +18,13 @@ pub(super) static TABLEAU: Tableau = Tableau {
     a: &[&[], &[0.5], &[0.0, 0.75], &[B[0], B[1], B[2]]],
     b: &B,
     error: Some(&[-5.0 / 72.0, 1.0 / 12.0, 1.0 / 9.0, -1.0 / 8.0]),
+    error_low: None,
     c: &[0.0, 0.5, 0.75, 1.0],
+    parts: &[],
     interpolant: Interpolant {
         order: 3,
+        a: &[],
+        c: &[],
         weights: &[&WEIGHTS[0], &WEIGHTS[1], &WEIGHTS[2], &WEIGHTS[3]],
     },
 };

@@ -38,9 +38,13 @@ pub(super) static TABLEAU: Tableau = Tableau {
         22.0 / 525.0,
         -1.0 / 40.0,
     ]),
+    error_low: None,
     c: &[0.0, 1.0 / 5.0, 3.0 / 10.0, 4.0 / 5.0, 8.0 / 9.0, 1.0, 1.0],
+    parts: &[],
     interpolant: Interpolant {
         order: 4,
+        a: &[],
+        c: &[],
         weights: &[
             &[
                 1.0,

@@ -14,7 +14,9 @@ pub(super) static TABLEAU: Tableau = Tableau {
     a: &[&[], &[1.0]],
     b: &[1.0, 0.0],
     error: None,
+    error_low: None,
     c: &[0.0, 1.0],
     // A straight line.
-    interpolant: Interpolant { order: 1, weights: &[&[1.0], &[]] },
+    parts: &[],
+    interpolant: Interpolant { order: 1, a: &[], c: &[], weights: &[&[1.0], &[]] },
 };

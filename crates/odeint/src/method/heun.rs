@@ -18,6 +18,13 @@ pub(super) static TABLEAU: Tableau = Tableau {
     a: &[&[], &[1.0], &[B[0], B[1]]],
     b: &B,
     error: Some(&[-0.5, 0.5, 0.0]),
+    error_low: None,
     c: &[0.0, 1.0, 1.0],
-    interpolant: Interpolant { order: 2, weights: &[&WEIGHTS[0], &WEIGHTS[1], &WEIGHTS[2]] },
+    parts: &[],
+    interpolant: Interpolant {
+        order: 2,
+        a: &[],
+        c: &[],
+        weights: &[&WEIGHTS[0], &WEIGHTS[1], &WEIGHTS[2]],
+    },
 };

@@ -1,6 +1,7 @@
 //! The methods: each a file of data.
 
 mod bosh3;
+mod dop853;
 mod dopri5;
 mod euler;
 mod hermite;
@@ -9,10 +10,15 @@ mod midpoint;
 mod ralston;
 mod rk4;
 mod ssprk3;
+mod symplectic;
 mod three_eighths;
 mod tsit5;
+mod verner6;
+mod verner7;
+mod verner9;
 
 pub use bosh3::Bosh3;
+pub use dop853::Dop853;
 pub use dopri5::Dopri5;
 pub use euler::Euler;
 pub use heun::Heun;
@@ -20,8 +26,12 @@ pub use midpoint::Midpoint;
 pub use ralston::Ralston;
 pub use rk4::Rk4;
 pub use ssprk3::Ssprk3;
+pub use symplectic::{SymplecticEuler, VelocityVerlet, Yoshida4, Yoshida6};
 pub use three_eighths::ThreeEighths;
 pub use tsit5::Tsit5;
+pub use verner6::Verner6;
+pub use verner7::Verner7;
+pub use verner9::Verner9;
 
 use crate::tableau::Tableau;
 
@@ -34,8 +44,8 @@ pub enum Method {
 }
 
 impl Method {
-    /// All of them.
-    pub fn all() -> [Method; 10] {
+    /// Those for any equation.
+    pub fn all() -> [Method; 14] {
         [
             Euler.into(),
             Midpoint.into(),
@@ -47,7 +57,16 @@ impl Method {
             Bosh3.into(),
             Dopri5.into(),
             Tsit5.into(),
+            Verner6.into(),
+            Verner7.into(),
+            Dop853.into(),
+            Verner9.into(),
         ]
+    }
+
+    /// Those for separable Hamiltonian systems, whose state is positions and then momenta.
+    pub fn symplectic() -> [Method; 4] {
+        [SymplecticEuler.into(), VelocityVerlet.into(), Yoshida4.into(), Yoshida6.into()]
     }
 
     /// The coefficients.
@@ -115,5 +134,53 @@ impl From<ThreeEighths> for Method {
 impl From<Bosh3> for Method {
     fn from(_: Bosh3) -> Method {
         Method::Explicit(&bosh3::TABLEAU)
+    }
+}
+
+impl From<Verner6> for Method {
+    fn from(_: Verner6) -> Method {
+        Method::Explicit(&verner6::TABLEAU)
+    }
+}
+
+impl From<Verner7> for Method {
+    fn from(_: Verner7) -> Method {
+        Method::Explicit(&verner7::TABLEAU)
+    }
+}
+
+impl From<Verner9> for Method {
+    fn from(_: Verner9) -> Method {
+        Method::Explicit(&verner9::TABLEAU)
+    }
+}
+
+impl From<Dop853> for Method {
+    fn from(_: Dop853) -> Method {
+        Method::Explicit(&dop853::TABLEAU)
+    }
+}
+
+impl From<SymplecticEuler> for Method {
+    fn from(_: SymplecticEuler) -> Method {
+        Method::Explicit(&symplectic::EULER)
+    }
+}
+
+impl From<VelocityVerlet> for Method {
+    fn from(_: VelocityVerlet) -> Method {
+        Method::Explicit(&symplectic::VERLET)
+    }
+}
+
+impl From<Yoshida4> for Method {
+    fn from(_: Yoshida4) -> Method {
+        Method::Explicit(&symplectic::FOUR)
+    }
+}
+
+impl From<Yoshida6> for Method {
+    fn from(_: Yoshida6) -> Method {
+        Method::Explicit(&symplectic::SIX)
     }
 }

@@ -18,9 +18,13 @@ pub(super) static TABLEAU: Tableau = Tableau {
     a: &[&[], &[1.0 / 3.0], &[-1.0 / 3.0, 1.0], &[1.0, -1.0, 1.0], &[B[0], B[1], B[2], B[3]]],
     b: &B,
     error: None,
+    error_low: None,
     c: &[0.0, 1.0 / 3.0, 2.0 / 3.0, 1.0, 1.0],
+    parts: &[],
     interpolant: Interpolant {
         order: 3,
+        a: &[],
+        c: &[],
         weights: &[&WEIGHTS[0], &WEIGHTS[1], &WEIGHTS[2], &WEIGHTS[3], &WEIGHTS[4]],
     },
 };
