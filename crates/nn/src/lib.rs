@@ -7,13 +7,34 @@
 
 mod checkpoint;
 mod error;
+mod init;
 mod layer;
 mod loss;
+mod module;
 mod optimiser;
 mod params;
+mod rng;
+mod state;
+mod summary;
+mod training;
 
+pub use checkpoint::{load_checkpoint, save_checkpoint};
 pub use error::{Error, Result};
+pub use init::Init;
 pub use layer::{Activation, FeedForwardOde, Linear, Mlp, NearIdentityNet, ResidualNet};
 pub use loss::{accuracy, cross_entropy};
-pub use optimiser::{Adam, Optimiser, Sgd};
+pub use module::{Module, Residual, Sequential};
+pub use optimiser::{
+    Adam, AdamW, ClipNorm, ClipValue, Lbfgs, Minimum, Optimiser, RmsProp, Sgd, Stopped, clip_norm,
+    clip_value,
+};
 pub use params::{Bound, Param, Params};
+pub use rng::Rng;
+pub use state::{Persist, State};
+pub use summary::Summary;
+#[cfg(feature = "progress")]
+pub use training::Progress;
+pub use training::{
+    Batches, Constant, Cosine, CsvLog, EarlyStopping, Ema, Plateau, Schedule, StepDecay, Swa,
+    Warmup,
+};
