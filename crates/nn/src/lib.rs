@@ -21,7 +21,10 @@ mod training;
 pub use checkpoint::{load_checkpoint, save_checkpoint};
 pub use error::{Error, Result};
 pub use init::Init;
-pub use layer::{Activation, FeedForwardOde, Linear, Mlp, NearIdentityNet, ResidualNet};
+pub use layer::{
+    Activation, Attention, BatchNorm, Bilinear, Dropout, Embedding, FeedForwardOde, GroupNorm, Gru,
+    LayerNorm, Linear, Lstm, Mlp, Moments, NearIdentityNet, ResidualNet,
+};
 pub use loss::{accuracy, cross_entropy};
 pub use module::{Module, Residual, Sequential};
 pub use optimiser::{

@@ -6,7 +6,9 @@ use costate_ops::Real;
 use costate_tape::Var;
 
 use crate::error::Result;
-use crate::layer::{Activation, Linear, Mlp, NearIdentityNet, ResidualNet};
+use crate::layer::{
+    Activation, BatchNorm, GroupNorm, LayerNorm, Linear, Mlp, NearIdentityNet, ResidualNet,
+};
 use crate::params::Bound;
 
 /// A layer with one input and one output. Closures `|p, x| …` are modules.
@@ -45,7 +47,7 @@ macro_rules! modules {
     };
 }
 
-modules!(Linear, Mlp, NearIdentityNet, ResidualNet);
+modules!(Linear, Mlp, NearIdentityNet, ResidualNet, LayerNorm, GroupNorm, BatchNorm);
 
 impl<T: Real> Module<T> for Activation {
     #[track_caller]
