@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod checkpoint;
+mod continuous;
 mod error;
 mod init;
 mod layer;
@@ -19,6 +20,11 @@ mod summary;
 mod training;
 
 pub use checkpoint::{load_checkpoint, save_checkpoint};
+pub use continuous::{
+    Along, Augmented, Basis, Elbo, Flow, Grid1d, HamiltonianNet, Integrand, JacobianNorm,
+    KineticEnergy, LagrangianNet, LatentOde, NeuralCde, OdeBlock, Path, PathKind, SecondOrder,
+    TaylorNorm, TimeLinear, Trace, Universal, normal_log_density, solve_with_integrals, steer,
+};
 pub use error::{Error, Result};
 pub use init::Init;
 pub use layer::{

@@ -34,6 +34,11 @@ impl Mlp {
         Mlp { layers, activation }
     }
 
+    /// Its last layer.
+    pub fn last(&self) -> Linear {
+        *self.layers.last().expect("at least one layer")
+    }
+
     /// From `[…, inputs]` to `[…, outputs]`.
     ///
     /// # Panics
