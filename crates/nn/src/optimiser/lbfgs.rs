@@ -105,8 +105,8 @@ impl Lbfgs {
     /// ```
     ///
     /// # Errors
-    /// Those of `f`, or if it is not finite at the start; `x` is then the best place so far. Where
-    /// `f` succeeds with a value that is not finite, the step is made shorter.
+    /// Those of `f`, or if it is not finite at the start; `x` is then the best place so far. Where,
+    /// after that, `f` is not finite or an ODE solve in it fails, the step is made shorter.
     ///
     /// # Panics
     /// If a gradient has not as many entries as `x`, or `x` another number than in earlier calls.
@@ -164,7 +164,9 @@ impl Lbfgs {
                 let (value, g) = match evaluate(&there) {
                     Ok(result) => result,
                     // Too far for the loss to exist; the search comes back.
-                    Err(e) if e.is_non_finite() => (f64::INFINITY, vec![f64::NAN; n]),
+                    Err(e) if e.is_non_finite() || e.solve_error().is_some() => {
+                        (f64::INFINITY, vec![f64::NAN; n])
+                    }
                     Err(e) => return Err(e),
                 };
                 let slope = dot(&g, &direction);
@@ -223,7 +225,8 @@ impl<T: Real> Params<T> {
     /// Minimises a loss by [`Lbfgs`]. What is frozen stays.
     ///
     /// # Errors
-    /// Those of `loss` and of its gradient, other than that it is not finite after the start.
+    /// Those of `loss` and of its gradient; after the start, other than that it is not finite or
+    /// that a solve fails: those make the step shorter.
     ///
     /// # Panics
     /// If the loss has more than one entry.
