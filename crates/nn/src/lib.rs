@@ -11,6 +11,7 @@ mod error;
 mod init;
 mod layer;
 mod loss;
+pub mod mechanics;
 mod module;
 mod optimiser;
 mod params;

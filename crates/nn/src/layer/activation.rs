@@ -61,6 +61,23 @@ impl Activation {
         }
     }
 
+    /// The least and the largest value that its derivative can take or come near, to four digits
+    /// outward.
+    pub fn slopes(self) -> [f64; 2] {
+        match self {
+            Activation::Identity => [1.0, 1.0],
+            Activation::Tanh | Activation::Softplus | Activation::Relu | Activation::Elu => {
+                [0.0, 1.0]
+            }
+            Activation::Sigmoid => [0.0, 0.25],
+            Activation::LeakyRelu => [0.01, 1.0],
+            // At `x = ±√2`, where the second derivative `(2 - x²) N(x)` is 0.
+            Activation::Gelu => [-0.1290, 1.1290],
+            Activation::Silu => [-0.0999, 1.0999],
+            Activation::Sin => [-1.0, 1.0],
+        }
+    }
+
     /// Its derivative at each entry, by one forward pass.
     ///
     /// # Errors
