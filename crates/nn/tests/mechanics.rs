@@ -66,7 +66,7 @@ proptest! {
         // Forward in time from the momentum at the start, without any loss.
         let z = Var::concat(1, &[path.states[0], path.momenta[0]]);
         let field = |t, z| hamiltonian_field(|t, x| Ok(block.field(&p, t, x)), t, z);
-        let zs = fine().try_solve(field, z, &ts)?;
+        let zs = fine().try_solve(field, z, ts)?;
         for i in 0..4 {
             let z = zs.index_axis(0, i);
             prop_assert!(close(&z.slice_axis(1, 0..2).to_vec(), &path.states[i].to_vec(), 1e-7));

@@ -100,8 +100,8 @@ proptest! {
             layer.update(&mut params, &batch);
         }
         let mean = params.values()[2 * channels..3 * channels].to_vec();
-        for c in 0..channels {
-            prop_assert!((mean[c] - batch.mean[c]).abs() < 1e-12);
+        for (a, b) in mean.iter().zip(&batch.mean) {
+            prop_assert!((a - b).abs() < 1e-12);
         }
         params.freeze("n.scale");
         prop_assert_eq!(params.trainable(), channels);
@@ -259,6 +259,9 @@ fn a_known_gru_and_lstm() {
     assert!((h.item() - 0.5 * 1f64.tanh()).abs() < 1e-15);
 }
 
+/// A call that panics.
+type Case<'a> = Box<dyn FnOnce() + 'a>;
+
 /// Wrong shapes panic at the line of the caller.
 #[test]
 fn wrong_shapes_name_the_callers_line() {
@@ -278,7 +281,7 @@ fn wrong_shapes_name_the_callers_line() {
     let x = |shape: &[usize]| tape.constant(&random(0, shape));
     let (bad, state) = (x(&[2, 5]), x(&[2, 2]));
     let line = line!();
-    let cases: Vec<(&str, Box<dyn FnOnce() + '_>)> = vec![
+    let cases: Vec<(&str, Case<'_>)> = vec![
         ("[2, 5]", Box::new(|| _ = linear.forward(&p, bad))),
         ("[2, 5]", Box::new(|| _ = mlp.forward(&p, bad))),
         ("[2, 5] and [2, 2]", Box::new(|| _ = bilinear.forward(&p, bad, state))),

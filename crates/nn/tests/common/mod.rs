@@ -51,7 +51,9 @@ pub fn panic_of(f: impl FnOnce()) -> (String, u32, String) {
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map(|l| (l.file().to_owned(), l.line()));
         let (file, line) = place.unwrap_or_default();
-        let message = info.payload_as_str().unwrap_or_default().to_owned();
+        let text = info.payload().downcast_ref::<&str>().map(|s| (*s).to_owned());
+        let message = text.or_else(|| info.payload().downcast_ref::<String>().cloned());
+        let message = message.unwrap_or_default();
         LAST.with(|last| *last.borrow_mut() = Some((file, line, message)));
     }));
     let result = catch_unwind(AssertUnwindSafe(f));
