@@ -80,8 +80,9 @@ pub use costate_nn as nn;
 /// What most programs use: `use costate::prelude::*`.
 pub mod prelude {
     pub use costate_nn::{
-        Activation, Adam, Bound, FeedForwardOde, Linear, Mlp, NearIdentityNet, Optimiser, Param,
-        Params, ResidualNet, Sgd, accuracy, cross_entropy,
+        Activation, Adam, AdamW, Basis, Batches, Bound, Cosine, FeedForwardOde, Init, Lbfgs,
+        Linear, Mlp, Module, NearIdentityNet, OdeBlock, Optimiser, Param, Params, ResidualNet, Rng,
+        Schedule, Sequential, Sgd, accuracy, cross_entropy,
     };
     pub use costate_odeint::{
         Bosh3, Dopri5, Euler, Gradient, Heun, Midpoint, Ode, Options, Ralston, Rk4, Ssprk3,

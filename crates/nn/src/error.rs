@@ -17,12 +17,17 @@ enum Kind {
     Tape(costate_tape::Error),
     Solve(costate_odeint::Error),
     NonFinite { what: String },
+    State { reason: String },
     File { path: PathBuf, reason: String, source: Option<std::io::Error> },
 }
 
 impl Error {
     pub(crate) fn non_finite(what: impl Into<String>) -> Error {
         Error { kind: Kind::NonFinite { what: what.into() } }
+    }
+
+    pub(crate) fn state(reason: impl Into<String>) -> Error {
+        Error { kind: Kind::State { reason: reason.into() } }
     }
 
     pub(crate) fn file(path: &Path, reason: impl Into<String>) -> Error {
@@ -33,6 +38,11 @@ impl Error {
     pub(crate) fn io(path: &Path, doing: &str, source: std::io::Error) -> Error {
         let (path, reason) = (path.to_owned(), format!("{doing}: {source}"));
         Error { kind: Kind::File { path, reason, source: Some(source) } }
+    }
+
+    /// Whether a loss or its gradient was not finite.
+    pub fn is_non_finite(&self) -> bool {
+        matches!(self.kind, Kind::NonFinite { .. })
     }
 
     /// The error of the ODE solve that failed, if one did.
@@ -67,6 +77,7 @@ impl fmt::Display for Error {
                 "{what} is not finite; the parameters are left as they were; try a smaller \
                  learning rate, or check the data"
             ),
+            Kind::State { reason } => f.write_str(reason),
             Kind::File { path, reason, .. } => write!(f, "{}: {reason}", path.display()),
         }
     }

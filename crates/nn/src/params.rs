@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use costate_ops::Real;
 use costate_tape::{Shape, Tape, Var};
-use ndarray::{ArrayViewD, IxDyn};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use ndarray::{ArrayRef, ArrayViewD, Dimension, IxDyn};
 
 use crate::error::{Error, Result};
+use crate::init::Init;
 use crate::optimiser::Optimiser;
+use crate::rng::Rng;
 
 /// The parameters of a model.
 ///
@@ -38,7 +38,7 @@ pub struct Params<T: Real> {
     id: u64,
     values: Vec<T>,
     entries: Vec<Entry>,
-    rng: ChaCha8Rng,
+    rng: Rng,
 }
 
 #[derive(Clone, Debug)]
@@ -46,6 +46,29 @@ pub(crate) struct Entry {
     pub name: String,
     pub shape: Shape,
     pub start: usize,
+    pub role: Role,
+}
+
+/// Whether training changes a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Trained,
+    /// Left as it is for now.
+    Frozen,
+    /// Set by its layer and never trained, such as a running mean.
+    Buffer,
+}
+
+impl Entry {
+    pub fn range(&self) -> std::ops::Range<usize> {
+        self.start..self.start + self.shape.numel()
+    }
+
+    /// Whether it is called `prefix`, or its layer is.
+    fn is_in(&self, prefix: &str) -> bool {
+        let rest = self.name.strip_prefix(prefix);
+        prefix.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
 }
 
 /// A handle to one parameter of a [`Params`].
@@ -63,7 +86,7 @@ impl<T: Real> Params<T> {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             values: Vec::new(),
             entries: Vec::new(),
-            rng: ChaCha8Rng::seed_from_u64(seed),
+            rng: Rng::seeded(seed),
         }
     }
 
@@ -88,8 +111,19 @@ impl<T: Real> Params<T> {
             let value = f(self);
             self.values.push(value);
         }
-        self.entries.push(Entry { name, shape, start });
+        self.entries.push(Entry { name, shape, start, role: Role::Trained });
         Param { owner: self.id, index: self.entries.len() - 1 }
+    }
+
+    /// Adds a parameter whose entries are chosen by `init`.
+    ///
+    /// # Panics
+    /// If there is one of this name, or `init` does not suit the shape.
+    #[track_caller]
+    pub fn init(&mut self, name: impl Into<String>, shape: impl Into<Shape>, init: Init) -> Param {
+        let shape = shape.into();
+        let mut entries = init.draw(&mut self.rng, &shape).into_iter();
+        self.add(name, shape, |_| entries.next().expect("as many as the shape has"))
     }
 
     /// Adds a parameter of zeros.
@@ -98,7 +132,7 @@ impl<T: Real> Params<T> {
     /// If there is one of this name.
     #[track_caller]
     pub fn zeros(&mut self, name: impl Into<String>, shape: impl Into<Shape>) -> Param {
-        self.add(name, shape, |_| T::zero())
+        self.init(name, shape, Init::Zeros)
     }
 
     /// Adds a parameter drawn uniformly from `[-bound, bound)`.
@@ -112,12 +146,76 @@ impl<T: Real> Params<T> {
         shape: impl Into<Shape>,
         bound: f64,
     ) -> Param {
-        self.add(name, shape, |params| T::from_f64(bound * (2.0 * params.draw() - 1.0)))
+        self.init(name, shape, Init::Uniform(bound))
+    }
+
+    /// Adds numbers that are saved with the parameters but never trained, such as the running mean
+    /// of a [`BatchNorm`](crate::BatchNorm).
+    ///
+    /// # Panics
+    /// If there is a parameter of this name, or `init` does not suit the shape.
+    #[track_caller]
+    pub fn buffer(
+        &mut self,
+        name: impl Into<String>,
+        shape: impl Into<Shape>,
+        init: Init,
+    ) -> Param {
+        let param = self.init(name, shape, init);
+        self.entries[param.index].role = Role::Buffer;
+        param
+    }
+
+    /// Freezes the parameter called `prefix`, or all of the layer of that name; `""` is all there
+    /// are. Their gradient is not computed, and a step leaves them as they are. Returns how many
+    /// parameters that are.
+    ///
+    /// ```
+    /// use costate_nn::{Linear, Params};
+    ///
+    /// let mut params = Params::<f32>::seeded(0);
+    /// Linear::new(&mut params, "encoder", 4, 3);
+    /// Linear::new(&mut params, "decoder", 3, 1);
+    /// assert_eq!(params.freeze("encoder"), 2);
+    /// assert_eq!((params.len(), params.trainable()), (4 * 3 + 3 + 3 + 1, 3 + 1));
+    /// ```
+    pub fn freeze(&mut self, prefix: &str) -> usize {
+        self.turn(prefix, Role::Trained, Role::Frozen)
+    }
+
+    /// Undoes [`freeze`](Params::freeze). Returns how many parameters are trained again.
+    pub fn unfreeze(&mut self, prefix: &str) -> usize {
+        self.turn(prefix, Role::Frozen, Role::Trained)
+    }
+
+    fn turn(&mut self, prefix: &str, from: Role, to: Role) -> usize {
+        let inside = self.entries.iter_mut().filter(|e| e.role == from && e.is_in(prefix));
+        inside.map(|e| e.role = to).count()
+    }
+
+    /// Whether training leaves a parameter as it is: it is frozen, or a buffer.
+    ///
+    /// # Panics
+    /// If it belongs to another `Params`.
+    #[track_caller]
+    pub fn is_frozen(&self, param: Param) -> bool {
+        assert_eq!(param.owner, self.id, "the parameter belongs to other Params");
+        self.entries[param.index].role != Role::Trained
+    }
+
+    /// How many numbers training changes.
+    pub fn trainable(&self) -> usize {
+        self.entries.iter().filter(|e| e.role == Role::Trained).map(|e| e.shape.numel()).sum()
     }
 
     /// The next random number in `[0, 1)`, for initial values and for shuffling.
     pub fn draw(&mut self) -> f64 {
-        (self.rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+        self.rng.uniform()
+    }
+
+    /// The generator that initial values are drawn from.
+    pub fn rng(&mut self) -> &mut Rng {
+        &mut self.rng
     }
 
     /// How many numbers all parameters have together.
@@ -168,6 +266,42 @@ impl<T: Real> Params<T> {
         Bound { owner: self.id, vars: self.entries.iter().map(leaf).collect() }
     }
 
+    /// Variables in the place of the parameters, one for each in the order of the arena: to
+    /// differentiate a model with respect to parameters that are computed, or to check it.
+    ///
+    /// # Panics
+    /// If there is not one for each, of its shape.
+    #[track_caller]
+    pub fn bind_to<'t>(&self, vars: &[Var<'t, T>]) -> Bound<'t, T> {
+        let (found, expected) = (vars.len(), self.entries.len());
+        assert!(found == expected, "bind_to: {found} variables for {expected} parameters");
+        for (var, entry) in vars.iter().zip(&self.entries) {
+            let (found, shape, name) = (var.shape(), &entry.shape, &entry.name);
+            assert!(found == *shape, "bind_to: shape {found} for {name:?} of shape {shape}");
+        }
+        Bound { owner: self.id, vars: vars.to_vec() }
+    }
+
+    /// Sets one parameter.
+    ///
+    /// # Panics
+    /// If it belongs to another `Params`, or has another shape.
+    #[track_caller]
+    pub fn set<D: Dimension>(&mut self, param: Param, array: &ArrayRef<T, D>) {
+        assert_eq!(param.owner, self.id, "the parameter belongs to other Params");
+        let entry = &self.entries[param.index];
+        assert!(
+            array.shape() == &*entry.shape,
+            "set: an array of shape {:?} for {:?} of shape {}",
+            array.shape(),
+            entry.name,
+            entry.shape
+        );
+        for (x, &y) in self.values[entry.range()].iter_mut().zip(array) {
+            *x = y;
+        }
+    }
+
     /// Records a loss, differentiates it, and lets the optimiser take a step; returns the loss
     /// from before the step.
     ///
@@ -182,11 +316,33 @@ impl<T: Real> Params<T> {
         F: for<'t> FnOnce(&'t Tape<T>, &Bound<'t, T>) -> Result<Var<'t, T>>,
     {
         let (loss, gradient) = self.gradient(loss)?;
-        optimiser.update(&mut self.values, &gradient);
+        self.update(optimiser, &gradient);
         Ok(loss)
     }
 
-    /// A loss and its gradient with respect to all parameters, in the order of the arena.
+    /// Lets the optimiser take a step along a gradient that was computed before. What is frozen
+    /// stays.
+    ///
+    /// # Panics
+    /// If there is not one entry for each number, or their number has changed since the
+    /// optimiser's first step.
+    pub fn update(&mut self, optimiser: &mut impl Optimiser<T>, gradient: &[T]) {
+        // An optimiser works on the whole arena, so that its state does not depend on what is
+        // frozen; decay of weights would reach what is.
+        let kept: Vec<(usize, Vec<T>)> = self
+            .entries
+            .iter()
+            .filter(|e| e.role != Role::Trained)
+            .map(|e| (e.start, self.values[e.range()].to_vec()))
+            .collect();
+        optimiser.update(&mut self.values, gradient);
+        for (start, values) in kept {
+            self.values[start..start + values.len()].copy_from_slice(&values);
+        }
+    }
+
+    /// A loss and its gradient with respect to all parameters, in the order of the arena; 0 for
+    /// what is frozen.
     ///
     /// # Errors
     /// Those of `loss` and of its gradient; or if either is not finite.
@@ -204,12 +360,16 @@ impl<T: Real> Params<T> {
         if !value.is_finite() {
             return Err(Error::non_finite(format!("the loss, {value},")));
         }
-        let mut gradient = Vec::with_capacity(self.len());
-        for (var, entry) in loss.grad(&bound.vars)?.iter().zip(&self.entries) {
-            gradient.extend(var.to_vec());
-            if gradient[entry.start..].iter().any(|g| !g.is_finite()) {
+        let trained =
+            || bound.vars.iter().zip(&self.entries).filter(|(_, e)| e.role == Role::Trained);
+        let wrt: Vec<_> = trained().map(|(var, _)| *var).collect();
+        let mut gradient = vec![T::zero(); self.len()];
+        for (var, (_, entry)) in loss.grad(&wrt)?.iter().zip(trained()) {
+            let part = var.to_vec();
+            if part.iter().any(|g| !g.is_finite()) {
                 return Err(Error::non_finite(format!("the gradient of {:?}", entry.name)));
             }
+            gradient[entry.range()].copy_from_slice(&part);
         }
         Ok((value, gradient))
     }

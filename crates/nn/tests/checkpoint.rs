@@ -85,3 +85,54 @@ fn saving_where_one_cannot_is_an_error() {
     let e = model(1, 2).save(&path).unwrap_err().to_string();
     assert!(e.contains("cannot write"), "{e}");
 }
+
+/// A file that Python's package wrote: see `data/README.md`.
+#[test]
+fn a_file_from_python_is_read() {
+    let mut params = model(1, 2);
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/python.safetensors");
+    params.load(path).unwrap();
+    let expected: Vec<f32> = (0..12)
+        .map(|i| i as f32 / 8.0 - 0.5)
+        .chain([0.1, -0.2, 0.3, 1e-30])
+        .chain((0..8).map(|i| i as f32 * 1.5 - 3.0))
+        .chain([std::f32::consts::PI, f32::NEG_INFINITY])
+        .collect();
+    assert_eq!(params.values(), expected);
+    // The reverse: what is saved has the layout that Python reads, a length, a header in JSON that
+    // is padded to eight bytes, and then the numbers, little-endian.
+    let file = File::new("to-python");
+    params.save(&file.0).unwrap();
+    let bytes = std::fs::read(&file.0).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    assert_eq!(header % 8, 0);
+    let text = std::str::from_utf8(&bytes[8..8 + header]).unwrap();
+    let (_, entry) = text.split_once("\"a.weight\":").unwrap();
+    assert!(entry.starts_with("{\"dtype\":\"F32\",\"shape\":[3,4],\"data_offsets\":["), "{entry}");
+    let (_, offsets) = entry.split_once("\"data_offsets\":[").unwrap();
+    let start: usize = offsets.split_once(',').unwrap().0.parse().unwrap();
+    let at = 8 + header + start;
+    assert_eq!(bytes[at..at + 4], (-0.5f32).to_le_bytes());
+}
+
+/// A kill in the middle of a save leaves an unfinished file beside the last whole one.
+#[test]
+fn an_interrupted_save_loses_nothing() {
+    let file = File::new("interrupted");
+    let part = File(
+        file.0.with_file_name(format!("{}.part", file.0.file_name().unwrap().to_str().unwrap())),
+    );
+    let old = model(1, 2);
+    old.save(&file.0).unwrap();
+    let bytes = std::fs::read(&file.0).unwrap();
+    for len in [0, 10, bytes.len() / 2, bytes.len()] {
+        std::fs::write(&part.0, &bytes[..len]).unwrap();
+        let mut loaded = model(2, 2);
+        loaded.load(&file.0).unwrap();
+        assert_eq!(loaded.values(), old.values());
+        // The next save does not mind what lies there.
+        old.save(&file.0).unwrap();
+        assert!(!part.0.exists());
+        assert_eq!(std::fs::read(&file.0).unwrap(), bytes);
+    }
+}

@@ -12,6 +12,7 @@ struct Stack {
     weight: Param,
     bias: Param,
     depth: usize,
+    antisymmetric: bool,
 }
 
 impl Stack {
@@ -23,6 +24,7 @@ impl Stack {
             weight: params.uniform(format!("{name}.weight"), [depth, width, width], bound),
             bias: params.zeros(format!("{name}.bias"), [depth, width]),
             depth,
+            antisymmetric: false,
         }
     }
 
@@ -34,7 +36,9 @@ impl Stack {
     /// `x A_l + β_l`.
     #[track_caller]
     fn affine<'t, T: Real>(&self, p: &Bound<'t, T>, l: usize, x: Var<'t, T>) -> Var<'t, T> {
-        x.matmul(p[self.weight].index_axis(0, l)) + p[self.bias].index_axis(0, l)
+        let a = p[self.weight].index_axis(0, l);
+        let a = if self.antisymmetric { (a - a.t()).scale(T::from_f64(0.5)) } else { a };
+        x.matmul(a) + p[self.bias].index_axis(0, l)
     }
 }
 
@@ -100,6 +104,13 @@ impl NearIdentityNet {
         phi: Activation,
     ) -> NearIdentityNet {
         NearIdentityNet { stack: Stack::new(params, name, width, depth), phi }
+    }
+
+    /// With `(A - Aᵀ)/2` in the place of `A`: see
+    /// [`FeedForwardOde::antisymmetric`](super::FeedForwardOde::antisymmetric).
+    pub fn antisymmetric(mut self) -> NearIdentityNet {
+        self.stack.antisymmetric = true;
+        self
     }
 
     /// From `[…, width]` to `[…, width]`.

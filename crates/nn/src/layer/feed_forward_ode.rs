@@ -5,6 +5,7 @@ use costate_ops::Real;
 use costate_tape::Var;
 
 use super::Activation;
+use crate::continuous::{Along, normal_log_density, rows, solve_with_integrals};
 use crate::error::Result;
 use crate::params::{Bound, Param, Params};
 
@@ -23,6 +24,7 @@ pub struct FeedForwardOde {
     width: usize,
     knots: usize,
     phi: Activation,
+    antisymmetric: bool,
 }
 
 impl FeedForwardOde {
@@ -46,7 +48,43 @@ impl FeedForwardOde {
             width,
             knots,
             phi,
+            antisymmetric: false,
         }
+    }
+
+    /// With `(A - Aᵀ)/2` in the place of `A`: a rotation, so that gradients neither vanish nor
+    /// explode along depth. See [`jacobian_bounds`](crate::mechanics::jacobian_bounds).
+    pub fn antisymmetric(mut self) -> FeedForwardOde {
+        self.antisymmetric = true;
+        self
+    }
+
+    /// The width of its states.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// How many knots its weights have along depth.
+    pub fn knots(&self) -> usize {
+        self.knots
+    }
+
+    /// `φ`.
+    pub fn activation(&self) -> Activation {
+        self.phi
+    }
+
+    /// `A`, `[width, width]`, and `β`, `[width]`, at time `t`, 0-d.
+    #[track_caller]
+    pub fn weights<'t, T: Real>(
+        &self,
+        p: &Bound<'t, T>,
+        t: Var<'t, T>,
+    ) -> (Var<'t, T>, Var<'t, T>) {
+        let (a, beta) = (self.at(p[self.weight], t), self.at(p[self.bias], t));
+        let a = a.reshape([self.width, self.width]);
+        let a = if self.antisymmetric { (a - a.t()).scale(T::from_f64(0.5)) } else { a };
+        (a, beta)
     }
 
     /// The vector field at time `t` (0-d) and states `x` (`[…, width]`).
@@ -55,9 +93,56 @@ impl FeedForwardOde {
     /// If the last length of `x` is not the width.
     #[track_caller]
     pub fn field<'t, T: Real>(&self, p: &Bound<'t, T>, t: Var<'t, T>, x: Var<'t, T>) -> Var<'t, T> {
-        let (a, beta) = (self.at(p[self.weight], t), self.at(p[self.bias], t));
-        let a = a.reshape([self.width, self.width]);
+        let (a, beta) = self.weights(p, t);
         x.matmul(a) + beta + self.phi.apply(x)
+    }
+
+    /// The divergence of the field at time `t` (0-d) and states `x` (`[rows, width]`), `[rows]`:
+    /// `tr A + Σ_i φ'(x_i)`, exact at the cost of one pass over the entries (J. Ruseckas,
+    /// arXiv 1909.03767, section 5).
+    ///
+    /// # Errors
+    /// None: the type is that of all derivatives.
+    ///
+    /// # Panics
+    /// If the state has another shape.
+    #[track_caller]
+    pub fn divergence<'t, T: Real>(
+        &self,
+        p: &Bound<'t, T>,
+        t: Var<'t, T>,
+        x: Var<'t, T>,
+    ) -> costate_tape::Result<Var<'t, T>> {
+        rows("FeedForwardOde", x, self.width);
+        let slopes = self.phi.derivative(x)?.sum_axis(1);
+        // An antisymmetric matrix has a diagonal of zeros.
+        if self.antisymmetric {
+            return Ok(slopes);
+        }
+        Ok(slopes + self.weights(p, t).0.trace())
+    }
+
+    /// `ln p(x)` of each row, `[rows, width]` to `[rows]`, where `x` is the state at time 1 of
+    /// standard normal states at time 0: the normalising flow that this equation makes, whose trace
+    /// is free. See [`Flow`](crate::Flow).
+    ///
+    /// # Errors
+    /// Those of the solve.
+    ///
+    /// # Panics
+    /// If the state has another shape.
+    #[track_caller]
+    pub fn log_density<'t, T: Real>(
+        &self,
+        p: &Bound<'t, T>,
+        ode: &Ode,
+        x: Var<'t, T>,
+    ) -> Result<Var<'t, T>> {
+        rows("FeedForwardOde", x, self.width);
+        let divergence = |place: &Along<'t, T>| self.divergence(p, place.t, place.x);
+        let field = |t, x| Ok(self.field(p, t, x));
+        let (xs, integrals) = solve_with_integrals(ode, field, x, [1.0, 0.0], &[&divergence])?;
+        Ok(normal_log_density(xs.index_axis(0, 1)) + integrals[0])
     }
 
     /// What is given at the knots, at time `t`: `Σ_j max(0, 1 - |t (knots - 1) - j|) y_j`.

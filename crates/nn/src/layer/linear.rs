@@ -3,6 +3,7 @@
 use costate_ops::Real;
 use costate_tape::Var;
 
+use crate::init::Init;
 use crate::params::{Bound, Param, Params};
 
 /// `x W + b`, with `W: [inputs, outputs]` and `b: [outputs]`.
@@ -25,6 +26,24 @@ impl Linear {
         Linear {
             weight: params.uniform(format!("{name}.weight"), [inputs, outputs], bound),
             bias: params.uniform(format!("{name}.bias"), [outputs], bound),
+        }
+    }
+
+    /// Adds `name.weight` as `init` says, and `name.bias`, zero.
+    ///
+    /// # Panics
+    /// If there is a parameter of such a name.
+    #[track_caller]
+    pub fn with_init<T: Real>(
+        params: &mut Params<T>,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        init: Init,
+    ) -> Self {
+        Linear {
+            weight: params.init(format!("{name}.weight"), [inputs, outputs], init),
+            bias: params.zeros(format!("{name}.bias"), [outputs]),
         }
     }
 

@@ -34,6 +34,11 @@ impl Mlp {
         Mlp { layers, activation }
     }
 
+    /// Its last layer.
+    pub fn last(&self) -> Linear {
+        *self.layers.last().expect("at least one layer")
+    }
+
     /// From `[…, inputs]` to `[…, outputs]`.
     ///
     /// # Panics
@@ -41,7 +46,11 @@ impl Mlp {
     #[track_caller]
     pub fn forward<'t, T: Real>(&self, p: &Bound<'t, T>, x: Var<'t, T>) -> Var<'t, T> {
         let (last, hidden) = self.layers.split_last().expect("at least one layer");
-        let x = hidden.iter().fold(x, |x, layer| self.activation.apply(layer.forward(p, x)));
+        let mut x = x;
+        // A loop, since a panic in a closure would not name the caller's line.
+        for layer in hidden {
+            x = self.activation.apply(layer.forward(p, x));
+        }
         last.forward(p, x)
     }
 }
