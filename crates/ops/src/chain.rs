@@ -18,6 +18,8 @@ pub const CHAIN_REGISTERS: usize = 32;
 const TILE: usize = 64;
 /// How many of them are worked on where an array has only few left.
 const SHORT: usize = 8;
+/// Up to how many entries that is better than a tile that is mostly empty.
+const FEW: usize = 16;
 /// How many are worked on at a time in a full tile: a register of AVX-512 in `f32`, two in `f64`.
 const BLOCK: usize = 16;
 
@@ -144,14 +146,15 @@ impl<T: Real, M: ChainMemory<T>> Kernel for ChainKernel<'_, T, M> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
         let ChainKernel { chain, len, registers, memory } = self;
-        let width = if len >= TILE { TILE } else { len.next_multiple_of(SHORT) };
+        let width = if len > FEW { TILE } else { len.next_multiple_of(SHORT) };
         for &(register, x) in &chain.constants {
             registers[usize::from(register) % CHAIN_REGISTERS][..width].fill(x);
         }
         let mut start = 0;
-        while len - start >= TILE {
-            tile::<T, M, FMA, TILE, BLOCK>(chain, len, start, TILE, registers, memory);
-            start += TILE;
+        while len - start > FEW {
+            let lanes = TILE.min(len - start);
+            tile::<T, M, FMA, TILE, BLOCK>(chain, len, start, lanes, registers, memory);
+            start += lanes;
         }
         while start < len {
             let lanes = SHORT.min(len - start);
@@ -177,7 +180,7 @@ fn tile<T: Real, M: ChainMemory<T>, const FMA: bool, const W: usize, const B: us
         if x.len() != len {
             repeat(x, start, &mut register[..lanes]);
         } else if lanes == W {
-            register[..W].copy_from_slice(&x[start..start + W]);
+            copy::<T, W, B>(&x[start..start + W], &mut register[..W]);
         } else {
             register[..lanes].copy_from_slice(&x[start..start + lanes]);
         }
@@ -189,10 +192,19 @@ fn tile<T: Real, M: ChainMemory<T>, const FMA: bool, const W: usize, const B: us
         let register = &registers[usize::from(register) % CHAIN_REGISTERS];
         let out = memory.result(i);
         if lanes == W {
-            out[start..start + W].copy_from_slice(&register[..W]);
+            copy::<T, W, B>(&register[..W], &mut out[start..start + W]);
         } else {
             out[start..start + lanes].copy_from_slice(&register[..lanes]);
         }
+    }
+}
+
+/// Copies `W` entries, in vector registers instead of by a call.
+#[inline(always)]
+fn copy<T: Real, const W: usize, const B: usize>(from: &[T], to: &mut [T]) {
+    let (from, to) = (from.as_chunks::<B>().0, to.as_chunks_mut::<B>().0);
+    for k in 0..W / B {
+        to[k] = from[k];
     }
 }
 

@@ -89,14 +89,27 @@ fn close<T: Real>(
         done.push(Unit::Single(*one));
         return;
     }
+    let bytes = f.nodes[members[0]].shape.numel() * size_of::<T>();
     match build(f, members, root, readers) {
-        Some(built) => done.push(Unit::Chain(built)),
+        Some(built) if is_faster(&built.chain, bytes) => done.push(Unit::Chain(built)),
+        Some(_) => done.extend(members.iter().map(|&m| Unit::Single(m))),
         None => {
             let (first, second) = members.split_at(members.len() / 2);
             close(f, first, root, readers, done);
             close(f, second, root, readers, done);
         }
     }
+}
+
+/// Whether a chain on arrays of so many bytes beats its operations one by one.
+///
+/// An operation by itself costs about 7 ns to take up, and then 8 ns for each tile of 512 bytes. In
+/// a chain it costs 6 ns for each tile, and so does every operand and result that is moved to or
+/// from a register.
+fn is_faster<T>(chain: &Chain<T>, bytes: usize) -> bool {
+    let tiles = bytes as f64 / 512.0;
+    let (steps, moves) = (chain.steps.len() as f64, chain.loads.len() + chain.stores.len());
+    6.0 * tiles * (steps + moves as f64) <= steps * (7.0 + 8.0 * tiles)
 }
 
 /// Where a value within a chain comes from.
