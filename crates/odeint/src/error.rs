@@ -92,6 +92,13 @@ pub enum ErrorKind {
         /// The distance, in units of the tolerance.
         distance: f64,
     },
+    /// The iteration for the stages of a step does not converge.
+    NoConvergence {
+        /// The time at the start of the step.
+        t: f64,
+        /// Its size.
+        dt: f64,
+    },
     /// A method for positions and momenta was given a state that is not as many of each.
     OddState {
         /// The method.
@@ -201,6 +208,11 @@ impl fmt::Display for Error {
                 "solving backward, the state departs from the solution: at t = {t} by {distance:.1e} \
                  times the tolerance, so this gradient would be wrong; use `Gradient::Exact`, or a \
                  smaller tolerance"
+            ),
+            ErrorKind::NoConvergence { t, dt } => write!(
+                f,
+                "the stages of the step of {dt:e} from t = {t} are not found by fixed-point \
+                 iteration; take shorter steps, or a method for stiff problems"
             ),
             ErrorKind::OddState { method, components } => write!(
                 f,

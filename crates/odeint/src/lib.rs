@@ -21,6 +21,7 @@ mod adjoint;
 mod control;
 mod error;
 mod field;
+mod fixed_point;
 mod grid;
 mod integrator;
 mod method;
@@ -40,8 +41,9 @@ pub use error::{Error, ErrorKind, FieldError, Partial};
 pub use field::Field;
 pub use integrator::Integrator;
 pub use method::{
-    Bosh3, Dop853, Dopri5, Euler, Heun, Method, Midpoint, Ralston, Rk4, Ssprk3, SymplecticEuler,
-    ThreeEighths, Tsit5, VelocityVerlet, Verner6, Verner7, Verner9, Yoshida4, Yoshida6,
+    Bosh3, Dop853, Dopri5, Euler, GaussLegendre4, GaussLegendre6, Heun, Method, Midpoint, Ralston,
+    Rk4, Ssprk3, SymplecticEuler, ThreeEighths, Tsit5, VelocityVerlet, Verner6, Verner7, Verner9,
+    Yoshida4, Yoshida6,
 };
 pub use ode::{Gradient, Ode, Times};
 pub use options::{Options, Stepping};

@@ -4,6 +4,7 @@ mod bosh3;
 mod dop853;
 mod dopri5;
 mod euler;
+mod gauss_legendre;
 mod hermite;
 mod heun;
 mod midpoint;
@@ -21,6 +22,7 @@ pub use bosh3::Bosh3;
 pub use dop853::Dop853;
 pub use dopri5::Dopri5;
 pub use euler::Euler;
+pub use gauss_legendre::{GaussLegendre4, GaussLegendre6};
 pub use heun::Heun;
 pub use midpoint::Midpoint;
 pub use ralston::Ralston;
@@ -39,13 +41,13 @@ use crate::tableau::Tableau;
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Method {
-    /// An explicit Runge–Kutta method.
+    /// A Runge–Kutta method whose stages are explicit, or found by fixed-point iteration.
     Explicit(&'static Tableau),
 }
 
 impl Method {
     /// Those for any equation.
-    pub fn all() -> [Method; 14] {
+    pub fn all() -> [Method; 16] {
         [
             Euler.into(),
             Midpoint.into(),
@@ -61,6 +63,8 @@ impl Method {
             Verner7.into(),
             Dop853.into(),
             Verner9.into(),
+            GaussLegendre4.into(),
+            GaussLegendre6.into(),
         ]
     }
 
@@ -182,5 +186,17 @@ impl From<Yoshida4> for Method {
 impl From<Yoshida6> for Method {
     fn from(_: Yoshida6) -> Method {
         Method::Explicit(&symplectic::SIX)
+    }
+}
+
+impl From<GaussLegendre4> for Method {
+    fn from(_: GaussLegendre4) -> Method {
+        Method::Explicit(&gauss_legendre::FOUR)
+    }
+}
+
+impl From<GaussLegendre6> for Method {
+    fn from(_: GaussLegendre6) -> Method {
+        Method::Explicit(&gauss_legendre::SIX)
     }
 }

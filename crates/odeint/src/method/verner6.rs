@@ -78,6 +78,7 @@ pub(super) static TABLEAU: Tableau = Tableau {
     error_low: None,
     c: &[0.0, 0.06, 0.09593333333333333, 0.1439, 0.4973, 0.9725, 0.9995, 1.0, 1.0],
     parts: &[],
+    coupled: false,
     interpolant: Interpolant {
         order: 6,
         a: &[
