@@ -99,6 +99,11 @@ pub enum ErrorKind {
         /// Its size.
         dt: f64,
     },
+    /// A method that must be explicit, and take any state, is not.
+    NotExplicit {
+        /// The method.
+        method: &'static str,
+    },
     /// A method for positions and momenta was given a state that is not as many of each.
     OddState {
         /// The method.
@@ -214,6 +219,12 @@ impl fmt::Display for Error {
                 "the stages of the step of {dt:e} from t = {t} are not found by fixed-point \
                  iteration; take shorter steps, or a method for stiff problems"
             ),
+            ErrorKind::NotExplicit { method } => {
+                write!(
+                    f,
+                    "{method} is not an explicit method for any state; take one such as Tsit5"
+                )
+            }
             ErrorKind::OddState { method, components } => write!(
                 f,
                 "{method} needs a state of positions and then momenta, as many of each, but it has \

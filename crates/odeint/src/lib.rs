@@ -28,6 +28,7 @@ mod method;
 mod ode;
 mod operation;
 mod options;
+mod reversible;
 mod separable;
 mod solve;
 mod stats;
@@ -47,6 +48,7 @@ pub use method::{
 };
 pub use ode::{Gradient, Ode, Times};
 pub use options::{Options, Stepping};
+pub use reversible::{Reversible, Scheme};
 pub use separable::Separable;
 pub use solve::{Solution, solve, solve_with};
 pub use stats::Stats;
