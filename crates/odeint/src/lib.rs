@@ -29,6 +29,8 @@ mod ode;
 mod operation;
 mod options;
 mod reversible;
+mod reversible_adjoint;
+mod reversible_ode;
 mod separable;
 mod solve;
 mod stats;
@@ -49,6 +51,7 @@ pub use method::{
 pub use ode::{Gradient, Ode, Times};
 pub use options::{Options, Stepping};
 pub use reversible::{Reversible, Scheme};
+pub use reversible_ode::ReversibleOde;
 pub use separable::Separable;
 pub use solve::{Solution, solve, solve_with};
 pub use stats::Stats;

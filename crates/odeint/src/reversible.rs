@@ -160,12 +160,19 @@ impl<T: Real> Reversible<T> {
     /// # Errors
     /// If the field fails; then the state means nothing.
     pub fn step_back_to(&mut self, f: &mut impl Field<T>, t: f64) -> Result<(), Error> {
-        let back = match self.scheme {
+        self.back(f, t).map_err(|e| ErrorKind::Field(e).into())
+    }
+
+    pub(crate) fn back(&mut self, f: &mut impl Field<T>, t: f64) -> Result<(), FieldError> {
+        match self.scheme {
             // A symmetric step is undone by one in the other direction.
             Scheme::ReversibleHeun | Scheme::AsynchronousLeapfrog => self.advance(f, t),
             Scheme::Coupled { method, coupling } => self.retreat(f, method.tableau(), coupling, t),
-        };
-        back.map_err(|e| ErrorKind::Field(e).into())
+        }
+    }
+
+    pub(crate) fn scheme(&self) -> Scheme {
+        self.scheme
     }
 
     fn advance(&mut self, f: &mut impl Field<T>, t: f64) -> Result<(), FieldError> {
@@ -227,7 +234,7 @@ impl<T: Real> Reversible<T> {
 }
 
 /// What an explicit method adds to `x` in a step from `t0` to `t1`, written to `out`.
-fn increment<T: Real>(
+pub(crate) fn increment<T: Real>(
     tableau: &Tableau,
     f: &mut impl Field<T>,
     t0: f64,
