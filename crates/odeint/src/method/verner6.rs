@@ -6,7 +6,7 @@ use crate::tableau::{Interpolant, Tableau};
 /// (2010) 383; coefficients RKV65.IIIXb.Efficient.00000144617.081204 of the author's collection.
 ///
 /// Its coefficients are large and nearly cancel, so that rounding errors are about 1e4 times those of
-/// other methods; for tolerances below 1e-10 take [`Verner7`](crate::Verner7) or
+/// other methods; for tolerances below 1e-9 take [`Verner7`](crate::Verner7) or
 /// [`Dop853`](crate::Dop853). Between steps, the interpolant of order 6 published with it, for three
 /// slopes more.
 #[derive(Clone, Copy, Debug, Default)]
