@@ -151,7 +151,8 @@ pub fn rk_step<T: Real>(
         if i == rows - 1 && !tableau.error_needs_end() {
             break;
         }
-        f.eval_part(tableau.time(i, t0, t1), y1, &mut rest[..n], tableau.part(i))?;
+        let time = if tableau.c[i] == 1.0 { t1 } else { t0 + tableau.c[i] * h };
+        f.eval_part(time, y1, &mut rest[..n], tableau.part(i))?;
     }
     Ok(())
 }
