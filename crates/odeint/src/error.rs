@@ -92,6 +92,18 @@ pub enum ErrorKind {
         /// The distance, in units of the tolerance.
         distance: f64,
     },
+    /// The iteration for the stages of a step does not converge.
+    NoConvergence {
+        /// The time at the start of the step.
+        t: f64,
+        /// Its size.
+        dt: f64,
+    },
+    /// A method that must be explicit, and take any state, is not.
+    NotExplicit {
+        /// The method.
+        method: &'static str,
+    },
     /// A method for positions and momenta was given a state that is not as many of each.
     OddState {
         /// The method.
@@ -202,6 +214,17 @@ impl fmt::Display for Error {
                  times the tolerance, so this gradient would be wrong; use `Gradient::Exact`, or a \
                  smaller tolerance"
             ),
+            ErrorKind::NoConvergence { t, dt } => write!(
+                f,
+                "the stages of the step of {dt:e} from t = {t} are not found by fixed-point \
+                 iteration; take shorter steps, or a method for stiff problems"
+            ),
+            ErrorKind::NotExplicit { method } => {
+                write!(
+                    f,
+                    "{method} is not an explicit method for any state; take one such as Tsit5"
+                )
+            }
             ErrorKind::OddState { method, components } => write!(
                 f,
                 "{method} needs a state of positions and then momenta, as many of each, but it has \

@@ -19,7 +19,9 @@ pub trait Field<T: Real> {
     /// Those of [`eval`](Field::eval).
     fn eval_part(&mut self, t: f64, y: &[T], dy: &mut [T], part: Part) -> Result<(), FieldError> {
         self.eval(t, y, dy)?;
-        part.mask(dy);
+        if part != Part::All {
+            part.mask(dy);
+        }
         Ok(())
     }
 }

@@ -15,6 +15,8 @@ pub(crate) struct GridStep {
     pub t1: f64,
     /// The save times in `(t0, t1]`.
     pub saves: Range<usize>,
+    /// How often coupled stages were iterated.
+    pub rounds: usize,
 }
 
 /// The accepted steps with their states and slopes.
@@ -71,7 +73,13 @@ impl<T: Real> Grid<T> {
             self.own.extend_from_slice(own);
             self.y.extend_from_slice(step.y1);
         }
-        self.steps.push(GridStep { t0: step.t0, h: step.h, t1: step.t1, saves });
+        self.steps.push(GridStep {
+            t0: step.t0,
+            h: step.h,
+            t1: step.t1,
+            saves,
+            rounds: step.rounds,
+        });
     }
 
     /// State number `n`.

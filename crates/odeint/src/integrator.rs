@@ -5,6 +5,7 @@ use costate_ops::{Buffer, Real, lincomb};
 use crate::control;
 use crate::error::{Error, ErrorKind};
 use crate::field::{Counted, Field};
+use crate::fixed_point::coupled_step;
 use crate::method::Method;
 use crate::options::{Options, Stepping};
 use crate::stats::Stats;
@@ -39,6 +40,10 @@ pub struct Integrator<T: Real> {
     /// The slopes of the last step, then those of its interpolant.
     k: Buffer<T>,
     scratch: Buffer<T>,
+    /// What rounding has left out of the state, where steps are added up with compensation.
+    carry: Buffer<T>,
+    /// How often the stages of the last step were iterated.
+    rounds: usize,
     /// The size that the next step should have, or 0 if there is none yet.
     dt: f64,
     /// The error measures of the last two steps, the later one first.
@@ -79,6 +84,8 @@ impl<T: Real> Integrator<T> {
             y1: Buffer::zeros(n),
             k: Buffer::zeros(n * tableau.slopes()),
             scratch: Buffer::zeros(n),
+            carry: Buffer::zeros(if tableau.coupled { n } else { 0 }),
+            rounds: 1,
             dt: 0.0,
             history: [1.0; 2],
             has_end: false,
@@ -116,6 +123,11 @@ impl<T: Real> Integrator<T> {
         (self.t0, self.t1, self.h) = (start, start, 0.0);
         self.dt = 0.0;
         self.history = [1.0; 2];
+        if self.tableau.coupled {
+            // The iteration starts from the last slopes.
+            self.k.fill(T::zero());
+            self.carry.fill(T::zero());
+        }
         self.has_end = false;
         self.has_first = false;
         self.has_dense = false;
@@ -158,6 +170,7 @@ impl<T: Real> Integrator<T> {
             y0: &self.y0,
             y1: &self.y1,
             k: &self.k[..slopes * self.y0.len()],
+            rounds: self.rounds,
             tableau: self.tableau,
         }
     }
@@ -266,13 +279,19 @@ impl<T: Real> Integrator<T> {
         let end = self.end_range();
         std::mem::swap(&mut self.y0, &mut self.y1);
         self.k.copy_within(end.clone(), 0);
-        self.has_first = self.has_end;
+        let had_end = self.has_end;
+        self.has_first = had_end;
         self.has_dense = false;
         let result = step(self);
         if result.is_err() {
             std::mem::swap(&mut self.y0, &mut self.y1);
             self.k.copy_within(..n, end.start);
-            self.has_end = self.has_first;
+            if self.tableau.coupled {
+                // The iteration must not start from what may not be a number.
+                self.k[..end.start].fill(T::zero());
+                self.has_first = false;
+            }
+            self.has_end = had_end;
         }
         result
     }
@@ -387,12 +406,33 @@ impl<T: Real> Integrator<T> {
         self.t1 = next;
         self.h = next - self.t0;
         self.stats.accepted += 1;
+        if self.tableau.coupled {
+            std::mem::swap(&mut self.carry, &mut self.scratch);
+        }
         self.has_end = self.tableau.error_needs_end();
     }
 
     /// The slopes of a step from `y0` to the time `next`, and `y1`.
     fn slopes(&mut self, f: &mut impl Field<T>, next: f64) -> Result<(), Error> {
         let mut f = Counted { field: f, evaluations: &mut self.stats.f_evals };
+        if self.tableau.coupled {
+            let (t, y0, stage) = (self.t1, &self.y0, &mut self.y1);
+            let increment = &mut self.scratch;
+            let rounds =
+                coupled_step(self.tableau, &mut f, t, next, y0, &mut self.k, stage, increment)
+                    .map_err(ErrorKind::Field)?;
+            let dt = next - t;
+            self.rounds = rounds.ok_or(ErrorKind::NoConvergence { t, dt })?;
+            for (((y1, &y0), &carry), sum) in
+                self.y1.iter_mut().zip(&*self.y0).zip(&*self.carry).zip(increment.iter_mut())
+            {
+                *sum += carry;
+                *y1 = y0 + *sum;
+                // What was lost, to be added next time.
+                *sum -= *y1 - y0;
+            }
+            return Ok(());
+        }
         let k = &mut self.k[..self.tableau.rows() * self.y0.len()];
         rk_step(self.tableau, &mut f, self.t1, next, &self.y0, k, &mut self.y1)
             .map_err(|e| ErrorKind::Field(e).into())

@@ -21,12 +21,16 @@ mod adjoint;
 mod control;
 mod error;
 mod field;
+mod fixed_point;
 mod grid;
 mod integrator;
 mod method;
 mod ode;
 mod operation;
 mod options;
+mod reversible;
+mod reversible_adjoint;
+mod reversible_ode;
 mod separable;
 mod solve;
 mod stats;
@@ -40,11 +44,14 @@ pub use error::{Error, ErrorKind, FieldError, Partial};
 pub use field::Field;
 pub use integrator::Integrator;
 pub use method::{
-    Bosh3, Dop853, Dopri5, Euler, Heun, Method, Midpoint, Ralston, Rk4, Ssprk3, SymplecticEuler,
-    ThreeEighths, Tsit5, VelocityVerlet, Verner6, Verner7, Verner9, Yoshida4, Yoshida6,
+    Bosh3, Dop853, Dopri5, Euler, GaussLegendre4, GaussLegendre6, Heun, Method, Midpoint, Ralston,
+    Rk4, Ssprk3, SymplecticEuler, ThreeEighths, Tsit5, VelocityVerlet, Verner6, Verner7, Verner9,
+    Yoshida4, Yoshida6,
 };
 pub use ode::{Gradient, Ode, Times};
 pub use options::{Options, Stepping};
+pub use reversible::{Reversible, Scheme};
+pub use reversible_ode::ReversibleOde;
 pub use separable::Separable;
 pub use solve::{Solution, solve, solve_with};
 pub use stats::Stats;

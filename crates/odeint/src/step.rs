@@ -71,6 +71,8 @@ pub struct Step<'a, T: Real> {
     /// [`Integrator::end_slope`](crate::Integrator::end_slope) needed it, and the interpolant's own
     /// follow only after [`Integrator::dense_slopes`](crate::Integrator::dense_slopes).
     pub k: &'a [T],
+    /// How often coupled stages were iterated; 1 if the method is explicit.
+    pub rounds: usize,
     /// The method.
     pub tableau: &'static Tableau,
 }
@@ -121,7 +123,7 @@ impl<T: Real> Step<'_, T> {
 /// Those of the field; `k` and `y1` then hold nothing of use.
 ///
 /// # Panics
-/// If `y0` is empty, `y1` is not as long as `y0`, or `k` is not [`Tableau::rows`] times as long.
+/// If the stages are [coupled](Tableau::coupled), `y0` is empty, `y1` is not as long as `y0`, or `k` is not [`Tableau::rows`] times as long.
 pub fn rk_step<T: Real>(
     tableau: &Tableau,
     f: &mut impl Field<T>,
@@ -132,6 +134,7 @@ pub fn rk_step<T: Real>(
     y1: &mut [T],
 ) -> Result<(), FieldError> {
     let (n, rows) = (y0.len(), tableau.rows());
+    assert!(!tableau.coupled, "rk_step: the stages of {} are coupled", tableau.name);
     assert!(n > 0, "rk_step: a state without components");
     assert!(y1.len() == n, "rk_step: y0 has length {n}, but y1 has length {}", y1.len());
     assert!(
@@ -148,7 +151,8 @@ pub fn rk_step<T: Real>(
         if i == rows - 1 && !tableau.error_needs_end() {
             break;
         }
-        f.eval_part(tableau.time(i, t0, t1), y1, &mut rest[..n], tableau.part(i))?;
+        let time = if tableau.c[i] == 1.0 { t1 } else { t0 + tableau.c[i] * h };
+        f.eval_part(time, y1, &mut rest[..n], tableau.part(i))?;
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! Explicit Runge–Kutta methods as data.
+//! Runge–Kutta methods as data.
 
 use costate_ops::Real;
 
-/// The coefficients of an explicit Runge–Kutta method.
+/// The coefficients of a Runge–Kutta method, explicit or with few coupled stages.
 ///
 /// A step of size `h` from `(t, y)` computes slopes
 /// `k_i = f(t + c_i h, y + h Σ_{j<i} a_ij k_j)` and the new state `y + h Σ b_i k_i`.
@@ -19,7 +19,7 @@ pub struct Tableau {
     pub order: u32,
     /// The order of the embedded method that estimates the error.
     pub embedded_order: Option<u32>,
-    /// Row `i` holds `a_ij` for `j < i`.
+    /// Row `i` holds `a_ij` for `j < i`, or more if the stages are [coupled](Tableau::coupled).
     pub a: &'static [&'static [f64]],
     /// The weights of the solution.
     pub b: &'static [f64],
@@ -40,6 +40,9 @@ pub struct Tableau {
     /// Which part of the field each slope of the step is; if empty, all of it. The first slope and
     /// the end slope are always all of it.
     pub parts: &'static [Part],
+    /// Whether the stages depend on each other. Then their rows of `a` go over all slopes but the
+    /// end slope, no row uses the first slope, and they are found by fixed-point iteration.
+    pub coupled: bool,
     /// The solution within a step.
     pub interpolant: Interpolant,
 }
@@ -151,9 +154,10 @@ impl Tableau {
         !self.parts.is_empty()
     }
 
-    /// Whether a step uses its first slope. A splitting method does not: only an interpolant may.
+    /// Whether a step uses its first slope. Splitting methods and coupled stages do not: only an
+    /// interpolant may.
     pub fn uses_first(&self) -> bool {
-        !self.is_partitioned()
+        !self.is_partitioned() && !self.coupled
     }
 
     /// The power of the step size that the error of one step follows, less one: the order that step

@@ -112,7 +112,19 @@ pub(crate) fn unroll<'t, T: Real>(
             None if !tableau.uses_first() && inside.is_empty() => y,
             None => at(start, y)?,
         }];
-        for i in 1..rows - 1 {
+        if tableau.coupled {
+            // Derivatives converge like the stages do, but later.
+            let rounds = 2 * step.rounds + 2;
+            k.extend(coupled(
+                tableau,
+                rounds,
+                y,
+                h,
+                |i| stage_time(tableau.c[i], start, h, end),
+                at,
+            )?);
+        }
+        for i in k.len()..rows - 1 {
             let stage = combine(y, h, tableau.a[i], &k);
             let slope = at(stage_time(tableau.c[i], start, h, end), stage)?;
             k.push(masked(slope, tableau.part(i)));
@@ -155,6 +167,30 @@ pub(crate) fn unroll<'t, T: Real>(
     let rows: Shape = [1].iter().chain(shape.iter()).copied().collect();
     let saved: Vec<_> = saved.iter().map(|y| y.reshape(rows.clone())).collect();
     Ok(Var::concat(0, &saved))
+}
+
+/// The slopes of coupled stages, by a number of rounds of fixed-point iteration.
+fn coupled<'t, T: Real>(
+    tableau: &Tableau,
+    rounds: usize,
+    y: Var<'t, T>,
+    h: Number<'t, T>,
+    time: impl Fn(usize) -> Number<'t, T>,
+    at: impl Fn(Number<'t, T>, Var<'t, T>) -> Result<Var<'t, T>>,
+) -> Result<Vec<Var<'t, T>>> {
+    let stages = 1..tableau.rows() - 1;
+    // In the place of the first slope, which no stage uses, there is the state.
+    let mut k = vec![y];
+    for i in stages.clone() {
+        k.push(at(time(i), y)?);
+    }
+    for _ in 0..rounds {
+        for i in stages.clone() {
+            k[i] = at(time(i), combine(y, h, tableau.a[i], &k))?;
+        }
+    }
+    k.remove(0);
+    Ok(k)
 }
 
 /// The slope with 0 for the components that are not in a part.

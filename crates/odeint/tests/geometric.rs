@@ -1,8 +1,8 @@
-//! Symplectic methods: their coefficients, their order, and what they conserve.
+//! Symplectic and symmetric methods: their coefficients, their order, and what they conserve.
 
 use costate_odeint::{
-    ErrorKind, Gradient, Integrator, Method, Ode, Options, Part, Rk4, Separable, Stepping,
-    SymplecticEuler, VelocityVerlet, Yoshida4, Yoshida6, solve,
+    ErrorKind, GaussLegendre4, GaussLegendre6, Gradient, Integrator, Method, Ode, Options, Part,
+    Rk4, Separable, Stepping, SymplecticEuler, VelocityVerlet, Yoshida4, Yoshida6, solve,
 };
 use costate_tape::{Tape, Var};
 use ndarray::Array1;
@@ -90,36 +90,127 @@ fn order_of_convergence() {
     }
 }
 
+/// The derivative `M` of some steps, by reverse differentiation.
+fn derivative(
+    method: Method,
+    field: impl for<'t> Fn(Var<'t, f64>, Var<'t, f64>) -> Var<'t, f64>,
+) -> Vec<Vec<f64>> {
+    let tape = Tape::new();
+    let y0 = tape.constant(&Array1::from(vec![0.7, -0.4, 0.3, 1.1]));
+    let ode = Ode::new(method).steps(5);
+    let end = ode.solve(field, y0, [0.0, 1.0]).unwrap().index_axis(0, 1);
+    (0..4).map(|i| end.index_axis(0, i).grad(&[y0]).unwrap()[0].to_vec()).collect()
+}
+
+/// The largest entry of `Mᵀ J M - J`.
+fn departure(m: &[Vec<f64>]) -> f64 {
+    let form = |i: usize, j: usize| match (i, j) {
+        (0, 2) | (1, 3) => 1.0,
+        (2, 0) | (3, 1) => -1.0,
+        _ => 0.0,
+    };
+    let mut largest = 0.0f64;
+    for i in 0..4 {
+        for j in 0..4 {
+            let product: f64 = (0..2).map(|k| m[k][i] * m[k + 2][j] - m[k + 2][i] * m[k][j]).sum();
+            largest = largest.max((product - form(i, j)).abs());
+        }
+    }
+    largest
+}
+
+/// `H = p²/2 + p⁴/40 - cos q₀ - cos q₁ + 0.15 q₀² q₁²`.
+fn separable<'t>(_: Var<'t, f64>, y: Var<'t, f64>) -> Var<'t, f64> {
+    let (q, p) = (y.slice_axis(0, 0..2), y.slice_axis(0, 2..4));
+    let (q0, q1) = (q.index_axis(0, 0), q.index_axis(0, 1));
+    let coupling = 0.3 * q0 * q1 * Var::stack(0, &[q1, q0]);
+    Var::concat(0, &[p + 0.1 * p * p * p, -q.sin() - coupling])
+}
+
+/// `H = ½ (p · p)(1 + q · q) - cos q₀ - cos q₁`, which does not separate.
+fn entangled<'t>(_: Var<'t, f64>, y: Var<'t, f64>) -> Var<'t, f64> {
+    let (q, p) = (y.slice_axis(0, 0..2), y.slice_axis(0, 2..4));
+    Var::concat(0, &[p * (1.0 + q.dot(q)), -(q * p.dot(p)) - q.sin()])
+}
+
 /// The derivative `M` of a step satisfies `Mᵀ J M = J`.
 #[test]
 fn steps_are_symplectic() {
-    fn field<'t>(_: Var<'t, f64>, y: Var<'t, f64>) -> Var<'t, f64> {
-        let (q, p) = (y.slice_axis(0, 0..2), y.slice_axis(0, 2..4));
-        // V = -cos q₀ - cos q₁ + 0.15 q₀² q₁².
-        let (q0, q1) = (q.index_axis(0, 0), q.index_axis(0, 1));
-        let coupling = 0.3 * q0 * q1 * Var::stack(0, &[q1, q0]);
-        Var::concat(0, &[p + 0.1 * p * p * p, -q.sin() - coupling])
+    let gauss: [Method; 2] = [GaussLegendre4.into(), GaussLegendre6.into()];
+    for method in Method::symplectic().into_iter().chain(gauss) {
+        let d = departure(&derivative(method, separable));
+        assert!(d < 1e-13, "{}: {d:e}", method.tableau().name);
     }
-    for method in Method::symplectic() {
-        let tape = Tape::new();
-        let y0 = tape.constant(&Array1::from(vec![0.7, -0.4, 0.3, 1.1]));
-        let ode = Ode::new(method).steps(5);
-        let end = ode.solve(field, y0, [0.0, 2.0]).unwrap().index_axis(0, 1);
-        let rows: Vec<Vec<f64>> =
-            (0..4).map(|i| end.index_axis(0, i).grad(&[y0]).unwrap()[0].to_vec()).collect();
-        let form = |i: usize, j: usize| match (i, j) {
-            (0, 2) | (1, 3) => 1.0,
-            (2, 0) | (3, 1) => -1.0,
-            _ => 0.0,
-        };
-        for i in 0..4 {
-            for j in 0..4 {
-                let product: f64 =
-                    (0..2).map(|k| rows[k][i] * rows[k + 2][j] - rows[k + 2][i] * rows[k][j]).sum();
-                assert!((product - form(i, j)).abs() < 1e-13, "{}", method.tableau().name);
+    for method in gauss {
+        let d = departure(&derivative(method, entangled));
+        assert!(d < 1e-13, "{}: {d:e}", method.tableau().name);
+    }
+    // The measure is not blind.
+    assert!(departure(&derivative(Rk4.into(), separable)) > 1e-7);
+    assert!(departure(&derivative(Yoshida4.into(), entangled)) > 1e-4);
+}
+
+/// `b_i a_ij + b_j a_ji = b_i b_j`: the condition for every Hamiltonian, and for every quadratic
+/// invariant (Hairer, Lubich, Wanner, IV.2.2 and VI.4.2).
+#[test]
+fn collocation_is_symplectic() {
+    for method in [Method::from(GaussLegendre4), GaussLegendre6.into()] {
+        let tableau = method.tableau();
+        let stages = 1..tableau.rows() - 1;
+        for i in stages.clone() {
+            for j in stages.clone() {
+                let (a, b) = (tableau.a, tableau.b);
+                let sum = b[i] * a[i][j] + b[j] * a[j][i] - b[i] * b[j];
+                assert!(sum.abs() < 1e-16, "{}: {i} {j} {sum:e}", tableau.name);
             }
         }
     }
+}
+
+/// A rigid body (Hairer, Lubich, Wanner, IV.1): both the energy and the size of the angular momentum
+/// are quadratic, and stay as they are to a few units in the last place over 100000 steps.
+#[test]
+fn collocation_conserves_quadratic_invariants() {
+    let f = |_: f64, y: &[f64], dy: &mut [f64]| {
+        dy[0] = (1.0 / 2.0 - 1.0) * y[1] * y[2];
+        dy[1] = (1.0 - 3.0 / 2.0) * y[2] * y[0];
+        dy[2] = (3.0 / 2.0 - 1.0 / 2.0) * y[0] * y[1];
+    };
+    let energy = |y: &[f64]| 1.5 * y[0] * y[0] + 0.5 * y[1] * y[1] + y[2] * y[2];
+    let size = |y: &[f64]| y[0] * y[0] + y[1] * y[1] + y[2] * y[2];
+    let y0 = [1.1f64.cos(), 0.0, 1.1f64.sin()];
+    for method in [Method::from(GaussLegendre4), GaussLegendre6.into()] {
+        let options = Options::steps(100_000);
+        let mut integrator = Integrator::new(method, &y0, 0.0, 20_000.0, options).unwrap();
+        let mut f = f;
+        let mut worst = 0.0f64;
+        while !integrator.is_done() {
+            integrator.step(&mut f).unwrap();
+            let y = integrator.y();
+            worst = worst.max((size(y) - size(&y0)).abs()).max((energy(y) - energy(&y0)).abs());
+        }
+        assert!(worst < 1e-13, "{}: {worst:e}", method.tableau().name);
+    }
+}
+
+/// Where a step is too long for the iteration, that is said, and the state is kept.
+#[test]
+fn fixed_point_iteration_may_fail() {
+    let fast = |_: f64, y: &[f64], dy: &mut [f64]| dy[0] = -100.0 * y[0];
+    let e = solve(GaussLegendre6, fast, &[1.0], &[0.0, 1.0], &Options::steps(10)).unwrap_err();
+    assert!(matches!(e.kind(), ErrorKind::NoConvergence { .. }), "{e}");
+    let slower = |_: f64, y: &[f64], dy: &mut [f64]| dy[0] = -25.0 * y[0];
+    let mut integrator =
+        Integrator::new(GaussLegendre4, &[1.0], 0.0, 1.0, Options::steps(50)).unwrap();
+    integrator.step(&mut { slower }).unwrap();
+    let good = integrator.clone();
+    let broken = |_: f64, _: &[f64], dy: &mut [f64]| dy[0] = f64::NAN;
+    integrator.step(&mut { broken }).unwrap_err();
+    assert_eq!((integrator.t(), integrator.y()), (good.t(), good.y()));
+    integrator.step(&mut { slower }).unwrap();
+    let mut good = good;
+    good.step(&mut { slower }).unwrap();
+    assert!((integrator.y()[0] - good.y()[0]).abs() < 1e-15);
 }
 
 /// Half of a separable system.
@@ -169,11 +260,12 @@ fn drift(method: Method) -> (f64, f64, f64) {
 
 #[test]
 fn energy_does_not_drift_over_a_million_steps() {
-    for method in Method::symplectic() {
+    let gauss: [Method; 2] = [GaussLegendre4.into(), GaussLegendre6.into()];
+    for method in Method::symplectic().into_iter().chain(gauss) {
         let (first, last, momentum) = drift(method);
         let name = method.tableau().name;
         assert!(first < 0.1 && last < 1.05 * first + 1e-11, "{name}: {first:e} {last:e}");
-        // Kicks are central and drifts straight: the angular momentum is conserved to rounding.
+        // It is quadratic, and conserved to rounding.
         assert!(momentum < 1e-10, "{name}: {momentum:e}");
     }
 }
@@ -212,7 +304,9 @@ fn parts_are_evaluated_alone() {
 #[test]
 fn symmetric_methods_return() {
     let y0 = [0.7, 0.0, 0.0, (1.3f64 / 0.7).sqrt()];
-    for method in [Method::from(VelocityVerlet), Yoshida4.into(), Yoshida6.into()] {
+    let [verlet, four, six]: [Method; 3] =
+        [VelocityVerlet.into(), Yoshida4.into(), Yoshida6.into()];
+    for method in [verlet, four, six, GaussLegendre4.into(), GaussLegendre6.into()] {
         let there = solve(method, kepler(), &y0, &[0.0, 10.0], &Options::steps(500)).unwrap();
         let back = solve(method, kepler(), there.y(1), &[10.0, 0.0], &Options::steps(500)).unwrap();
         for (a, b) in back.y(1).iter().zip(y0) {

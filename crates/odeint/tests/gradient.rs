@@ -359,7 +359,7 @@ proptest! {
         size in 0.1..2.0f64,
         end in 0.2..4.0f64,
         exponent in 2..9i32,
-        which in 0usize..18,
+        which in 0usize..20,
     ) {
         let method = *Method::all().iter().chain(&Method::symplectic()).nth(which).unwrap();
         let ode = match method.tableau().error {

@@ -1,8 +1,8 @@
 //! How steps are chosen, recorded and taken again.
 
 use costate_odeint::{
-    Controller, ErrorKind, Integrator, Method, Options, Rk4, Stepping, Tsit5, rk_step, solve,
-    solve_with,
+    Controller, ErrorKind, Integrator, Method, Options, Rk4, Stepping, Tsit5, Verner7, rk_step,
+    solve, solve_with,
 };
 use proptest::prelude::*;
 
@@ -140,6 +140,72 @@ fn evaluations_are_counted() {
             let solution = solve(method, f, &[1.0, 0.2], &ts, &o).unwrap();
             assert_eq!(calls, solution.stats.f_evals, "{}", method.tableau().name);
         }
+    }
+}
+
+/// The slopes of an interpolant are evaluated only where a time lies inside a step.
+#[test]
+fn slopes_between_steps_are_lazy() {
+    for method in Method::all().into_iter().chain(Method::symplectic()) {
+        let tableau = method.tableau();
+        if tableau.coupled {
+            continue;
+        }
+        let evaluations = |ts: &[f64]| {
+            let y0 = [1.0, 0.2];
+            solve(method, pendulum, &y0, ts, &Options::steps(4)).unwrap().stats.f_evals
+        };
+        let ends = evaluations(&[0.0, 4.0]);
+        assert_eq!(
+            ends,
+            evaluations(&[0.0, 1.0, 2.0, 4.0]) - usize::from(!tableau.uses_first()) * 2
+        );
+        // In the middle of the third step; its end slope is the next one's first.
+        let inside = evaluations(&[0.0, 2.3, 2.6, 4.0]);
+        let own = tableau.interpolant.c.len();
+        let extra = if tableau.uses_first() { own } else { 2 };
+        assert_eq!(inside, ends + extra, "{}", tableau.name);
+    }
+}
+
+#[test]
+#[should_panic(expected = "Verner7 needs 17 slopes, but the step has 11")]
+fn interpolation_needs_its_slopes() {
+    let mut integrator =
+        Integrator::new(Verner7, &[1.0, 0.2], 0.0, 1.0, Options::default()).unwrap();
+    integrator.step(&mut { pendulum }).unwrap();
+    integrator.last_step().interpolate(0.5, &mut [0.0; 2]);
+}
+
+#[test]
+fn slopes_between_steps_on_demand() {
+    for method in Method::all() {
+        let o = Options::steps(40);
+        let mut integrator = Integrator::new(method, &[1.0, 0.2], 0.0, 4.0, o).unwrap();
+        let mut plain = integrator.clone();
+        let mut f = pendulum;
+        while !integrator.is_done() {
+            integrator.step(&mut f).unwrap();
+            plain.step(&mut f).unwrap();
+            integrator.dense_slopes(&mut f).unwrap();
+            let before = integrator.stats();
+            integrator.dense_slopes(&mut f).unwrap();
+            assert_eq!(integrator.stats(), before, "they are there already");
+            let step = integrator.last_step();
+            let (mut y, mut dy, mut slope) = ([0.0; 2], [0.0; 2], [0.0; 2]);
+            step.interpolate(1.0, &mut y);
+            for (a, b) in y.iter().zip(step.y1) {
+                assert!((a - b).abs() < 1e-11, "{}: {a} {b}", method.tableau().name);
+            }
+            step.interpolate(0.5, &mut y);
+            step.interpolate_derivative(0.5, &mut dy);
+            f(step.t0 + 0.5 * step.h, &y, &mut slope);
+            for (a, b) in dy.iter().zip(slope) {
+                assert!((a - b).abs() < 0.5 * step.h, "{}: {a} {b}", method.tableau().name);
+            }
+        }
+        // What is evaluated between steps changes no step.
+        assert_eq!(integrator.y(), plain.y(), "{}", method.tableau().name);
     }
 }
 

@@ -18,6 +18,8 @@ use costate_tape::Result;
 use smallvec::SmallVec;
 
 use super::{Backward, Cotangents};
+use crate::error::{Error, ErrorKind};
+use crate::fixed_point::Watch;
 use crate::grid::GridStep;
 use crate::solve::position;
 use crate::stats::Stats;
@@ -147,6 +149,9 @@ impl<T: Real> Exact<T> {
             }
 
             self.bars[(rows - 1) * dim..rows * dim].copy_from_slice(&self.p);
+            if tableau.coupled {
+                self.couple(from, &back, vjp)?;
+            }
             for i in (1..rows - 1).rev() {
                 let (t_bar, bar) = self.stage(from, &back, i, vjp, to)?;
                 (stages_bar, h_bar) = (stages_bar + t_bar, h_bar + bar);
@@ -218,14 +223,9 @@ impl<T: Real> Exact<T> {
         vjp: &mut Replay<'_, T>,
         to: &mut Cotangents<'_, T>,
     ) -> Result<(f64, f64)> {
-        let Back { step, y0, k, inside, slopes, wants_h } = *back;
-        let (tableau, dim, h) = (from.tableau, from.dim(), step.h);
-        let all = tableau.slopes();
-        let column = &self.columns[i * all + i + 1..i * all + slopes];
-        combine(None, h, column, &self.bars[(i + 1) * dim..], &mut self.slope);
-        gather(from, inside, h, i, &mut self.slope);
-        tableau.part(i).mask(&mut self.slope);
-        combine(Some(y0), h, tableau.row(i), k, &mut self.stage);
+        let Back { step, k, wants_h, .. } = *back;
+        let (tableau, dim) = (from.tableau, from.dim());
+        self.prepare(from, back, i);
         let bar = &mut self.bars[i * dim..(i + 1) * dim];
         let t = tableau.time(i, step.t0, step.t1);
         let t_bar = vjp.run(t, &self.stage, Some(&self.slope), |found| {
@@ -238,6 +238,53 @@ impl<T: Real> Exact<T> {
             h_bar += dot(&self.bars[i * dim..(i + 1) * dim], &self.sum).as_f64();
         }
         Ok((t_bar, h_bar))
+    }
+
+    /// The cotangent of slope `i` from the cotangents `ȳ` of the stages that use it, and the state
+    /// of stage `i`.
+    fn prepare(&mut self, from: &Backward<'_, T>, back: &Back<'_, T>, i: usize) {
+        let Back { step, y0, k, inside, slopes, .. } = *back;
+        let (tableau, dim, h) = (from.tableau, from.dim(), step.h);
+        let all = tableau.slopes();
+        let first = if tableau.coupled && i < tableau.rows() { 1 } else { i + 1 };
+        let column = &self.columns[i * all + first..i * all + slopes];
+        combine(None, h, column, &self.bars[first * dim..], &mut self.slope);
+        gather(from, inside, h, i, &mut self.slope);
+        tableau.part(i).mask(&mut self.slope);
+        combine(Some(y0), h, tableau.row(i), k, &mut self.stage);
+    }
+
+    /// The `ȳ` of coupled stages, which depend on each other as the stages do: by fixed-point
+    /// iteration, which converges as fast as theirs.
+    fn couple(
+        &mut self,
+        from: &Backward<'_, T>,
+        back: &Back<'_, T>,
+        vjp: &mut Replay<'_, T>,
+    ) -> Result<()> {
+        let (tableau, dim) = (from.tableau, from.dim());
+        let Back { step, .. } = *back;
+        self.bars[dim..(tableau.rows() - 1) * dim].fill(T::zero());
+        let mut watch = Watch::new();
+        loop {
+            for i in (1..tableau.rows() - 1).rev() {
+                self.prepare(from, back, i);
+                let bar = &mut self.bars[i * dim..(i + 1) * dim];
+                let t = tableau.time(i, step.t0, step.t1);
+                vjp.run(t, &self.stage, Some(&self.slope), |found| {
+                    watch.replace(bar, found.get(0));
+                })?;
+            }
+            match watch.finished() {
+                None => {
+                    let (t, dt) = (step.t0, step.h);
+                    let e = Error::from(ErrorKind::NoConvergence { t, dt });
+                    return Err(costate_tape::Error::from_call("adjoint", e));
+                }
+                Some(true) => return Ok(()),
+                Some(false) => {}
+            }
+        }
     }
 }
 

@@ -49,7 +49,7 @@ pub(crate) struct Cotangents<'a, T: Real> {
 impl<T: Real> Cotangents<'_, T> {
     /// Adds `c` times what a program of the field's vjp found for captured inputs, and returns
     /// what it found for the time.
-    fn add(&mut self, c: T, outputs: &Outputs<'_, T>) -> f64 {
+    pub(crate) fn add(&mut self, c: T, outputs: &Outputs<'_, T>) -> f64 {
         let mut rest = &mut *self.captured;
         let mut number = if self.times.is_some() { 2 } else { 1 };
         while !rest.is_empty() {

@@ -18,5 +18,6 @@ pub(super) static TABLEAU: Tableau = Tableau {
     c: &[0.0, 1.0],
     // A straight line.
     parts: &[],
+    coupled: false,
     interpolant: Interpolant { order: 1, a: &[], c: &[], weights: &[&[1.0], &[]] },
 };

@@ -4,6 +4,7 @@ mod bosh3;
 mod dop853;
 mod dopri5;
 mod euler;
+mod gauss_legendre;
 mod hermite;
 mod heun;
 mod midpoint;
@@ -21,6 +22,7 @@ pub use bosh3::Bosh3;
 pub use dop853::Dop853;
 pub use dopri5::Dopri5;
 pub use euler::Euler;
+pub use gauss_legendre::{GaussLegendre4, GaussLegendre6};
 pub use heun::Heun;
 pub use midpoint::Midpoint;
 pub use ralston::Ralston;
@@ -36,16 +38,36 @@ pub use verner9::Verner9;
 use crate::tableau::Tableau;
 
 /// A method of integration.
+///
+/// | method | order | slopes a step | between steps | for |
+/// | --- | --- | --- | --- | --- |
+/// | [`Euler`] | 1 | 1 | 1 | residual networks |
+/// | [`Midpoint`], [`Heun`], [`Ralston`] | 2 | 2 | 2 | fixed steps; Heun also adapts them |
+/// | [`Ssprk3`] | 3 | 3 | 3 | fixed steps that must keep monotonicity |
+/// | [`Rk4`], [`ThreeEighths`] | 4 | 4 | 4 | fixed steps |
+/// | [`Bosh3`] | 3(2) | 3 | 3 | loose tolerances |
+/// | [`Tsit5`], [`Dopri5`] | 5(4) | 6 | 5 | most problems that are not stiff |
+/// | [`Verner6`] | 6(5) | 8 | 6 | tolerances down to 1e-9 |
+/// | [`Verner7`] | 7(6) | 10 | 7 | tight tolerances |
+/// | [`Dop853`] | 8(5, 3) | 12 | 8 | tight tolerances |
+/// | [`Verner9`] | 9(8) | 16 | 9 | the tightest tolerances |
+/// | [`SymplecticEuler`] | 1 | 1 | 1 | separable Hamiltonians |
+/// | [`VelocityVerlet`] | 2 | 1½ | 2 | separable Hamiltonians |
+/// | [`Yoshida4`], [`Yoshida6`] | 4, 6 | 3½, 7½ | 4 | separable Hamiltonians |
+/// | [`GaussLegendre4`], [`GaussLegendre6`] | 4, 6 | by iteration | 4 | any Hamiltonian |
+///
+/// Orders are those of convergence, in brackets that of the error estimate. A kick or a drift counts
+/// as half a slope. [`Scheme`](crate::Scheme) has reversible steps.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Method {
-    /// An explicit Runge–Kutta method.
+    /// A Runge–Kutta method whose stages are explicit, or found by fixed-point iteration.
     Explicit(&'static Tableau),
 }
 
 impl Method {
     /// Those for any equation.
-    pub fn all() -> [Method; 14] {
+    pub fn all() -> [Method; 16] {
         [
             Euler.into(),
             Midpoint.into(),
@@ -61,6 +83,8 @@ impl Method {
             Verner7.into(),
             Dop853.into(),
             Verner9.into(),
+            GaussLegendre4.into(),
+            GaussLegendre6.into(),
         ]
     }
 
@@ -182,5 +206,17 @@ impl From<Yoshida4> for Method {
 impl From<Yoshida6> for Method {
     fn from(_: Yoshida6) -> Method {
         Method::Explicit(&symplectic::SIX)
+    }
+}
+
+impl From<GaussLegendre4> for Method {
+    fn from(_: GaussLegendre4) -> Method {
+        Method::Explicit(&gauss_legendre::FOUR)
+    }
+}
+
+impl From<GaussLegendre6> for Method {
+    fn from(_: GaussLegendre6) -> Method {
+        Method::Explicit(&gauss_legendre::SIX)
     }
 }

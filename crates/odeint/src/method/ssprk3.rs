@@ -21,6 +21,7 @@ pub(super) static TABLEAU: Tableau = Tableau {
     error_low: None,
     c: &[0.0, 1.0, 0.5, 1.0],
     parts: &[],
+    coupled: false,
     interpolant: Interpolant {
         order: 3,
         a: &[],

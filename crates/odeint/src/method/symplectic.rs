@@ -118,6 +118,7 @@ pub(super) static EULER: Tableau = Tableau {
     // The drift uses the momenta of the end.
     c: &[0.0, 0.0, 1.0, 1.0],
     parts: &EULER_PARTS,
+    coupled: false,
     interpolant: Interpolant {
         order: 1,
         a: &[],
@@ -148,6 +149,7 @@ pub(super) static VERLET: Tableau = Tableau {
     error_low: None,
     c: &VERLET_C,
     parts: &VERLET_PARTS,
+    coupled: false,
     interpolant: Interpolant {
         order: 2,
         a: &[],
@@ -189,6 +191,7 @@ pub(super) static FOUR: Tableau = Tableau {
     error_low: None,
     c: &FOUR_C,
     parts: &FOUR_PARTS,
+    coupled: false,
     interpolant: Interpolant {
         order: 3,
         a: &[],
@@ -244,6 +247,7 @@ pub(super) static SIX: Tableau = Tableau {
     error_low: None,
     c: &SIX_C,
     parts: &SIX_PARTS,
+    coupled: false,
     interpolant: Interpolant {
         order: 3,
         a: &[],

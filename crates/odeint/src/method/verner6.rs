@@ -6,7 +6,7 @@ use crate::tableau::{Interpolant, Tableau};
 /// (2010) 383; coefficients RKV65.IIIXb.Efficient.00000144617.081204 of the author's collection.
 ///
 /// Its coefficients are large and nearly cancel, so that rounding errors are about 1e4 times those of
-/// other methods; for tolerances below 1e-10 take [`Verner7`](crate::Verner7) or
+/// other methods; for tolerances below 1e-9 take [`Verner7`](crate::Verner7) or
 /// [`Dop853`](crate::Dop853). Between steps, the interpolant of order 6 published with it, for three
 /// slopes more.
 #[derive(Clone, Copy, Debug, Default)]
@@ -78,6 +78,7 @@ pub(super) static TABLEAU: Tableau = Tableau {
     error_low: None,
     c: &[0.0, 0.06, 0.09593333333333333, 0.1439, 0.4973, 0.9725, 0.9995, 1.0, 1.0],
     parts: &[],
+    coupled: false,
     interpolant: Interpolant {
         order: 6,
         a: &[

@@ -119,6 +119,7 @@ pub(super) static TABLEAU: Tableau = Tableau {
         1.0,
     ],
     parts: &[],
+    coupled: false,
     interpolant: Interpolant {
         order: 7,
         a: &[

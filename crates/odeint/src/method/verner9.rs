@@ -218,6 +218,7 @@ pub(super) static TABLEAU: Tableau = Tableau {
         1.0,
     ],
     parts: &[],
+    coupled: false,
     interpolant: Interpolant {
         order: 9,
         a: &[

@@ -98,7 +98,9 @@ fn constants_are_the_nearest_to_the_published_coefficients() {
         };
         for i in 0..tableau.slopes() {
             let row = tableau.row(i);
-            assert_eq!(row.len(), i, "{}: row {i}", tableau.name);
+            let stage = tableau.coupled && (1..tableau.rows()).contains(&i);
+            let length = if stage { tableau.rows() - 1 } else { i };
+            assert_eq!(row.len(), length, "{}: row {i}", tableau.name);
             for (j, (exact, &x)) in c.a[i].iter().zip(row).enumerate() {
                 same("a", i, j, exact, x);
             }
