@@ -12,13 +12,13 @@ use crate::picture::{BLUE, GREY, Panel, RED, Series, draw};
 const STEPS: u64 = 1500;
 const ROWS: usize = 48;
 /// Times that are seen in training; those after are not.
-const SEEN: usize = 24;
+const SEEN: usize = 48;
 
 pub fn run(path: &Path, seed: u64) -> Outcome {
     let mut rng = Rng::seeded(seed);
     let mut ts = vec![0.0];
-    while ts.len() < 36 {
-        ts.push(ts[ts.len() - 1] + 0.05 + 0.3 * rng.uniform());
+    while ts.len() < 64 {
+        ts.push(ts[ts.len() - 1] + 0.05 + 0.25 * rng.uniform());
     }
     let phases: Vec<f64> = (0..ROWS).map(|_| std::f64::consts::TAU * rng.uniform()).collect();
     let truth = |t: f64, j: usize| (-0.1 * t).exp() * (2.0 * t + phases[j]).sin();
@@ -32,7 +32,7 @@ pub fn run(path: &Path, seed: u64) -> Outcome {
     let mut params = Params::<f64>::seeded(seed);
     let model = LatentOde::new(&mut params, "model", 1, 4, 24);
     let (mut adam, schedule) = (Adam::new(0.0), Cosine::new(0.01, 1e-4, STEPS));
-    let ode = Ode::new(Rk4).steps(24);
+    let ode = Ode::new(Rk4).steps(40);
     let mut curve = Vec::new();
     for step in 0..STEPS {
         let epsilon = rng.normals::<f64>([ROWS, 4]);
