@@ -2,7 +2,9 @@
 //!
 //! An optimiser step, a checkpoint or a norm is one slice.
 
+use std::fmt;
 use std::ops::Index;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use costate_ops::Real;
@@ -39,6 +41,30 @@ pub struct Params<T: Real> {
     values: Vec<T>,
     entries: Vec<Entry>,
     rng: Rng,
+    scratch: Scratch<T>,
+}
+
+/// A tape whose memory one step leaves to the next: that of a large model is asked of the system
+/// and given back at each step otherwise, which can take longer than the step.
+struct Scratch<T: Real>(Mutex<Tape<T>>);
+
+impl<T: Real> Default for Scratch<T> {
+    fn default() -> Scratch<T> {
+        Scratch(Mutex::new(Tape::new()))
+    }
+}
+
+/// A copy has memory of its own.
+impl<T: Real> Clone for Scratch<T> {
+    fn clone(&self) -> Scratch<T> {
+        Scratch::default()
+    }
+}
+
+impl<T: Real> fmt::Debug for Scratch<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Scratch")
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -87,6 +113,7 @@ impl<T: Real> Params<T> {
             values: Vec::new(),
             entries: Vec::new(),
             rng: Rng::seeded(seed),
+            scratch: Scratch::default(),
         }
     }
 
@@ -353,9 +380,25 @@ impl<T: Real> Params<T> {
     where
         F: for<'t> FnOnce(&'t Tape<T>, &Bound<'t, T>) -> Result<Var<'t, T>>,
     {
-        let tape = Tape::new();
-        let bound = self.bind(&tape);
-        let loss = loss(&tape, &bound)?;
+        // Another thread that takes a gradient at the same time, or a panic in the middle of one,
+        // costs the memory that would have been saved.
+        match self.scratch.0.try_lock() {
+            Ok(mut tape) => {
+                tape.clear();
+                let result = self.gradient_on(&tape, loss);
+                tape.clear();
+                result
+            }
+            Err(_) => self.gradient_on(&Tape::new(), loss),
+        }
+    }
+
+    fn gradient_on<F>(&self, tape: &Tape<T>, loss: F) -> Result<(T, Vec<T>)>
+    where
+        F: for<'t> FnOnce(&'t Tape<T>, &Bound<'t, T>) -> Result<Var<'t, T>>,
+    {
+        let bound = self.bind(tape);
+        let loss = loss(tape, &bound)?;
         let value = loss.item();
         if !value.is_finite() {
             return Err(Error::non_finite(format!("the loss, {value},")));
