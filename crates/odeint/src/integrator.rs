@@ -3,13 +3,18 @@
 use costate_ops::{Buffer, Real, lincomb};
 
 use crate::control;
+use crate::dirk::DirkTableau;
 use crate::error::{Error, ErrorKind};
 use crate::field::{Counted, Field};
 use crate::method::Method;
+use crate::newton::{Newton, Outcome};
 use crate::options::{Options, Stepping};
 use crate::stats::Stats;
 use crate::step::{Step, combine, rk_step};
 use crate::tableau::Tableau;
+
+/// How much shorter the next try is where Newton's method diverged.
+const AFTER_DIVERGENCE: f64 = 0.25;
 
 /// A solve that is made step by step, and can be inspected, cloned and gone on with at any time.
 ///
@@ -26,6 +31,7 @@ use crate::tableau::Tableau;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Integrator<T: Real> {
+    method: Method,
     tableau: &'static Tableau,
     options: Options,
     start: f64,
@@ -39,6 +45,8 @@ pub struct Integrator<T: Real> {
     /// The slopes of the last step.
     k: Buffer<T>,
     scratch: Buffer<T>,
+    /// The iterations of an implicit method.
+    newton: Option<Newton<T>>,
     /// The size that the next step should have, or 0 if there is none yet.
     dt: f64,
     /// The error measures of the last two steps, the later one first.
@@ -60,10 +68,12 @@ impl<T: Real> Integrator<T> {
         end: f64,
         options: Options,
     ) -> Result<Integrator<T>, Error> {
-        let tableau = method.into().tableau();
+        let method = method.into();
+        let tableau = method.tableau();
         options.check(tableau)?;
         let n = y0.len();
         let mut integrator = Integrator {
+            method,
             tableau,
             options,
             start,
@@ -75,6 +85,10 @@ impl<T: Real> Integrator<T> {
             y1: Buffer::zeros(n),
             k: Buffer::zeros(n * tableau.rows()),
             scratch: Buffer::zeros(n),
+            newton: match method {
+                Method::Explicit(_) => None,
+                Method::Implicit(_) => Some(Newton::new(n)),
+            },
             dt: 0.0,
             history: [1.0; 2],
             has_end: false,
@@ -208,6 +222,9 @@ impl<T: Real> Integrator<T> {
         let last = self.k.len() - n;
         std::mem::swap(&mut self.y0, &mut self.y1);
         self.k.copy_within(last.., 0);
+        if let Some(newton) = &mut self.newton {
+            newton.begin();
+        }
         let result = step(self);
         if result.is_err() {
             std::mem::swap(&mut self.y0, &mut self.y1);
@@ -219,10 +236,11 @@ impl<T: Real> Integrator<T> {
 
     /// Steps from `y0` at `t1` to `next`, and takes the step if it is finite.
     fn once(&mut self, f: &mut impl Field<T>, next: f64) -> Result<(), Error> {
-        self.slopes(f, next)?;
-        match self.not_finite(next) {
-            Some(error) => Err(error),
-            None => {
+        let outcome = self.slopes(f, next)?;
+        match (self.not_finite(next), outcome) {
+            (Some(error), _) => Err(error),
+            (None, Outcome::Diverged(stage)) => Err(self.diverged(next, stage)),
+            (None, Outcome::Converged) => {
                 self.accept(next);
                 Ok(())
             }
@@ -251,10 +269,25 @@ impl<T: Real> Integrator<T> {
             if !adaptive {
                 return self.once(f, next);
             }
-            self.slopes(f, next)?;
+            let outcome = self.slopes(f, next)?;
+            if let Outcome::Diverged(stage) = outcome {
+                self.stats.rejected += 1;
+                after_rejection = true;
+                if step.abs() <= 1.1 * smallest {
+                    let diverged = || self.diverged(next, stage);
+                    return Err(self.not_finite(next).unwrap_or_else(diverged));
+                }
+                h = (AFTER_DIVERGENCE * step.abs()).max(smallest);
+                continue;
+            }
             let weights = self.tableau.error.expect("checked with the options");
             let embedded = self.tableau.embedded_order.expect("an estimate has an order");
             combine(None, step, weights, &self.k, &mut self.scratch);
+            if let (Method::Implicit(DirkTableau { filter: true, .. }), Some(newton)) =
+                (self.method, &self.newton)
+            {
+                newton.filter(&mut self.scratch);
+            }
             let error = control::error_norm(&self.scratch, &self.y0, &self.y1, &self.options);
             let controller = &self.options.controller;
             if error <= 1.0 && self.y1.iter().all(|y| y.is_finite()) {
@@ -318,10 +351,24 @@ impl<T: Real> Integrator<T> {
     }
 
     /// The slopes of a step from `y0` to the time `next`, and `y1`.
-    fn slopes(&mut self, f: &mut impl Field<T>, next: f64) -> Result<(), Error> {
-        let mut f = Counted { field: f, evaluations: &mut self.stats.f_evals };
-        rk_step(self.tableau, &mut f, self.t1, next, &self.y0, &mut self.k, &mut self.y1)
-            .map_err(|e| ErrorKind::Field(e).into())
+    fn slopes(&mut self, f: &mut impl Field<T>, next: f64) -> Result<Outcome, Error> {
+        let mut f = Counted { field: f, stats: &mut self.stats };
+        let (t, y0, k, y1) = (self.t1, &self.y0, &mut self.k, &mut self.y1);
+        let outcome = match (self.method, &mut self.newton) {
+            (Method::Implicit(method), Some(newton)) => {
+                newton.step(method, &self.options, &mut f, t, next, y0, k, y1)
+            }
+            _ => rk_step(self.tableau, &mut f, t, next, y0, k, y1).map(|()| Outcome::Converged),
+        };
+        if let Some(newton) = &mut self.newton {
+            self.stats.factorisations += std::mem::take(&mut newton.factorisations);
+        }
+        outcome.map_err(|e| ErrorKind::Field(e).into())
+    }
+
+    /// The error of a step to `next` whose stage does not converge.
+    fn diverged(&self, next: f64, stage: usize) -> Error {
+        ErrorKind::Diverged { t: self.t1, dt: next - self.t1, stage }.into()
     }
 
     /// Where the step to `next` first is not finite, if anywhere.

@@ -19,11 +19,13 @@
 
 mod adjoint;
 mod control;
+mod dirk;
 mod error;
 mod field;
 mod grid;
 mod integrator;
 mod method;
+mod newton;
 mod ode;
 mod operation;
 mod options;
@@ -35,11 +37,13 @@ mod unroll;
 mod vector_field;
 
 pub use control::Controller;
+pub use dirk::DirkTableau;
 pub use error::{Error, ErrorKind, FieldError, Partial};
-pub use field::Field;
+pub use field::{Field, WithJacobian, with_jacobian};
 pub use integrator::Integrator;
 pub use method::{
-    Bosh3, Dopri5, Euler, Heun, Method, Midpoint, Ralston, Rk4, Ssprk3, ThreeEighths, Tsit5,
+    Bosh3, Dopri5, Euler, Heun, ImplicitEuler, KenCarp4, Kvaerno3, Kvaerno4, Kvaerno5, Method,
+    Midpoint, Ralston, Rk4, Ssprk3, ThreeEighths, TrBdf2, Tsit5,
 };
 pub use ode::{Gradient, Ode, Times};
 pub use options::{Options, Stepping};

@@ -98,7 +98,7 @@ impl<T: Real> Step<'_, T> {
     }
 }
 
-/// One step from `y0` at `t0` to `t1`, without error control: writes the state at `t1` to `y1`, and
+/// One step of an explicit method from `y0` at `t0` to `t1`, without error control: writes the state at `t1` to `y1`, and
 /// the slopes to `k`, one after another.
 ///
 /// The first slope, `f(t0, y0)`, must be in `k` already. The end slope is evaluated only if the
@@ -109,7 +109,8 @@ impl<T: Real> Step<'_, T> {
 /// Those of the field; `k` and `y1` then hold nothing of use.
 ///
 /// # Panics
-/// If `y0` is empty, `y1` is not as long as `y0`, or `k` is not [`Tableau::rows`] times as long.
+/// If the method is implicit, `y0` is empty, `y1` is not as long as `y0`, or `k` is not
+/// [`Tableau::rows`] times as long.
 pub fn rk_step<T: Real>(
     tableau: &Tableau,
     f: &mut impl Field<T>,
@@ -120,6 +121,7 @@ pub fn rk_step<T: Real>(
     y1: &mut [T],
 ) -> Result<(), FieldError> {
     let (n, rows) = (y0.len(), tableau.rows());
+    debug_assert!(tableau.is_explicit(), "rk_step: {} is implicit", tableau.name);
     assert!(n > 0, "rk_step: a state without components");
     assert!(y1.len() == n, "rk_step: y0 has length {n}, but y1 has length {}", y1.len());
     assert!(

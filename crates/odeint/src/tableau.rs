@@ -1,6 +1,6 @@
-//! Explicit Runge–Kutta methods as data.
+//! Runge–Kutta methods as data.
 
-/// The coefficients of an explicit Runge–Kutta method.
+/// The coefficients of a Runge–Kutta method, explicit or diagonally implicit.
 ///
 /// A step of size `h` from `(t, y)` computes slopes
 /// `k_i = f(t + c_i h, y + h Σ_{j<i} a_ij k_j)` and the new state `y + h Σ b_i k_i`.
@@ -9,6 +9,12 @@
 /// `c = 1`, `a` equal to the other rows' `b`, and weight 0 of its own. Methods with the property
 /// "first same as last" (FSAL) have it by nature, others get it appended. It is the first slope of
 /// the next step, so it costs nothing, and interpolants and error estimates can use it.
+///
+/// Diagonally implicit methods are those of [`DirkTableau`]: row `i` has an entry `a_ii` as well,
+/// and the last stage is the new state, so that its slope is the end slope by nature; its weight is
+/// then `a_ii`.
+///
+/// [`DirkTableau`]: crate::DirkTableau
 #[derive(Debug)]
 pub struct Tableau {
     /// The name in messages and tables.
@@ -17,7 +23,7 @@ pub struct Tableau {
     pub order: u32,
     /// The order of the embedded method that estimates the error.
     pub embedded_order: Option<u32>,
-    /// Row `i` holds `a_ij` for `j < i`.
+    /// Row `i` holds `a_ij` for `j < i`, and `a_ii` of an implicit stage.
     pub a: &'static [&'static [f64]],
     /// The weights of the solution.
     pub b: &'static [f64],
@@ -46,6 +52,11 @@ impl Tableau {
     /// How many slopes a step has, the end slope included.
     pub fn rows(&self) -> usize {
         self.b.len()
+    }
+
+    /// Whether no stage is implicit.
+    pub fn is_explicit(&self) -> bool {
+        self.a.iter().enumerate().all(|(i, row)| row.len() <= i)
     }
 
     /// Whether the error estimate uses the end slope.

@@ -5,24 +5,37 @@ mod dopri5;
 mod euler;
 mod hermite;
 mod heun;
+mod implicit_euler;
+mod kencarp4;
+mod kvaerno3;
+mod kvaerno4;
+mod kvaerno5;
 mod midpoint;
 mod ralston;
 mod rk4;
 mod ssprk3;
 mod three_eighths;
+mod tr_bdf2;
 mod tsit5;
 
 pub use bosh3::Bosh3;
 pub use dopri5::Dopri5;
 pub use euler::Euler;
 pub use heun::Heun;
+pub use implicit_euler::ImplicitEuler;
+pub use kencarp4::KenCarp4;
+pub use kvaerno3::Kvaerno3;
+pub use kvaerno4::Kvaerno4;
+pub use kvaerno5::Kvaerno5;
 pub use midpoint::Midpoint;
 pub use ralston::Ralston;
 pub use rk4::Rk4;
 pub use ssprk3::Ssprk3;
 pub use three_eighths::ThreeEighths;
+pub use tr_bdf2::TrBdf2;
 pub use tsit5::Tsit5;
 
+use crate::dirk::DirkTableau;
 use crate::tableau::Tableau;
 
 /// A method of integration.
@@ -31,10 +44,12 @@ use crate::tableau::Tableau;
 pub enum Method {
     /// An explicit Runge–Kutta method.
     Explicit(&'static Tableau),
+    /// A diagonally implicit Runge–Kutta method, for stiff problems.
+    Implicit(&'static DirkTableau),
 }
 
 impl Method {
-    /// All of them.
+    /// All explicit ones.
     pub fn all() -> [Method; 10] {
         [
             Euler.into(),
@@ -50,10 +65,23 @@ impl Method {
         ]
     }
 
+    /// All implicit ones.
+    pub fn implicit() -> [Method; 6] {
+        [
+            ImplicitEuler.into(),
+            TrBdf2.into(),
+            Kvaerno3.into(),
+            Kvaerno4.into(),
+            Kvaerno5.into(),
+            KenCarp4.into(),
+        ]
+    }
+
     /// The coefficients.
     pub fn tableau(self) -> &'static Tableau {
         match self {
             Method::Explicit(tableau) => tableau,
+            Method::Implicit(method) => &method.tableau,
         }
     }
 }
@@ -115,5 +143,41 @@ impl From<ThreeEighths> for Method {
 impl From<Bosh3> for Method {
     fn from(_: Bosh3) -> Method {
         Method::Explicit(&bosh3::TABLEAU)
+    }
+}
+
+impl From<ImplicitEuler> for Method {
+    fn from(_: ImplicitEuler) -> Method {
+        Method::Implicit(&implicit_euler::METHOD)
+    }
+}
+
+impl From<KenCarp4> for Method {
+    fn from(_: KenCarp4) -> Method {
+        Method::Implicit(&kencarp4::METHOD)
+    }
+}
+
+impl From<Kvaerno3> for Method {
+    fn from(_: Kvaerno3) -> Method {
+        Method::Implicit(&kvaerno3::METHOD)
+    }
+}
+
+impl From<Kvaerno4> for Method {
+    fn from(_: Kvaerno4) -> Method {
+        Method::Implicit(&kvaerno4::METHOD)
+    }
+}
+
+impl From<Kvaerno5> for Method {
+    fn from(_: Kvaerno5) -> Method {
+        Method::Implicit(&kvaerno5::METHOD)
+    }
+}
+
+impl From<TrBdf2> for Method {
+    fn from(_: TrBdf2) -> Method {
+        Method::Implicit(&tr_bdf2::METHOD)
     }
 }
