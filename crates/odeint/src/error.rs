@@ -47,6 +47,12 @@ pub enum ErrorKind {
         /// The number of the stage.
         stage: usize,
     },
+    /// In the backward pass, the matrix of an implicit stage is singular, so the solution does not
+    /// depend smoothly on what came before.
+    Singular {
+        /// The time of the stage.
+        t: f64,
+    },
     /// A step of the given size does not change the time, which has too few digits for it.
     NoProgress {
         /// The time that was reached.
@@ -168,6 +174,11 @@ impl fmt::Display for Error {
                 "Newton's method does not converge for stage {stage} of a step of {dt:e} at \
                  t = {t}: the field may jump, or its Jacobian may be wrong or singular there; \
                  take smaller steps, or check the Jacobian if you gave one"
+            ),
+            ErrorKind::Singular { t } => write!(
+                f,
+                "in the backward pass, the matrix of the implicit stage at t = {t} is singular or \
+                 not finite; check the field's Jacobian there, or take smaller steps"
             ),
             ErrorKind::NoProgress { t, dt } => write!(
                 f,

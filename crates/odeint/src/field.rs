@@ -69,7 +69,7 @@ impl<T: Real, F: FnMut(f64, &[T], &mut [T])> Field<T> for F {
 /// `∂f/∂y` by forward differences, with the increments of RADAU5 (E. Hairer, G. Wanner, *Solving
 /// Ordinary Differential Equations II*, IV.8): the root of the unit roundoff times `y`, or times
 /// 1e-5 where that is larger.
-fn difference_jacobian<T: Real>(
+pub(crate) fn difference_jacobian<T: Real>(
     field: &mut (impl Field<T> + ?Sized),
     t: f64,
     y: &[T],

@@ -6,6 +6,7 @@ use costate_ops::Real;
 
 use crate::step::Step;
 use crate::tableau::Tableau;
+use crate::unroll::Frozen;
 
 /// One accepted step.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,6 +67,11 @@ impl<T: Real> Grid<T> {
     pub fn k(&self, n: usize) -> &[T] {
         let start = n * (self.rows - 1) * self.dim;
         &self.k[start..start + self.rows * self.dim]
+    }
+
+    /// The grid and the slopes, to be unrolled with these times.
+    pub fn frozen(&self, ts: &[f64]) -> Frozen<T> {
+        Frozen { steps: self.steps.clone(), ts: ts.to_vec(), slopes: self.k.clone() }
     }
 
     pub fn bytes(&self) -> usize {

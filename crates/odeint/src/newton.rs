@@ -61,9 +61,11 @@ pub(crate) struct Newton<T: Real> {
     scale: Buffer<T>,
     /// The part of the last update that is the error after it.
     eta: f64,
-    /// Errors below which an iteration ends: rounding, and where it may stop if it gets no closer.
+    /// Errors below which an iteration ends: rounding, where it may stop if it gets no closer, and
+    /// where it may if it gets no closer with a new Jacobian either.
     limit: f64,
     floor: f64,
+    enough: f64,
     pub factorisations: usize,
 }
 
@@ -80,6 +82,7 @@ impl<T: Real> Newton<T> {
             eta: 1.0,
             limit: 0.0,
             floor: 0.0,
+            enough: 0.0,
             factorisations: 0,
         }
     }
@@ -168,7 +171,8 @@ impl<T: Real> Newton<T> {
         }
         let epsilon = T::EPSILON.as_f64();
         self.limit = 32.0 * epsilon;
-        self.floor = (1e-3 * rtol).max(1e4 * epsilon);
+        self.floor = 1e4 * epsilon;
+        self.enough = (1e-3 * rtol).max(self.floor);
     }
 
     /// Solves for the slope `k` of a stage from a first guess; `y` is room for the stage. Returns
@@ -183,6 +187,7 @@ impl<T: Real> Newton<T> {
     ) -> Result<bool, FieldError> {
         let n = k.len();
         let step = T::from_f64(hg);
+        let mut closest = f64::INFINITY;
         for refreshes in 0..=REFRESHES {
             let mut before = None;
             for iteration in 0..ITERATIONS {
@@ -221,6 +226,7 @@ impl<T: Real> Newton<T> {
                     // Rounding keeps it from getting closer.
                     return Ok(true);
                 }
+                closest = update;
                 let further = (self.limit / update).ln() / rate.ln();
                 if rate >= 1.0 || further > SLOW || iteration + 1 == ITERATIONS {
                     break;
@@ -238,6 +244,6 @@ impl<T: Real> Newton<T> {
                 }
             }
         }
-        Ok(false)
+        Ok(closest <= self.enough)
     }
 }

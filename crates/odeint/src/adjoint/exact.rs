@@ -11,12 +11,17 @@
 //! constant for every tangent `δ`, whatever the step. Cotangents of states between steps join the
 //! stages with the weights of the interpolant, so they cost nothing. The end slope of a step is the
 //! first slope of the next, so both of its cotangents go through one evaluation.
+//!
+//! The slope of an implicit stage, `k_i = f(t_i, Y_i)` with `Y_i = … + h a_ii k_i`, follows the
+//! implicit function theorem: its cotangent is first multiplied by `(I - h a_ii (∂f/∂y)_i)⁻ᵀ`, with
+//! the Jacobian at the stage itself. The last stage is the new state, and its slope the end slope.
 
 use costate_ops::{Buffer, Real, dot};
-use costate_tape::Result;
 use smallvec::SmallVec;
 
+use super::stages::Stages;
 use super::{Backward, Cotangents};
+use crate::error::FieldError;
 use crate::solve::position;
 use crate::stats::Stats;
 use crate::step::combine;
@@ -37,6 +42,7 @@ pub(crate) struct Exact<T: Real> {
     ones: Vec<f64>,
     /// A linear combination of slopes.
     sum: Buffer<T>,
+    stages: Stages<T>,
 }
 
 /// A save time strictly inside a step.
@@ -51,14 +57,19 @@ impl<T: Real> Exact<T> {
         &mut self,
         from: &Backward<'_, T>,
         vjp: &mut Replay<'_, T>,
+        mut jacobian: Option<&mut Replay<'_, T>>,
         to: &mut Cotangents<'_, T>,
-    ) -> Result<Stats> {
-        let (tableau, dim, rows) = (from.tableau, from.dim(), from.tableau.rows());
+    ) -> Result<Stats, FieldError> {
+        let tableau = from.method.tableau();
+        let (dim, rows) = (from.dim(), tableau.rows());
         for buffer in [&mut self.p, &mut self.end, &mut self.slope, &mut self.stage, &mut self.sum]
         {
             buffer.resize(dim);
         }
         self.bars.resize(rows * dim);
+        if jacobian.is_some() {
+            self.stages.resize(dim);
+        }
         let a = |i: usize, j: usize| tableau.a[i].get(j).copied().unwrap_or(0.0);
         self.columns.clear();
         self.columns.extend((0..rows * rows).map(|ij| a(ij % rows, ij / rows)));
@@ -90,7 +101,13 @@ impl<T: Real> Exact<T> {
             if needs_end {
                 gather(from, &inside, h, rows - 1, &mut self.end);
             }
-            if carried || needs_end {
+            if let Some(jacobian) = &mut jacobian {
+                // The last stage is the state, so what the state sends goes through it.
+                let hg = h * tableau.a[rows - 1][rows - 1];
+                costate_ops::axpy(T::from_f64(hg), &self.p, &mut self.end);
+                self.stages.solve(jacobian, step.t1, from.grid.y(n + 1), hg, &mut self.end)?;
+            }
+            if carried || needs_end || jacobian.is_some() {
                 let (p, sum) = (&mut self.p, &self.end);
                 end_bar = vjp.run(step.t1, from.grid.y(n + 1), Some(sum), |found| {
                     add(p, found.get(0));
@@ -113,6 +130,9 @@ impl<T: Real> Exact<T> {
                 combine(Some(from.grid.y(n)), h, a, k, &mut self.stage);
                 let c = tableau.c[i];
                 let t = if c == 1.0 { step.t1 } else { step.t0 + c * h };
+                if let Some(jacobian) = &mut jacobian {
+                    self.stages.solve(jacobian, t, &self.stage, h * a[i], &mut self.slope)?;
+                }
                 let bar = &mut self.bars[i * dim..(i + 1) * dim];
                 let t_bar = vjp.run(t, &self.stage, Some(&self.slope), |found| {
                     bar.copy_from_slice(found.get(0));
@@ -173,6 +193,8 @@ impl<T: Real> Exact<T> {
         Ok(Stats {
             accepted: grid.steps.len(),
             vjp_evals: vjp.evaluations,
+            jacobian_evals: jacobian.as_ref().map_or(0, |j| j.evaluations),
+            factorisations: jacobian.as_ref().map_or(0, |j| j.evaluations),
             bytes_kept: grid.bytes(),
             ..Stats::default()
         })
@@ -186,7 +208,7 @@ fn add<T: Real>(to: &mut [T], x: &[T]) {
 /// Adds to the cotangent of slope `i` what the states inside the step send it: `h b_i(θ) g`.
 fn gather<T: Real>(from: &Backward<'_, T>, inside: &[Inside], h: f64, i: usize, slope: &mut [T]) {
     for save in inside {
-        let weight = h * from.tableau.interpolant.weight(i, save.theta);
+        let weight = h * from.method.tableau().interpolant.weight(i, save.theta);
         if weight != 0.0 {
             costate_ops::axpy(T::from_f64(weight), from.g(save.time), slope);
         }

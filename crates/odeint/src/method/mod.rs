@@ -77,6 +77,11 @@ impl Method {
         ]
     }
 
+    /// Whether its stages are solved for.
+    pub fn is_implicit(self) -> bool {
+        matches!(self, Method::Implicit(_))
+    }
+
     /// The coefficients.
     pub fn tableau(self) -> &'static Tableau {
         match self {
