@@ -22,8 +22,8 @@ pub mod prelude {
         Params, ResidualNet, Sgd, accuracy, cross_entropy,
     };
     pub use costate_odeint::{
-        Bosh3, Dopri5, Euler, Gradient, Heun, Midpoint, Ode, Options, Ralston, Rk4, Ssprk3,
-        ThreeEighths, Tsit5,
+        Bosh3, Dopri5, Euler, Gradient, Heun, ImplicitEuler, KenCarp4, Kvaerno3, Kvaerno4,
+        Kvaerno5, Midpoint, Ode, Options, Ralston, Rk4, Ssprk3, ThreeEighths, TrBdf2, Tsit5,
     };
     pub use costate_ops::Real;
     pub use costate_tape::{Function, Program, Tape, Var, Workspace, check};
