@@ -9,7 +9,7 @@ pub fn workload() -> Workload<f64> {
         name: "robertson",
         wrt: &["k"],
         loss,
-        ode: Ode::new(Kvaerno5),
+        ode: Ode::new(Kvaerno5).options(Options { stop_at_saves: true, ..Options::default() }),
         tolerance: (1e-8, 1e-10),
     }
 }

@@ -36,6 +36,8 @@ pub struct Integrator<T: Real> {
     options: Options,
     start: f64,
     end: f64,
+    /// Where a step must end: at the end, or at a time before it.
+    stop: f64,
     /// The state before the last step, and after it.
     t0: f64,
     t1: f64,
@@ -78,6 +80,7 @@ impl<T: Real> Integrator<T> {
             options,
             start,
             end,
+            stop: end,
             t0: start,
             t1: start,
             h: 0.0,
@@ -116,7 +119,7 @@ impl<T: Real> Integrator<T> {
             return Err(ErrorKind::NonFinite { t: start, stage: None, component }.into());
         }
         self.y1.copy_from_slice(y0);
-        (self.start, self.end) = (start, end);
+        (self.start, self.end, self.stop) = (start, end, end);
         (self.t0, self.t1, self.h) = (start, start, 0.0);
         self.dt = 0.0;
         self.history = [1.0; 2];
@@ -140,9 +143,19 @@ impl<T: Real> Integrator<T> {
         self.dt
     }
 
+    /// Has the next adaptive steps end at `t` at the latest, between the time reached and the end.
+    pub(crate) fn stop_at(&mut self, t: f64) {
+        self.stop = t;
+    }
+
     /// Whether the end was reached.
     pub fn is_done(&self) -> bool {
         self.t1 == self.end
+    }
+
+    /// The options.
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// What has been done.
@@ -325,8 +338,14 @@ impl<T: Real> Integrator<T> {
     /// before it.
     fn clip(&self, h: f64, direction: f64) -> f64 {
         let left = (self.end - self.t1).abs();
+        let before_stop = (self.stop - self.t1).abs();
         match self.options.stepping {
             // A step may be stretched to the end, but not beyond its largest size.
+            Stepping::Adaptive if self.stop != self.end && 1.01 * h >= before_stop => self.stop,
+            // Two equal steps to a stop, rather than a long and a short one.
+            Stepping::Adaptive if self.stop != self.end && 2.0 * h > before_stop => {
+                self.t1 + direction * 0.5 * before_stop
+            }
             Stepping::Adaptive if h < left && (1.01 * h < left || left > self.options.max_dt) => {
                 self.t1 + direction * h
             }
