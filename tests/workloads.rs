@@ -1,4 +1,4 @@
-//! Three problems with reference losses and gradients, computed elsewhere in double precision at
+//! Four problems with reference losses and gradients, computed elsewhere in double precision at
 //! tolerance 1e-12 and confirmed by a second method: `tests/data/README.md` says what they are.
 
 use costate::prelude::*;
@@ -98,6 +98,23 @@ fn lotka_volterra<'t>(
     Ok((ys - data.leaf(tape, "target")).square().sum())
 }
 
+fn robertson<'t>(
+    data: &Data,
+    ode: &Ode,
+    tape: &'t Tape<f64>,
+    x: &[Var<'t, f64>],
+) -> Result<Var<'t, f64>, costate::Error> {
+    let [k1, k2, k3] = [0, 1, 2].map(|i| x[0].index_axis(0, i));
+    let f = |_, u: Var<'t, f64>| {
+        let [x, y, z] = [0, 1, 2].map(|i| u.index_axis(0, i));
+        let (a, b, c) = (k1 * x, k2 * y * y, k3 * y * z);
+        Var::stack(0, &[c - a, a - b - c, b])
+    };
+    let ys = ode.solve(f, data.leaf(tape, "y0"), data.get("ts").1)?;
+    let scale = tape.constant(&ndarray::arr1(&[1.0, 1e4, 1.0]));
+    Ok(((ys - data.leaf(tape, "target")) * scale).square().sum())
+}
+
 const SPIRAL: [&str; 5] = ["w1", "b1", "w2", "b2", "y0"];
 const MLP: [&str; 6] = ["w1", "b1", "w2", "b2", "w3", "b3"];
 const LOTKA_VOLTERRA: [&str; 2] = ["p", "y0"];
@@ -131,4 +148,18 @@ fn lotka_volterra_meets_its_reference() {
     within(errors("lotka_volterra", &LOTKA_VOLTERRA, lotka_volterra, &tight), 1e-9, 1e-9);
     let continuous = ode.gradient(Gradient::Continuous);
     within(errors("lotka_volterra", &LOTKA_VOLTERRA, lotka_volterra, &continuous), 1e-6, 1e-6);
+}
+
+#[test]
+fn robertson_meets_its_reference() {
+    for (method, rtol, bound) in [
+        (costate::odeint::Method::from(Kvaerno5), 1e-8, 1e-5),
+        (Kvaerno5.into(), 1e-11, 1e-8),
+        (Kvaerno4.into(), 1e-8, 1e-4),
+        (KenCarp4.into(), 1e-8, 1e-4),
+        (Kvaerno3.into(), 1e-7, 1e-3),
+    ] {
+        let ode = Ode::new(method).tolerance(rtol, 1e-2 * rtol);
+        within(errors("robertson", &["k"], robertson, &ode), bound, bound);
+    }
 }

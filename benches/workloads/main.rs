@@ -6,6 +6,7 @@
 mod data;
 mod lotka_volterra;
 mod mlp;
+mod robertson;
 mod spiral;
 
 use std::path::PathBuf;
@@ -237,7 +238,7 @@ fn print(report: &Report, arguments: &Arguments) {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
-    const NAMES: [&str; 3] = ["spiral", "mlp", "lotka_volterra"];
+    const NAMES: [&str; 4] = ["spiral", "mlp", "lotka_volterra", "robertson"];
     if let Some(name) = arguments.names.iter().find(|n| !NAMES.contains(&n.as_str())) {
         return Err(format!("there is no workload {name:?}; there are {}", NAMES.join(", ")).into());
     }
@@ -266,6 +267,9 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     }
     if wanted("lotka_volterra") {
         print(&measure(&lotka_volterra::workload(), arguments)?, arguments);
+    }
+    if wanted("robertson") {
+        print(&measure(&robertson::workload(), arguments)?, arguments);
     }
     Ok(())
 }

@@ -38,6 +38,21 @@ pub enum ErrorKind {
         /// The error of the last try; 1 would just be accepted.
         error: f64,
     },
+    /// Newton's method for a stage of an implicit method does not converge.
+    Diverged {
+        /// The time that was reached.
+        t: f64,
+        /// The step.
+        dt: f64,
+        /// The number of the stage.
+        stage: usize,
+    },
+    /// In the backward pass, the matrix of an implicit stage is singular, so the solution does not
+    /// depend smoothly on what came before.
+    Singular {
+        /// The time of the stage.
+        t: f64,
+    },
     /// A step of the given size does not change the time, which has too few digits for it.
     NoProgress {
         /// The time that was reached.
@@ -177,6 +192,17 @@ impl fmt::Display for Error {
                  is {error:.1e} times the tolerance and largest in component {component}: the \
                  solution may go to infinity there, the field may jump, or the problem may be \
                  stiff; try a larger tolerance"
+            ),
+            ErrorKind::Diverged { t, dt, stage } => write!(
+                f,
+                "Newton's method does not converge for stage {stage} of a step of {dt:e} at \
+                 t = {t}: the field may jump, or its Jacobian may be wrong or singular there; \
+                 take smaller steps, or check the Jacobian if you gave one"
+            ),
+            ErrorKind::Singular { t } => write!(
+                f,
+                "in the backward pass, the matrix of the implicit stage at t = {t} is singular or \
+                 not finite; check the field's Jacobian there, or take smaller steps"
             ),
             ErrorKind::NoProgress { t, dt } => write!(
                 f,

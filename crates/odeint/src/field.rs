@@ -1,11 +1,16 @@
 //! What is solved: a vector field on slices.
 
 use costate_ops::Real;
+use smallvec::SmallVec;
 
 use crate::error::FieldError;
+use crate::stats::Stats;
 use crate::tableau::Part;
 
 /// A vector field `dy/dt = f(t, y)`. Closures `FnMut(f64, &[T], &mut [T])` are fields.
+///
+/// Only implicit methods ask for derivatives. A field that does not give them is differentiated by
+/// finite differences; [`with_jacobian`] gives a closure an exact Jacobian.
 pub trait Field<T: Real> {
     /// Writes `f(t, y)` to `dy`.
     ///
@@ -24,6 +29,47 @@ pub trait Field<T: Real> {
         }
         Ok(())
     }
+
+    /// Writes `∂f/∂y` at `(t, y)` to `jacobian`, row-major: entry `i n + j` is `∂f_i/∂y_j`. `dy` is
+    /// `f(t, y)` up to rounding.
+    ///
+    /// By default by forward differences, which take `n` evaluations. An implicit method needs no
+    /// exact Jacobian to be right, but its iterations converge faster with one.
+    ///
+    /// # Errors
+    /// Those of [`eval`](Field::eval).
+    fn jacobian(
+        &mut self,
+        t: f64,
+        y: &[T],
+        dy: &[T],
+        jacobian: &mut [T],
+    ) -> Result<(), FieldError> {
+        difference_jacobian(self, t, y, dy, jacobian)
+    }
+
+    /// Writes `∂f/∂t` at `(t, y)` to `out`. `dy` is `f(t, y)` up to rounding. Only Rosenbrock
+    /// methods ask for it.
+    ///
+    /// By default by a forward difference of one evaluation.
+    ///
+    /// # Errors
+    /// Those of [`eval`](Field::eval).
+    fn time_derivative(
+        &mut self,
+        t: f64,
+        y: &[T],
+        dy: &[T],
+        out: &mut [T],
+    ) -> Result<(), FieldError> {
+        let moved = t + (T::EPSILON.as_f64() * t.abs().max(1e-5)).sqrt();
+        self.eval(moved, y, out)?;
+        let reciprocal = T::from_f64(1.0 / (moved - t));
+        for (out, &dy) in out.iter_mut().zip(dy) {
+            *out = (*out - dy) * reciprocal;
+        }
+        Ok(())
+    }
 }
 
 impl<T: Real, F: FnMut(f64, &[T], &mut [T])> Field<T> for F {
@@ -33,20 +79,112 @@ impl<T: Real, F: FnMut(f64, &[T], &mut [T])> Field<T> for F {
     }
 }
 
+/// `∂f/∂y` by forward differences, with the increments of RADAU5 (E. Hairer, G. Wanner, *Solving
+/// Ordinary Differential Equations II*, IV.8): the root of the unit roundoff times `y`, or times
+/// 1e-5 where that is larger.
+pub(crate) fn difference_jacobian<T: Real>(
+    field: &mut (impl Field<T> + ?Sized),
+    t: f64,
+    y: &[T],
+    dy: &[T],
+    jacobian: &mut [T],
+) -> Result<(), FieldError> {
+    let n = y.len();
+    let mut moved: SmallVec<[T; 64]> = SmallVec::from_slice(y);
+    for j in 0..n {
+        moved[j] = y[j] + T::from_f64((T::EPSILON.as_f64() * y[j].as_f64().abs().max(1e-5)).sqrt());
+        let column = &mut jacobian[j * n..(j + 1) * n];
+        field.eval(t, &moved, column)?;
+        let reciprocal = T::one() / (moved[j] - y[j]);
+        for (entry, &dy) in column.iter_mut().zip(dy) {
+            *entry = (*entry - dy) * reciprocal;
+        }
+        moved[j] = y[j];
+    }
+    for i in 0..n {
+        for j in 0..i {
+            jacobian.swap(i * n + j, j * n + i);
+        }
+    }
+    Ok(())
+}
+
+/// A closure with its Jacobian; see [`with_jacobian`].
+#[derive(Clone, Copy, Debug)]
+pub struct WithJacobian<F, J> {
+    field: F,
+    jacobian: J,
+}
+
+/// The field `field` with the Jacobian that `jacobian(t, y, out)` writes, row-major: entry
+/// `i n + j` is `∂f_i/∂y_j`. All entries are to be written.
+///
+/// ```
+/// use costate_odeint::{Kvaerno5, Options, solve, with_jacobian};
+///
+/// let field = with_jacobian(
+///     |t: f64, y: &[f64], dy: &mut [f64]| dy[0] = -1e6 * (y[0] - t.cos()),
+///     |_t: f64, _y: &[f64], jacobian: &mut [f64]| jacobian[0] = -1e6,
+/// );
+/// let solution = solve(Kvaerno5, field, &[0.0], &[0.0, 2.0], &Options::default())?;
+/// assert!((solution.y(1)[0] - 2f64.cos()).abs() < 1e-5);
+/// # Ok::<(), costate_odeint::Error>(())
+/// ```
+pub fn with_jacobian<T, F, J>(field: F, jacobian: J) -> WithJacobian<F, J>
+where
+    T: Real,
+    F: FnMut(f64, &[T], &mut [T]),
+    J: FnMut(f64, &[T], &mut [T]),
+{
+    WithJacobian { field, jacobian }
+}
+
+impl<T, F, J> Field<T> for WithJacobian<F, J>
+where
+    T: Real,
+    F: FnMut(f64, &[T], &mut [T]),
+    J: FnMut(f64, &[T], &mut [T]),
+{
+    fn eval(&mut self, t: f64, y: &[T], dy: &mut [T]) -> Result<(), FieldError> {
+        (self.field)(t, y, dy);
+        Ok(())
+    }
+
+    fn jacobian(&mut self, t: f64, y: &[T], _: &[T], out: &mut [T]) -> Result<(), FieldError> {
+        (self.jacobian)(t, y, out);
+        Ok(())
+    }
+}
+
 /// A field whose evaluations are counted.
 pub(crate) struct Counted<'a, F> {
     pub field: &'a mut F,
-    pub evaluations: &'a mut usize,
+    pub stats: &'a mut Stats,
 }
 
 impl<T: Real, F: Field<T>> Field<T> for Counted<'_, F> {
     fn eval(&mut self, t: f64, y: &[T], dy: &mut [T]) -> Result<(), FieldError> {
-        *self.evaluations += 1;
+        self.stats.f_evals += 1;
         self.field.eval(t, y, dy)
     }
 
     fn eval_part(&mut self, t: f64, y: &[T], dy: &mut [T], part: Part) -> Result<(), FieldError> {
-        *self.evaluations += 1;
+        self.stats.f_evals += 1;
         self.field.eval_part(t, y, dy, part)
+    }
+
+    fn jacobian(&mut self, t: f64, y: &[T], dy: &[T], out: &mut [T]) -> Result<(), FieldError> {
+        self.stats.jacobian_evals += 1;
+        self.field.jacobian(t, y, dy, out)
+    }
+
+    fn time_derivative(
+        &mut self,
+        t: f64,
+        y: &[T],
+        dy: &[T],
+        out: &mut [T],
+    ) -> Result<(), FieldError> {
+        self.field.time_derivative(t, y, dy, out)
     }
 }

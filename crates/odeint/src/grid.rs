@@ -6,6 +6,7 @@ use costate_ops::Real;
 
 use crate::step::Step;
 use crate::tableau::Tableau;
+use crate::unroll::Frozen;
 
 /// One accepted step.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,6 +98,11 @@ impl<T: Real> Grid<T> {
     pub fn own(&self, n: usize) -> &[T] {
         let end = self.own_start.get(n + 1).copied().unwrap_or(self.own.len());
         &self.own[self.own_start[n]..end]
+    }
+
+    /// The grid and the slopes, to be unrolled with these times.
+    pub fn frozen(&self, ts: &[f64]) -> Frozen<T> {
+        Frozen { steps: self.steps.clone(), ts: ts.to_vec(), slopes: self.k.clone() }
     }
 
     pub fn bytes(&self) -> usize {

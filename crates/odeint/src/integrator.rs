@@ -3,14 +3,19 @@
 use costate_ops::{Buffer, Real, lincomb};
 
 use crate::control;
+use crate::dirk::DirkTableau;
 use crate::error::{Error, ErrorKind};
 use crate::field::{Counted, Field};
 use crate::fixed_point::coupled_step;
 use crate::method::Method;
+use crate::newton::{Newton, Outcome};
 use crate::options::{Options, Stepping};
 use crate::stats::Stats;
 use crate::step::{Step, combine, interpolant_slopes, rk_step};
 use crate::tableau::Tableau;
+
+/// How much shorter the next try is where Newton's method diverged.
+const AFTER_DIVERGENCE: f64 = 0.25;
 
 /// A solve that is made step by step, and can be inspected, cloned and gone on with at any time.
 ///
@@ -27,10 +32,13 @@ use crate::tableau::Tableau;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Integrator<T: Real> {
+    method: Method,
     tableau: &'static Tableau,
     options: Options,
     start: f64,
     end: f64,
+    /// Where a step must end: at the end, or at a time before it.
+    stop: f64,
     /// The state before the last step, and after it.
     t0: f64,
     t1: f64,
@@ -44,6 +52,8 @@ pub struct Integrator<T: Real> {
     carry: Buffer<T>,
     /// How often the stages of the last step were iterated.
     rounds: usize,
+    /// The iterations of an implicit method.
+    newton: Option<Newton<T>>,
     /// The size that the next step should have, or 0 if there is none yet.
     dt: f64,
     /// The error measures of the last two steps, the later one first.
@@ -69,14 +79,17 @@ impl<T: Real> Integrator<T> {
         end: f64,
         options: Options,
     ) -> Result<Integrator<T>, Error> {
-        let tableau = method.into().tableau();
+        let method = method.into();
+        let tableau = method.tableau();
         options.check(tableau)?;
         let n = y0.len();
         let mut integrator = Integrator {
+            method,
             tableau,
             options,
             start,
             end,
+            stop: end,
             t0: start,
             t1: start,
             h: 0.0,
@@ -86,6 +99,10 @@ impl<T: Real> Integrator<T> {
             scratch: Buffer::zeros(n),
             carry: Buffer::zeros(if tableau.coupled { n } else { 0 }),
             rounds: 1,
+            newton: match method {
+                Method::Explicit(_) => None,
+                Method::Implicit(_) => Some(Newton::new(n)),
+            },
             dt: 0.0,
             history: [1.0; 2],
             has_end: false,
@@ -119,7 +136,7 @@ impl<T: Real> Integrator<T> {
             return Err(ErrorKind::NonFinite { t: start, stage: None, component }.into());
         }
         self.y1.copy_from_slice(y0);
-        (self.start, self.end) = (start, end);
+        (self.start, self.end, self.stop) = (start, end, end);
         (self.t0, self.t1, self.h) = (start, start, 0.0);
         self.dt = 0.0;
         self.history = [1.0; 2];
@@ -150,9 +167,19 @@ impl<T: Real> Integrator<T> {
         self.dt
     }
 
+    /// Has the next adaptive steps end at `t` at the latest, between the time reached and the end.
+    pub(crate) fn stop_at(&mut self, t: f64) {
+        self.stop = t;
+    }
+
     /// Whether the end was reached.
     pub fn is_done(&self) -> bool {
         self.t1 == self.end
+    }
+
+    /// The options.
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// What has been done.
@@ -205,7 +232,7 @@ impl<T: Real> Integrator<T> {
         if tableau.interpolant.needs_end() {
             self.end_slope(f)?;
         }
-        let mut f = Counted { field: f, evaluations: &mut self.stats.f_evals };
+        let mut f = Counted { field: f, stats: &mut self.stats };
         if !self.has_first {
             let first = &mut self.k[..self.y0.len()];
             f.eval(self.t0, &self.y0, first).map_err(ErrorKind::Field)?;
@@ -282,6 +309,9 @@ impl<T: Real> Integrator<T> {
         let had_end = self.has_end;
         self.has_first = had_end;
         self.has_dense = false;
+        if let Some(newton) = &mut self.newton {
+            newton.begin();
+        }
         let result = step(self);
         if result.is_err() {
             std::mem::swap(&mut self.y0, &mut self.y1);
@@ -298,10 +328,11 @@ impl<T: Real> Integrator<T> {
 
     /// Steps from `y0` at `t1` to `next`, and takes the step if it is finite.
     fn once(&mut self, f: &mut impl Field<T>, next: f64) -> Result<(), Error> {
-        self.slopes(f, next)?;
-        match self.not_finite(next) {
-            Some(error) => Err(error),
-            None => {
+        let outcome = self.slopes(f, next)?;
+        match (self.not_finite(next), outcome) {
+            (Some(error), _) => Err(error),
+            (None, Outcome::Diverged(stage)) => Err(self.diverged(next, stage)),
+            (None, Outcome::Converged) => {
                 self.accept(next);
                 Ok(())
             }
@@ -330,7 +361,17 @@ impl<T: Real> Integrator<T> {
             if !adaptive {
                 return self.once(f, next);
             }
-            self.slopes(f, next)?;
+            let outcome = self.slopes(f, next)?;
+            if let Outcome::Diverged(stage) = outcome {
+                self.stats.rejected += 1;
+                after_rejection = true;
+                if step.abs() <= 1.1 * smallest {
+                    let diverged = || self.diverged(next, stage);
+                    return Err(self.not_finite(next).unwrap_or_else(diverged));
+                }
+                h = (AFTER_DIVERGENCE * step.abs()).max(smallest);
+                continue;
+            }
             let embedded = self.tableau.control_order().expect("checked with the options");
             let error = self.error(step);
             let controller = &self.options.controller;
@@ -362,6 +403,11 @@ impl<T: Real> Integrator<T> {
     fn error(&mut self, h: f64) -> f64 {
         let mut measure = |weights| {
             combine(None, h, weights, &self.k, &mut self.scratch);
+            if let (Method::Implicit(DirkTableau { filter: true, .. }), Some(newton)) =
+                (self.method, &self.newton)
+            {
+                newton.filter(&mut self.scratch);
+            }
             control::error_norm(&self.scratch, &self.y0, &self.y1, &self.options)
         };
         let low = self.tableau.error_low.map(|(_, weights)| measure(weights));
@@ -384,8 +430,14 @@ impl<T: Real> Integrator<T> {
     /// before it.
     fn clip(&self, h: f64, direction: f64) -> f64 {
         let left = (self.end - self.t1).abs();
+        let before_stop = (self.stop - self.t1).abs();
         match self.options.stepping {
             // A step may be stretched to the end, but not beyond its largest size.
+            Stepping::Adaptive if self.stop != self.end && 1.01 * h >= before_stop => self.stop,
+            // Two equal steps to a stop, rather than a long and a short one.
+            Stepping::Adaptive if self.stop != self.end && 2.0 * h > before_stop => {
+                self.t1 + direction * 0.5 * before_stop
+            }
             Stepping::Adaptive if h < left && (1.01 * h < left || left > self.options.max_dt) => {
                 self.t1 + direction * h
             }
@@ -413,29 +465,46 @@ impl<T: Real> Integrator<T> {
     }
 
     /// The slopes of a step from `y0` to the time `next`, and `y1`.
-    fn slopes(&mut self, f: &mut impl Field<T>, next: f64) -> Result<(), Error> {
-        let mut f = Counted { field: f, evaluations: &mut self.stats.f_evals };
+    fn slopes(&mut self, f: &mut impl Field<T>, next: f64) -> Result<Outcome, Error> {
         if self.tableau.coupled {
-            let (t, y0, stage) = (self.t1, &self.y0, &mut self.y1);
-            let increment = &mut self.scratch;
-            let rounds =
-                coupled_step(self.tableau, &mut f, t, next, y0, &mut self.k, stage, increment)
-                    .map_err(ErrorKind::Field)?;
-            let dt = next - t;
-            self.rounds = rounds.ok_or(ErrorKind::NoConvergence { t, dt })?;
-            for (((y1, &y0), &carry), sum) in
-                self.y1.iter_mut().zip(&*self.y0).zip(&*self.carry).zip(increment.iter_mut())
-            {
-                *sum += carry;
-                *y1 = y0 + *sum;
-                // What was lost, to be added next time.
-                *sum -= *y1 - y0;
-            }
-            return Ok(());
+            self.coupled_slopes(f, next)?;
+            return Ok(Outcome::Converged);
         }
-        let k = &mut self.k[..self.tableau.rows() * self.y0.len()];
-        rk_step(self.tableau, &mut f, self.t1, next, &self.y0, k, &mut self.y1)
-            .map_err(|e| ErrorKind::Field(e).into())
+        let mut f = Counted { field: f, stats: &mut self.stats };
+        let (t, y0, k, y1) = (self.t1, &self.y0, &mut self.k, &mut self.y1);
+        if let (Method::Implicit(method), Some(newton)) = (self.method, &mut self.newton) {
+            let outcome = newton.step(method, &self.options, &mut f, t, next, y0, k, y1);
+            self.stats.factorisations += std::mem::take(&mut newton.factorisations);
+            return outcome.map_err(|e| ErrorKind::Field(e).into());
+        }
+        let k = &mut k[..self.tableau.rows() * y0.len()];
+        rk_step(self.tableau, &mut f, t, next, y0, k, y1).map_err(ErrorKind::Field)?;
+        Ok(Outcome::Converged)
+    }
+
+    /// [`slopes`](Self::slopes) of coupled stages.
+    fn coupled_slopes(&mut self, f: &mut impl Field<T>, next: f64) -> Result<(), Error> {
+        let mut f = Counted { field: f, stats: &mut self.stats };
+        let (t, y0, stage) = (self.t1, &self.y0, &mut self.y1);
+        let increment = &mut self.scratch;
+        let rounds = coupled_step(self.tableau, &mut f, t, next, y0, &mut self.k, stage, increment)
+            .map_err(ErrorKind::Field)?;
+        let dt = next - t;
+        self.rounds = rounds.ok_or(ErrorKind::NoConvergence { t, dt })?;
+        for (((y1, &y0), &carry), sum) in
+            self.y1.iter_mut().zip(&*self.y0).zip(&*self.carry).zip(increment.iter_mut())
+        {
+            *sum += carry;
+            *y1 = y0 + *sum;
+            // What was lost, to be added next time.
+            *sum -= *y1 - y0;
+        }
+        Ok(())
+    }
+
+    /// The error of a step to `next` whose stage does not converge.
+    fn diverged(&self, next: f64, stage: usize) -> Error {
+        ErrorKind::Diverged { t: self.t1, dt: next - self.t1, stage }.into()
     }
 
     /// Where the step to `next` first is not finite, if anywhere.

@@ -19,12 +19,14 @@
 
 mod adjoint;
 mod control;
+mod dirk;
 mod error;
 mod field;
 mod fixed_point;
 mod grid;
 mod integrator;
 mod method;
+mod newton;
 mod ode;
 mod operation;
 mod options;
@@ -40,13 +42,14 @@ mod unroll;
 mod vector_field;
 
 pub use control::Controller;
+pub use dirk::DirkTableau;
 pub use error::{Error, ErrorKind, FieldError, Partial};
-pub use field::Field;
+pub use field::{Field, WithJacobian, with_jacobian};
 pub use integrator::Integrator;
 pub use method::{
-    Bosh3, Dop853, Dopri5, Euler, GaussLegendre4, GaussLegendre6, Heun, Method, Midpoint, Ralston,
-    Rk4, Ssprk3, SymplecticEuler, ThreeEighths, Tsit5, VelocityVerlet, Verner6, Verner7, Verner9,
-    Yoshida4, Yoshida6,
+    Bosh3, Dop853, Dopri5, Euler, GaussLegendre4, GaussLegendre6, Heun, ImplicitEuler, KenCarp4,
+    Kvaerno3, Kvaerno4, Kvaerno5, Method, Midpoint, Ralston, Rk4, Ssprk3, SymplecticEuler,
+    ThreeEighths, TrBdf2, Tsit5, VelocityVerlet, Verner6, Verner7, Verner9, Yoshida4, Yoshida6,
 };
 pub use ode::{Gradient, Ode, Times};
 pub use options::{Options, Stepping};

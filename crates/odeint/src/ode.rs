@@ -6,7 +6,7 @@ use std::sync::Arc;
 use costate_ops::Real;
 use costate_tape::{Result, Tape, Var};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, FieldError};
 use crate::field::Field;
 use crate::grid::Grid;
 use crate::integrator::Integrator;
@@ -233,7 +233,7 @@ impl Ode {
             options: self.options,
             gradient: self.gradient,
             times: fixed,
-            field: Arc::new(VectorField::new(scope.function)?),
+            field: Arc::new(VectorField::new(scope.function, self.method.is_implicit())?),
         };
         let inputs: Vec<_> = [y0].into_iter().chain(times).chain(scope.captured).collect();
         Ok(tape.call(Arc::new(op), &inputs)?[0])
@@ -256,13 +256,12 @@ impl Ode {
         check_times(&ts).map_err(solve_error)?;
         let shape = y0.shape();
         let start = y0.to_vec();
-        let mut field = Recorded(|t: f64, y: &[T], dy: &mut [T]| {
-            let slope = f(tape.scalar(T::from_f64(t)), tape.leaf(y, shape.clone()))?;
-            dy.copy_from_slice(&slope.to_vec());
-            Ok(())
+        let mut field = Recorded(|t: f64, y: &[T]| {
+            let y = tape.leaf(y, shape.clone());
+            Ok((y, f(tape.scalar(T::from_f64(t)), y)?))
         });
         let frozen = find_grid(self, &mut field, &start, &ts).map_err(solve_error)?;
-        unroll(self.method.tableau(), &frozen, y0, times, f)
+        unroll(self.method, &frozen, y0, times, f)
     }
 
     /// What the solve that made `x` did, or if `x` is a cotangent from a backward pass, what that
@@ -279,17 +278,31 @@ impl Ode {
     }
 }
 
-/// A field that records on a tape.
+/// A field that records on a tape: the state and its slope.
 struct Recorded<F>(F);
 
-impl<T: Real, F: FnMut(f64, &[T], &mut [T]) -> Result<()>> Field<T> for Recorded<F> {
-    fn eval(
+impl<'t, T, F> Field<T> for Recorded<F>
+where
+    T: Real,
+    F: FnMut(f64, &[T]) -> Result<(Var<'t, T>, Var<'t, T>)>,
+{
+    fn eval(&mut self, t: f64, y: &[T], dy: &mut [T]) -> std::result::Result<(), FieldError> {
+        dy.copy_from_slice(&(self.0)(t, y)?.1.to_vec());
+        Ok(())
+    }
+
+    /// What the field's program gives too, so that the grid is the same in every way to the
+    /// gradient.
+    fn jacobian(
         &mut self,
         t: f64,
         y: &[T],
-        dy: &mut [T],
-    ) -> std::result::Result<(), crate::FieldError> {
-        Ok((self.0)(t, y, dy)?)
+        _: &[T],
+        out: &mut [T],
+    ) -> std::result::Result<(), FieldError> {
+        let (y, slope) = (self.0)(t, y)?;
+        out.copy_from_slice(&slope.jacobian(y)?.to_vec());
+        Ok(())
     }
 }
 
@@ -299,12 +312,13 @@ fn find_grid<T: Real>(
     field: &mut impl Field<T>,
     y0: &[T],
     ts: &[f64],
-) -> std::result::Result<Frozen, Error> {
+) -> std::result::Result<Frozen<T>, Error> {
     let (start, end) = (ts[0], ts[ts.len() - 1]);
     let mut integrator = Integrator::new(ode.method, y0, start, end, ode.options)?;
     let mut grid = Grid::default();
     grid.start(y0, ode.method.tableau());
     let mut ys = vec![T::zero(); ts.len() * y0.len()];
-    drive(&mut integrator, field, ts, &mut ys, |step, saves| grid.push(step, saves, false))?;
-    Ok(Frozen { steps: grid.steps, ts: ts.to_vec() })
+    let keep = ode.method.is_implicit();
+    drive(&mut integrator, field, ts, &mut ys, |step, saves| grid.push(step, saves, keep))?;
+    Ok(grid.frozen(ts))
 }

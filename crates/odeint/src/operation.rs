@@ -18,7 +18,7 @@ use crate::ode::Gradient;
 use crate::options::Options;
 use crate::solve::{check_times, drive};
 use crate::stats::Stats;
-use crate::unroll::{Frozen, unroll};
+use crate::unroll::unroll;
 use crate::vector_field::{Replay, VectorField};
 
 /// `y0, (times,) captured… ↦ y(times)`.
@@ -36,6 +36,7 @@ pub(crate) struct SolveOp<T: Real> {
 #[derive(Debug)]
 pub(crate) struct SolveState<T: Real> {
     workspace: Workspace<T>,
+    jacobian: Option<Workspace<T>>,
     integrator: Option<Integrator<T>>,
     pub ts: Vec<f64>,
     pub grid: Grid<T>,
@@ -53,7 +54,7 @@ impl<T: Real> SolveOp<T> {
         let tape = call.tape();
         let frozen = tape.read_state(call, |state| {
             let state: &SolveState<T> = state.downcast_ref().expect("the state of a solve");
-            Frozen { steps: state.grid.steps.clone(), ts: state.ts.clone() }
+            state.grid.frozen(&state.ts)
         });
         let Some(frozen) = frozen else {
             return Err(costate_tape::Error::from_call(
@@ -70,7 +71,7 @@ impl<T: Real> SolveOp<T> {
             let args: Vec<_> = [t, y].iter().chain(captured).copied().collect();
             Ok(function.inline(tape, &args)?[0])
         };
-        unroll(self.method.tableau(), &frozen, inputs[0], times, field)
+        unroll(self.method, &frozen, inputs[0], times, field)
     }
 }
 
@@ -87,6 +88,7 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
     fn new_state(&self) -> Box<dyn Any + Send> {
         Box::new(SolveState::<T> {
             workspace: Workspace::new(&self.field.program),
+            jacobian: self.field.jacobian.as_ref().map(Workspace::new),
             integrator: None,
             ts: Vec::new(),
             grid: Grid::default(),
@@ -119,12 +121,14 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         let mut field = Replay {
             program: &self.field.program,
             workspace: &mut state.workspace,
+            jacobian: self.field.jacobian.as_ref().zip(state.jacobian.as_mut()),
             captured: &captured,
             evaluations: 0,
         };
         let grid = &mut state.grid;
         grid.start(y0, self.method.tableau());
-        let keep = self.gradient == Gradient::Exact;
+        // Unrolling an implicit stage starts from its solution.
+        let keep = self.gradient == Gradient::Exact || self.method.is_implicit();
         state.stats = drive(integrator, &mut field, &state.ts, e.output, |step, saves| {
             grid.push(step, saves, keep);
         })?;
@@ -202,6 +206,7 @@ pub(crate) struct AdjointOp<T: Real> {
 #[derive(Debug)]
 pub(crate) struct AdjointState<T: Real> {
     vjp: Workspace<T>,
+    jacobian: Option<Workspace<T>>,
     hamiltonian: Option<Workspace<T>>,
     exact: Exact<T>,
     continuous: Continuous<T>,
@@ -252,6 +257,7 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
     fn new_state(&self) -> Box<dyn Any + Send> {
         Box::new(AdjointState::<T> {
             vjp: Workspace::new(&self.vjp),
+            jacobian: self.solve.field.jacobian.as_ref().map(Workspace::new),
             hamiltonian: self.hamiltonian.as_ref().map(Workspace::new),
             exact: Exact::default(),
             continuous: Continuous::default(),
@@ -273,7 +279,7 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
         let mut bars =
             Cotangents { y0, times: self.times.then_some(times), captured: captured_bar };
         let backward = Backward {
-            tableau: self.solve.method.tableau(),
+            method: self.solve.method,
             ts: &forward.ts,
             grid: &forward.grid,
             ys: e.inputs[0].data,
@@ -282,13 +288,19 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
         let mut vjp = Replay {
             program: &self.vjp,
             workspace: &mut state.vjp,
+            jacobian: None,
             captured: &captured,
             evaluations: 0,
         };
         state.stats = match (&self.hamiltonian, &mut state.hamiltonian) {
             (Some(program), Some(workspace)) => {
-                let hamiltonian =
-                    Replay { program, workspace, captured: &captured, evaluations: 0 };
+                let hamiltonian = Replay {
+                    program,
+                    workspace,
+                    jacobian: None,
+                    captured: &captured,
+                    evaluations: 0,
+                };
                 let method = self.solve.method;
                 let options = self.solve.options;
                 state.continuous.run(
@@ -300,7 +312,17 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
                     &mut bars,
                 )?
             }
-            _ => state.exact.run(&backward, &mut vjp, &mut bars)?,
+            _ => {
+                let programs = self.solve.field.jacobian.as_ref().zip(state.jacobian.as_mut());
+                let mut jacobian = programs.map(|(program, workspace)| Replay {
+                    program,
+                    workspace,
+                    jacobian: None,
+                    captured: &captured,
+                    evaluations: 0,
+                });
+                state.exact.run(&backward, &mut vjp, jacobian.as_mut(), &mut bars)?
+            }
         };
         Ok(())
     }

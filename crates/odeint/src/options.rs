@@ -39,6 +39,11 @@ pub struct Options {
     pub max_dt: f64,
     /// How the size of an adaptive step follows from the errors of the last ones.
     pub controller: Controller,
+    /// Whether adaptive steps end at the times that are saved, by default not: states there are
+    /// then as accurate as steps are. It is of use where an interpolant of lower order is the
+    /// larger error, as for implicit methods at tight tolerances, and costs a part of a step for
+    /// each time.
+    pub stop_at_saves: bool,
     /// How many steps may be tried; by default a million.
     pub max_steps: usize,
 }
@@ -53,6 +58,7 @@ impl Default for Options {
             min_dt: 0.0,
             max_dt: f64::INFINITY,
             controller: Controller::default(),
+            stop_at_saves: false,
             max_steps: 1_000_000,
         }
     }

@@ -90,7 +90,7 @@ impl ReversibleOde {
             scheme: self.scheme,
             steps: self.steps,
             ts: ts.into(),
-            field: Arc::new(VectorField::new(scope.function)?),
+            field: Arc::new(VectorField::new(scope.function, false)?),
         };
         let inputs: Vec<_> = [y0].into_iter().chain(scope.captured).collect();
         Ok(tape.call(Arc::new(op), &inputs)?[0])
@@ -147,7 +147,8 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         let captured: SmallVec<[&[T]; 16]> = e.inputs[1..].iter().map(|a| a.data).collect();
         let program = &self.field.program;
         let workspace = &mut state.workspace;
-        let mut f = Replay { program, workspace, captured: &captured, evaluations: 0 };
+        let mut f =
+            Replay { program, workspace, jacobian: None, captured: &captured, evaluations: 0 };
         let mut solve = Reversible::new(self.scheme, &mut f, self.ts[0], y0)?;
         e.output[..y0.len()].copy_from_slice(y0);
         for i in 0..self.ts.len() - 1 {
@@ -255,9 +256,11 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
         let mut to = Cotangents { y0: y0_bar, times: None, captured: captured_bar };
         let program = &self.solve.field.program;
         let workspace = &mut state.field;
-        let mut f = Replay { program, workspace, captured: &captured, evaluations: 0 };
+        let mut f =
+            Replay { program, workspace, jacobian: None, captured: &captured, evaluations: 0 };
         let (program, workspace) = (&self.vjp, &mut state.vjp);
-        let mut vjp = Replay { program, workspace, captured: &captured, evaluations: 0 };
+        let mut vjp =
+            Replay { program, workspace, jacobian: None, captured: &captured, evaluations: 0 };
         let back = &mut state.back;
         back.start(dim);
         for i in (0..self.solve.ts.len() - 1).rev() {

@@ -131,6 +131,9 @@ pub(crate) fn drive<T: Real>(
     let mut saved = 1;
     let mut run = |saved: &mut usize, integrator: &mut Integrator<T>| -> Result<(), Error> {
         while !integrator.is_done() {
+            if integrator.options().stop_at_saves {
+                integrator.stop_at(ts[*saved]);
+            }
             integrator.step(f)?;
             let t1 = integrator.t();
             let first = *saved;

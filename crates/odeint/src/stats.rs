@@ -13,6 +13,11 @@ pub struct Stats {
     pub f_evals: usize,
     /// Evaluations of its vector-Jacobian product.
     pub vjp_evals: usize,
+    /// Evaluations of its Jacobian, by implicit methods; the evaluations that a Jacobian by finite
+    /// differences takes are not counted in `f_evals`.
+    pub jacobian_evals: usize,
+    /// Factorisations of the matrix of Newton's method.
+    pub factorisations: usize,
     /// Bytes kept for the backward pass.
     pub bytes_kept: usize,
 }
@@ -23,6 +28,14 @@ impl fmt::Display for Stats {
             f,
             "{} steps accepted, {} rejected, {} evaluations of f, {} of its vjp, {} bytes kept",
             self.accepted, self.rejected, self.f_evals, self.vjp_evals, self.bytes_kept
-        )
+        )?;
+        if self.factorisations > 0 {
+            write!(
+                f,
+                ", {} Jacobians, {} factorisations",
+                self.jacobian_evals, self.factorisations
+            )?;
+        }
+        Ok(())
     }
 }

@@ -111,7 +111,7 @@ impl<T: Real> Step<'_, T> {
     }
 }
 
-/// One step from `y0` at `t0` to `t1`, without error control: writes the state at `t1` to `y1`, and
+/// One step of an explicit method from `y0` at `t0` to `t1`, without error control: writes the state at `t1` to `y1`, and
 /// the slopes to `k`, one after another.
 ///
 /// The first slope, `f(t0, y0)`, must be in `k` already, if the method
@@ -123,7 +123,8 @@ impl<T: Real> Step<'_, T> {
 /// Those of the field; `k` and `y1` then hold nothing of use.
 ///
 /// # Panics
-/// If the stages are [coupled](Tableau::coupled), `y0` is empty, `y1` is not as long as `y0`, or `k` is not [`Tableau::rows`] times as long.
+/// If the stages are implicit or [coupled](Tableau::coupled), `y0` is empty, `y1` is not as long as
+/// `y0`, or `k` is not [`Tableau::rows`] times as long.
 pub fn rk_step<T: Real>(
     tableau: &Tableau,
     f: &mut impl Field<T>,
@@ -135,6 +136,7 @@ pub fn rk_step<T: Real>(
 ) -> Result<(), FieldError> {
     let (n, rows) = (y0.len(), tableau.rows());
     assert!(!tableau.coupled, "rk_step: the stages of {} are coupled", tableau.name);
+    assert!(tableau.a[rows - 1].len() < rows, "rk_step: {} is implicit", tableau.name);
     assert!(n > 0, "rk_step: a state without components");
     assert!(y1.len() == n, "rk_step: y0 has length {n}, but y1 has length {}", y1.len());
     assert!(

@@ -2,7 +2,8 @@
 
 use costate_ops::Real;
 
-/// The coefficients of a Runge–Kutta method, explicit or with few coupled stages.
+/// The coefficients of a Runge–Kutta method: explicit, diagonally implicit, or with few coupled
+/// stages.
 ///
 /// A step of size `h` from `(t, y)` computes slopes
 /// `k_i = f(t + c_i h, y + h Σ_{j<i} a_ij k_j)` and the new state `y + h Σ b_i k_i`.
@@ -11,6 +12,12 @@ use costate_ops::Real;
 /// `c = 1`, `a` equal to the other rows' `b`, and weight 0 of its own. Methods with the property
 /// "first same as last" (FSAL) have it by nature, others get it appended. It is the first slope of
 /// the next step, so it costs nothing, and interpolants and error estimates can use it.
+///
+/// Diagonally implicit methods are those of [`DirkTableau`]: row `i` has an entry `a_ii` as well,
+/// and the last stage is the new state, so that its slope is the end slope by nature; its weight is
+/// then `a_ii`.
+///
+/// [`DirkTableau`]: crate::DirkTableau
 #[derive(Debug)]
 pub struct Tableau {
     /// The name in messages and tables.
@@ -19,7 +26,8 @@ pub struct Tableau {
     pub order: u32,
     /// The order of the embedded method that estimates the error.
     pub embedded_order: Option<u32>,
-    /// Row `i` holds `a_ij` for `j < i`, or more if the stages are [coupled](Tableau::coupled).
+    /// Row `i` holds `a_ij` for `j < i`, and `a_ii` of an implicit stage, or more if the stages are
+    /// [coupled](Tableau::coupled).
     pub a: &'static [&'static [f64]],
     /// The weights of the solution.
     pub b: &'static [f64],
@@ -106,6 +114,11 @@ impl Tableau {
     /// How many slopes a step has, the end slope included.
     pub fn rows(&self) -> usize {
         self.b.len()
+    }
+
+    /// Whether no stage is implicit.
+    pub fn is_explicit(&self) -> bool {
+        self.a.iter().enumerate().all(|(i, row)| row.len() <= i)
     }
 
     /// How many slopes a step has together with those of the interpolant.

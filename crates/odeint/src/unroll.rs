@@ -4,14 +4,18 @@ use costate_ops::Real;
 use costate_tape::{Result, Shape, Var};
 
 use crate::grid::GridStep;
+use crate::method::Method;
 use crate::solve::position;
 use crate::tableau::{Part, Tableau};
 
 /// The steps to take and the times to save at.
 #[derive(Clone, Debug)]
-pub(crate) struct Frozen {
+pub(crate) struct Frozen<T: Real> {
     pub steps: Vec<GridStep>,
     pub ts: Vec<f64>,
+    /// The slopes of each step without its end slope, then the last step's end slope, if the method
+    /// is implicit.
+    pub slopes: Vec<T>,
 }
 
 /// A number that is differentiated, or not.
@@ -77,13 +81,15 @@ fn combine<'t, T: Real>(
 /// With `times`, the first and the last time move the ends of the first and the last step, and the
 /// others move within their steps; the inner points of the grid stay.
 pub(crate) fn unroll<'t, T: Real>(
-    tableau: &Tableau,
-    frozen: &Frozen,
+    method: Method,
+    frozen: &Frozen<T>,
     y0: Var<'t, T>,
     times: Option<Var<'t, T>>,
     field: impl Fn(Var<'t, T>, Var<'t, T>) -> Result<Var<'t, T>>,
 ) -> Result<Var<'t, T>> {
-    let Frozen { steps, ts } = frozen;
+    let Frozen { steps, ts, slopes } = frozen;
+    let tableau = method.tableau();
+    let dim = y0.shape().numel();
     let time = |i: usize| match times {
         Some(times) => Number::Var(times.index_axis(0, i)),
         None => Number::Fixed(ts[i]),
@@ -124,13 +130,24 @@ pub(crate) fn unroll<'t, T: Real>(
                 at,
             )?);
         }
-        for i in k.len()..rows - 1 {
-            let stage = combine(y, h, tableau.a[i], &k);
-            let slope = at(stage_time(tableau.c[i], start, h, end), stage)?;
-            k.push(masked(slope, tableau.part(i)));
+        let stages = if method.is_implicit() { rows } else { rows - 1 };
+        for i in k.len()..stages {
+            let t = stage_time(tableau.c[i], start, h, end);
+            let base = combine(y, h, &tableau.a[i][..i], &k);
+            k.push(match tableau.a[i].get(i) {
+                None => masked(at(t, base)?, tableau.part(i)),
+                Some(&diagonal) => {
+                    let solution = &slopes[(n * (rows - 1) + i) * dim..][..dim];
+                    let hg = Number::Fixed(0.0).plus(diagonal, h);
+                    implicit_stage(solution, base, hg, |y| at(t, y))?
+                }
+            });
+        }
+        if method.is_implicit() {
+            slope = k.last().copied();
         }
         let y1 = combine(y, h, tableau.b, &k);
-        if !inside.is_empty() && tableau.interpolant.needs_end() {
+        if !inside.is_empty() && tableau.interpolant.needs_end() && !method.is_implicit() {
             k.push(at(end, y1)?);
             slope = k.last().copied();
             for (a, &c) in tableau.interpolant.a.iter().zip(tableau.interpolant.c) {
@@ -212,6 +229,34 @@ fn stage_time<'t, T: Real>(
     end: Number<'t, T>,
 ) -> Number<'t, T> {
     if c == 1.0 { end } else { start.plus(c, h) }
+}
+
+/// The slope `k = f(base + hγ k)` of an implicit stage, given as a number.
+///
+/// From the solution, which is not differentiated, three simplified Newton iterations with the
+/// Jacobian there, which is not differentiated either. The error of iteration `m` in a displacement
+/// `δ` of the inputs is of order `δ^(m+1)`, so derivatives up to the third are those of the
+/// solution. The value is the given one to the last bit: the difference between this solution and
+/// the one that was recorded would grow where solutions run apart.
+fn implicit_stage<'t, T: Real>(
+    solution: &[T],
+    base: Var<'t, T>,
+    hg: Number<'t, T>,
+    field: impl Fn(Var<'t, T>) -> Result<Var<'t, T>>,
+) -> Result<Var<'t, T>> {
+    let (tape, shape) = (base.tape(), base.shape());
+    let n = shape.numel();
+    let hg = hg.var(base);
+    let solution = tape.leaf(solution, shape.clone());
+    let mut k = solution;
+    let at = (base + hg * k).detach();
+    let jacobian = field(at)?.jacobian(at)?.detach().reshape([n, n]);
+    let matrix = tape.eye(n) - hg.detach() * jacobian;
+    for _ in 0..3 {
+        let residual = field(base + hg * k)? - k;
+        k = k + matrix.solve(residual.reshape([n])).reshape(shape.clone());
+    }
+    Ok(solution + (k - k.detach()))
 }
 
 /// `y + h Σ b_i(θ) k_i` with a `θ` that is differentiated.

@@ -23,6 +23,7 @@ mod broadcast;
 mod buffer;
 mod chain;
 mod elementwise;
+mod factor;
 mod index;
 mod isa;
 mod layout;
@@ -41,6 +42,7 @@ pub use buffer::Buffer;
 pub use chain::{
     CHAIN_REGISTERS, Chain, ChainMemory, ChainOp, ChainRegisters, ChainStep, chain, chain_on,
 };
+pub use factor::{lu_factor, lu_solve, lu_solve_transposed};
 pub use index::{gather, scatter_add};
 pub use isa::Isa;
 pub use layout::{Range1, concat, permute, slice, slice_add, transpose};

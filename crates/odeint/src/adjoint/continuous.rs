@@ -151,7 +151,9 @@ impl<T: Real> Continuous<T> {
         while !integrator.is_done() {
             integrator.step(field).map_err(|e| match e.kind() {
                 // Backward, x has gone where the solution never was.
-                ErrorKind::NonFinite { t, .. } | ErrorKind::StepTooSmall { t, .. } => {
+                ErrorKind::NonFinite { t, .. }
+                | ErrorKind::StepTooSmall { t, .. }
+                | ErrorKind::Diverged { t, .. } => {
                     ErrorKind::Departed { t: *t, distance: f64::INFINITY }.into()
                 }
                 _ => e,

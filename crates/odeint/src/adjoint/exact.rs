@@ -14,11 +14,11 @@
 //! the first slope of the next, so both of its cotangents go through one evaluation.
 
 use costate_ops::{Buffer, Real, dot};
-use costate_tape::Result;
 use smallvec::SmallVec;
 
+use super::stages::Stages;
 use super::{Backward, Cotangents};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, FieldError};
 use crate::fixed_point::Watch;
 use crate::grid::GridStep;
 use crate::solve::position;
@@ -44,6 +44,7 @@ pub(crate) struct Exact<T: Real> {
     sum: Buffer<T>,
     /// The slopes of a step with those of its interpolant.
     k: Buffer<T>,
+    stages: Stages<T>,
 }
 
 /// A step on its way back.
@@ -71,15 +72,20 @@ impl<T: Real> Exact<T> {
         &mut self,
         from: &Backward<'_, T>,
         vjp: &mut Replay<'_, T>,
+        mut jacobian: Option<&mut Replay<'_, T>>,
         to: &mut Cotangents<'_, T>,
-    ) -> Result<Stats> {
-        let (tableau, dim, rows) = (from.tableau, from.dim(), from.tableau.rows());
+    ) -> Result<Stats, FieldError> {
+        let tableau = from.method.tableau();
+        let (dim, rows) = (from.dim(), tableau.rows());
         for buffer in [&mut self.p, &mut self.end, &mut self.slope, &mut self.stage, &mut self.sum]
         {
             buffer.resize(dim);
         }
         let all = tableau.slopes();
         self.bars.resize(all * dim);
+        if jacobian.is_some() {
+            self.stages.resize(dim);
+        }
         let a = |i: usize, j: usize| tableau.row(i).get(j).copied().unwrap_or(0.0);
         self.columns.clear();
         self.columns.extend((0..all * all).map(|ij| a(ij % all, ij / all)));
@@ -122,7 +128,7 @@ impl<T: Real> Exact<T> {
             let (mut end_bar, mut stages_bar, mut h_bar) = (0.0, 0.0, 0.0);
 
             for i in (rows..slopes).rev() {
-                let (t_bar, bar) = self.stage(from, &back, i, vjp, to)?;
+                let (t_bar, bar) = self.stage(from, &back, i, vjp, jacobian.as_deref_mut(), to)?;
                 (stages_bar, h_bar) = (stages_bar + t_bar, h_bar + bar);
             }
             if !carried {
@@ -136,7 +142,13 @@ impl<T: Real> Exact<T> {
                     costate_ops::axpy(c, &self.bars[i * dim..(i + 1) * dim], &mut self.end);
                 }
             }
-            if carried || needs_end {
+            if let Some(jacobian) = &mut jacobian {
+                // The last stage is the state, so what the state sends goes through it.
+                let hg = h * tableau.a[rows - 1][rows - 1];
+                costate_ops::axpy(T::from_f64(hg), &self.p, &mut self.end);
+                self.stages.solve(jacobian, step.t1, from.grid.y(n + 1), hg, &mut self.end)?;
+            }
+            if carried || needs_end || jacobian.is_some() {
                 let (p, sum) = (&mut self.p, &self.end);
                 end_bar = vjp.run(step.t1, from.grid.y(n + 1), Some(sum), |found| {
                     add(p, found.get(0));
@@ -153,7 +165,7 @@ impl<T: Real> Exact<T> {
                 self.couple(from, &back, vjp)?;
             }
             for i in (1..rows - 1).rev() {
-                let (t_bar, bar) = self.stage(from, &back, i, vjp, to)?;
+                let (t_bar, bar) = self.stage(from, &back, i, vjp, jacobian.as_deref_mut(), to)?;
                 (stages_bar, h_bar) = (stages_bar + t_bar, h_bar + bar);
             }
             combine(None, h, &self.columns[1..slopes], &self.bars[dim..], &mut self.slope);
@@ -208,6 +220,8 @@ impl<T: Real> Exact<T> {
         Ok(Stats {
             accepted: grid.steps.len(),
             vjp_evals: vjp.evaluations,
+            jacobian_evals: jacobian.as_ref().map_or(0, |j| j.evaluations),
+            factorisations: jacobian.as_ref().map_or(0, |j| j.evaluations),
             bytes_kept: grid.bytes(),
             ..Stats::default()
         })
@@ -221,13 +235,18 @@ impl<T: Real> Exact<T> {
         back: &Back<'_, T>,
         i: usize,
         vjp: &mut Replay<'_, T>,
+        jacobian: Option<&mut Replay<'_, T>>,
         to: &mut Cotangents<'_, T>,
-    ) -> Result<(f64, f64)> {
+    ) -> Result<(f64, f64), FieldError> {
         let Back { step, k, wants_h, .. } = *back;
-        let (tableau, dim) = (from.tableau, from.dim());
+        let (tableau, dim) = (from.method.tableau(), from.dim());
         self.prepare(from, back, i);
-        let bar = &mut self.bars[i * dim..(i + 1) * dim];
         let t = tableau.time(i, step.t0, step.t1);
+        if let Some(jacobian) = jacobian {
+            let hg = step.h * tableau.a[i][i];
+            self.stages.solve(jacobian, t, &self.stage, hg, &mut self.slope)?;
+        }
+        let bar = &mut self.bars[i * dim..(i + 1) * dim];
         let t_bar = vjp.run(t, &self.stage, Some(&self.slope), |found| {
             bar.copy_from_slice(found.get(0));
             to.add(T::one(), &found)
@@ -244,7 +263,7 @@ impl<T: Real> Exact<T> {
     /// of stage `i`.
     fn prepare(&mut self, from: &Backward<'_, T>, back: &Back<'_, T>, i: usize) {
         let Back { step, y0, k, inside, slopes, .. } = *back;
-        let (tableau, dim, h) = (from.tableau, from.dim(), step.h);
+        let (tableau, dim, h) = (from.method.tableau(), from.dim(), step.h);
         let all = tableau.slopes();
         let first = if tableau.coupled && i < tableau.rows() { 1 } else { i + 1 };
         let column = &self.columns[i * all + first..i * all + slopes];
@@ -261,8 +280,8 @@ impl<T: Real> Exact<T> {
         from: &Backward<'_, T>,
         back: &Back<'_, T>,
         vjp: &mut Replay<'_, T>,
-    ) -> Result<()> {
-        let (tableau, dim) = (from.tableau, from.dim());
+    ) -> Result<(), FieldError> {
+        let (tableau, dim) = (from.method.tableau(), from.dim());
         let Back { step, .. } = *back;
         self.bars[dim..(tableau.rows() - 1) * dim].fill(T::zero());
         let mut watch = Watch::new();
@@ -279,7 +298,7 @@ impl<T: Real> Exact<T> {
                 None => {
                     let (t, dt) = (step.t0, step.h);
                     let e = Error::from(ErrorKind::NoConvergence { t, dt });
-                    return Err(costate_tape::Error::from_call("adjoint", e));
+                    return Err(Box::new(e));
                 }
                 Some(true) => return Ok(()),
                 Some(false) => {}
@@ -295,7 +314,7 @@ fn add<T: Real>(to: &mut [T], x: &[T]) {
 /// Adds to the cotangent of slope `i` what the states inside the step send it: `h b_i(θ) g`.
 fn gather<T: Real>(from: &Backward<'_, T>, inside: &[Inside], h: f64, i: usize, slope: &mut [T]) {
     for save in inside {
-        let weight = h * from.tableau.interpolant.weight(i, save.theta);
+        let weight = h * from.method.tableau().interpolant.weight(i, save.theta);
         if weight != 0.0 {
             costate_ops::axpy(T::from_f64(weight), from.g(save.time), slope);
         }

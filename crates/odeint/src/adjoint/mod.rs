@@ -2,6 +2,7 @@
 
 mod continuous;
 mod exact;
+mod stages;
 
 pub(crate) use continuous::Continuous;
 pub(crate) use exact::Exact;
@@ -10,11 +11,11 @@ use costate_ops::{Real, axpy};
 use costate_tape::Outputs;
 
 use crate::grid::Grid;
-use crate::tableau::Tableau;
+use crate::method::Method;
 
 /// What a backward pass starts from.
 pub(crate) struct Backward<'a, T: Real> {
-    pub tableau: &'static Tableau,
+    pub method: Method,
     pub ts: &'a [f64],
     pub grid: &'a Grid<T>,
     /// The states at the times, and their cotangents.

@@ -7,12 +7,18 @@ mod euler;
 mod gauss_legendre;
 mod hermite;
 mod heun;
+mod implicit_euler;
+mod kencarp4;
+mod kvaerno3;
+mod kvaerno4;
+mod kvaerno5;
 mod midpoint;
 mod ralston;
 mod rk4;
 mod ssprk3;
 mod symplectic;
 mod three_eighths;
+mod tr_bdf2;
 mod tsit5;
 mod verner6;
 mod verner7;
@@ -24,17 +30,24 @@ pub use dopri5::Dopri5;
 pub use euler::Euler;
 pub use gauss_legendre::{GaussLegendre4, GaussLegendre6};
 pub use heun::Heun;
+pub use implicit_euler::ImplicitEuler;
+pub use kencarp4::KenCarp4;
+pub use kvaerno3::Kvaerno3;
+pub use kvaerno4::Kvaerno4;
+pub use kvaerno5::Kvaerno5;
 pub use midpoint::Midpoint;
 pub use ralston::Ralston;
 pub use rk4::Rk4;
 pub use ssprk3::Ssprk3;
 pub use symplectic::{SymplecticEuler, VelocityVerlet, Yoshida4, Yoshida6};
 pub use three_eighths::ThreeEighths;
+pub use tr_bdf2::TrBdf2;
 pub use tsit5::Tsit5;
 pub use verner6::Verner6;
 pub use verner7::Verner7;
 pub use verner9::Verner9;
 
+use crate::dirk::DirkTableau;
 use crate::tableau::Tableau;
 
 /// A method of integration.
@@ -63,10 +76,12 @@ use crate::tableau::Tableau;
 pub enum Method {
     /// A Runge–Kutta method whose stages are explicit, or found by fixed-point iteration.
     Explicit(&'static Tableau),
+    /// A diagonally implicit Runge–Kutta method, for stiff problems.
+    Implicit(&'static DirkTableau),
 }
 
 impl Method {
-    /// Those for any equation.
+    /// Those for any equation that is not stiff.
     pub fn all() -> [Method; 16] {
         [
             Euler.into(),
@@ -93,10 +108,28 @@ impl Method {
         [SymplecticEuler.into(), VelocityVerlet.into(), Yoshida4.into(), Yoshida6.into()]
     }
 
+    /// The diagonally implicit ones.
+    pub fn implicit() -> [Method; 6] {
+        [
+            ImplicitEuler.into(),
+            TrBdf2.into(),
+            Kvaerno3.into(),
+            Kvaerno4.into(),
+            Kvaerno5.into(),
+            KenCarp4.into(),
+        ]
+    }
+
+    /// Whether its stages are solved for by Newton's method.
+    pub fn is_implicit(self) -> bool {
+        matches!(self, Method::Implicit(_))
+    }
+
     /// The coefficients.
     pub fn tableau(self) -> &'static Tableau {
         match self {
             Method::Explicit(tableau) => tableau,
+            Method::Implicit(method) => &method.tableau,
         }
     }
 }
@@ -218,5 +251,41 @@ impl From<GaussLegendre4> for Method {
 impl From<GaussLegendre6> for Method {
     fn from(_: GaussLegendre6) -> Method {
         Method::Explicit(&gauss_legendre::SIX)
+    }
+}
+
+impl From<ImplicitEuler> for Method {
+    fn from(_: ImplicitEuler) -> Method {
+        Method::Implicit(&implicit_euler::METHOD)
+    }
+}
+
+impl From<KenCarp4> for Method {
+    fn from(_: KenCarp4) -> Method {
+        Method::Implicit(&kencarp4::METHOD)
+    }
+}
+
+impl From<Kvaerno3> for Method {
+    fn from(_: Kvaerno3) -> Method {
+        Method::Implicit(&kvaerno3::METHOD)
+    }
+}
+
+impl From<Kvaerno4> for Method {
+    fn from(_: Kvaerno4) -> Method {
+        Method::Implicit(&kvaerno4::METHOD)
+    }
+}
+
+impl From<Kvaerno5> for Method {
+    fn from(_: Kvaerno5) -> Method {
+        Method::Implicit(&kvaerno5::METHOD)
+    }
+}
+
+impl From<TrBdf2> for Method {
+    fn from(_: TrBdf2) -> Method {
+        Method::Implicit(&tr_bdf2::METHOD)
     }
 }

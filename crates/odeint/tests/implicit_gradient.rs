@@ -1,0 +1,316 @@
+//! The gradient of a solve by an implicit method, each way against the others and against finite
+//! differences.
+
+use costate_odeint::{
+    Gradient, ImplicitEuler, KenCarp4, Kvaerno3, Kvaerno5, Method, Ode, Options, Stepping, Times,
+    TrBdf2, Tsit5,
+};
+use costate_tape::{Function, Program, Result, Tape, Var, Workspace, check};
+use ndarray::{Array1, ArrayD, IxDyn};
+use proptest::prelude::*;
+
+const TIMES: [f64; 5] = [0.1, 0.37, 0.9, 1.55, 2.0];
+
+/// A random-looking array.
+fn array(shape: &[usize], seed: f64, size: f64) -> ArrayD<f64> {
+    let len: usize = shape.iter().product();
+    let entries = (0..len).map(|i| size * (seed + 12.9898 * i as f64).sin()).collect();
+    ArrayD::from_shape_vec(IxDyn(shape), entries).unwrap()
+}
+
+/// A small network that depends on the time, and a stiff part: `y0, w1, b, w2, rate`.
+fn inputs() -> Vec<ArrayD<f64>> {
+    vec![
+        array(&[2, 2], 0.3, 1.0),
+        array(&[2, 4], 1.7, 0.9),
+        array(&[4], 2.9, 0.4),
+        array(&[4, 2], 4.1, 0.8),
+        array(&[2], 1.3, 0.5).mapv(|x| 300.0 * (1.0 + x)),
+    ]
+}
+
+/// The first column is fast, the second slow.
+fn field<'t>(x: &[Var<'t, f64>], t: Var<'t, f64>, y: Var<'t, f64>) -> Var<'t, f64> {
+    let slow = (y.matmul(x[1]) + x[2] * t.sin()).tanh().matmul(x[3]);
+    let fast = y.slice_axis(1, 0..1) * x[4].reshape([2, 1]);
+    slow - Var::concat(1, &[fast, y.slice_axis(1, 1..2) * 0.3])
+}
+
+fn solve<'t>(ode: &Ode, x: &[Var<'t, f64>], ts: Times<'_, 't, f64>) -> Result<Var<'t, f64>> {
+    ode.solve(|t, y| field(x, t, y), x[0], ts)
+}
+
+/// The cotangents of the inputs and the times.
+fn gradient(ode: &Ode, ts: &[f64], times: bool) -> Vec<Vec<f64>> {
+    let tape = Tape::new();
+    let x: Vec<_> = inputs().iter().map(|x| tape.constant(x)).collect();
+    let var = tape.constant(&Array1::from(ts.to_vec()));
+    let ys = solve(ode, &x, if times { var.into() } else { ts.into() }).unwrap();
+    let g = tape.constant(&array(&[ts.len(), 2, 2], 5.5, 1.0));
+    let wrt: Vec<_> = if times { x.iter().copied().chain([var]).collect() } else { x };
+    tape.vjp(&[ys], &[g], &wrt).unwrap().iter().map(|g| g.to_vec()).collect()
+}
+
+#[track_caller]
+fn close(a: &[Vec<f64>], b: &[Vec<f64>], tolerance: f64, what: &str) {
+    for (i, (a, b)) in a.iter().zip(b).enumerate() {
+        let size = a.iter().chain(b).map(|x| x.abs()).fold(0.0, f64::max);
+        for (j, (a, b)) in a.iter().zip(b).enumerate() {
+            assert!((a - b).abs() <= tolerance * size, "{what}: input {i}, entry {j}: {a:e} {b:e}");
+        }
+    }
+}
+
+/// Every method, with steps of its own choice, and equal ones.
+fn solvers() -> Vec<(String, Ode)> {
+    let mut solvers = Vec::new();
+    for method in Method::implicit() {
+        let name = method.tableau().name;
+        solvers.push((format!("{name}, steps"), Ode::new(method).steps(7)));
+        let options = Options { stepping: Stepping::Fixed(0.3), ..Options::default() };
+        solvers.push((format!("{name}, dt"), Ode::new(method).options(options)));
+        solvers.push((format!("{name}, adaptive"), Ode::new(method).tolerance(1e-3, 1e-5)));
+    }
+    solvers
+}
+
+#[test]
+fn exact_is_unrolled() {
+    for (name, ode) in solvers() {
+        // Times between steps, at steps, one step, one time, and backward.
+        for ts in [&TIMES[..], &[0.0, 1.0, 2.0], &[0.0, 0.2], &[1.0], &[0.003, 0.002, 0.0]] {
+            for times in [false, true] {
+                let exact = gradient(&ode, ts, times);
+                let unrolled = gradient(&ode.gradient(Gradient::Unrolled), ts, times);
+                close(&exact, &unrolled, 1e-10, &format!("{name} {ts:?} {times}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn exact_agrees_with_differences_on_a_fixed_grid() {
+    for ode in [Ode::new(Kvaerno5).steps(6), Ode::new(ImplicitEuler).steps(9)] {
+        check::gradient(|_, x| solve(&ode, x, TIMES[..].into()), &inputs()).unwrap();
+    }
+}
+
+#[test]
+fn times_agree_with_differences_at_tight_tolerance() {
+    let ode = Ode::new(Kvaerno5).tolerance(1e-11, 1e-12);
+    let mut x = inputs();
+    // The start is on the slow solution, so that the times' gradients are not dominated by a layer.
+    x[4].fill(20.0);
+    x.push(Array1::from(TIMES.to_vec()).into_dyn());
+    check::gradient(|_, x| solve(&ode, &x[..5], x[5].into()), &x).unwrap();
+}
+
+#[test]
+fn second_derivatives() {
+    let ts = [0.0, 0.4, 1.0];
+    for ode in [Ode::new(Kvaerno3).steps(2), Ode::new(TrBdf2).steps(3)] {
+        let mut x = inputs();
+        x[4].fill(10.0);
+        check::gradient(
+            |tape, x| {
+                let loss = solve(&ode, x, ts[..].into())?.square().sum();
+                let bars = tape.vjp(&[loss], &[tape.scalar(1.0)], x)?;
+                let flat: Vec<_> = bars.iter().map(|g| g.reshape([g.shape().numel()])).collect();
+                Ok(Var::concat(0, &flat))
+            },
+            &x,
+        )
+        .unwrap();
+    }
+}
+
+#[test]
+fn hessian_vector_products_are_symmetric() {
+    let tape = Tape::new();
+    let x: Vec<_> = inputs().iter().map(|x| tape.constant(x)).collect();
+    let ode = Ode::new(Kvaerno5).tolerance(1e-4, 1e-4);
+    let loss = solve(&ode, &x, TIMES[..].into()).unwrap().square().sum();
+    let bars = tape.vjp(&[loss], &[tape.scalar(1.0)], &x).unwrap();
+    let direction = |seed: f64| -> Vec<_> {
+        inputs().iter().map(|x| tape.constant(&array(x.shape(), seed, 1.0))).collect()
+    };
+    let (u, v) = (direction(0.77), direction(9.1));
+    let dot = |a: &[Var<'_, f64>], b: &[Var<'_, f64>]| {
+        a.iter().zip(b).map(|(a, b)| a.dot(*b).item()).sum::<f64>()
+    };
+    let hu = tape.vjp(&bars, &u, &x).unwrap();
+    let hv = tape.vjp(&bars, &v, &x).unwrap();
+    let (a, b) = (dot(&v, &hu), dot(&u, &hv));
+    assert!((a - b).abs() < 1e-10 * a.abs(), "{a:e} {b:e}");
+    let forward = tape.jvp(&bars, &x, &u).unwrap();
+    assert!((dot(&v, &forward) - a).abs() < 1e-10 * a.abs());
+}
+
+/// Where the solution does not contract, solving backward is possible.
+#[test]
+fn continuous_converges_to_exact() {
+    let oscillator = |ode: Ode| {
+        let tape = Tape::new();
+        let x = tape.constant(&Array1::from(vec![1.0, 0.2, 1.3]));
+        let ys = ode.solve(
+            |_, y| {
+                let (q, p) = (y.index_axis(0, 0), y.index_axis(0, 1));
+                Var::stack(0, &[p, -x.index_axis(0, 2) * q.sin()])
+            },
+            x.slice_axis(0, 0..2),
+            [0.0, 1.0, 3.0],
+        );
+        let ys = ys.unwrap();
+        ys.square().sum().grad(&[x]).unwrap()[0].to_vec()
+    };
+    let exact = oscillator(Ode::new(Tsit5).tolerance(1e-12, 1e-12));
+    for (method, tolerance) in [(Method::from(Kvaerno5), 1e-8), (KenCarp4.into(), 1e-6)] {
+        let ode = Ode::new(method).tolerance(tolerance, tolerance);
+        for ode in [ode, ode.gradient(Gradient::Continuous)] {
+            let found = oscillator(ode);
+            close(&[exact.clone()], &[found], 100.0 * tolerance, method.tableau().name);
+        }
+    }
+}
+
+fn van_der_pol<'t>(mu: Var<'t, f64>, y: Var<'t, f64>) -> Var<'t, f64> {
+    let (x, v) = (y.index_axis(0, 0), y.index_axis(0, 1));
+    Var::stack(0, &[v, mu * (1.0 - x * x) * v - x])
+}
+
+/// Van der Pol's equation over three jumps, where solving backward fails.
+#[test]
+fn van_der_pol_with_strong_damping() {
+    let tape = Tape::new();
+    let mu = tape.scalar(1000.0);
+    let y0 = tape.constant(&Array1::from(vec![2.0, 0.0]));
+    let ode = Ode::new(Kvaerno5).tolerance(1e-10, 1e-10);
+    let end = |ode: Ode, mu| {
+        ode.solve(move |_, y| van_der_pol(mu, y), y0, [0.0, 2000.0]).unwrap().index_axis(0, 1)
+    };
+    // The same solution as in the test set, in another unit of time.
+    let ys = end(ode, mu).to_vec();
+    assert!((ys[0] - 1.706_167_732_170_483).abs() < 1e-6, "{ys:?}");
+    let loss = |ode, mu| end(ode, mu).index_axis(0, 0);
+    let exact = loss(ode, mu).grad(&[mu]).unwrap()[0].item();
+    let unrolled = loss(ode.gradient(Gradient::Unrolled), mu).grad(&[mu]).unwrap()[0].item();
+    // Before each jump, tangents grow by ten orders of magnitude, and rounding with them.
+    assert!((exact - unrolled).abs() < 1e-6 * exact.abs(), "{exact:e} {unrolled:e}");
+    let tight = Ode::new(Kvaerno5).tolerance(1e-12, 1e-12);
+    let moved = |d: f64| loss(tight, tape.scalar(1000.0 + d)).item();
+    let difference = (moved(0.05) - moved(-0.05)) / 0.1;
+    assert!((exact - difference).abs() < 2e-3 * exact.abs(), "{exact:e} {difference:e}");
+    let e = loss(ode.gradient(Gradient::Continuous), mu).grad(&[mu]).unwrap_err();
+    assert!(e.to_string().contains("departs from the solution"), "{e}");
+}
+
+/// A field that decides by a number it reads has no program, and its Jacobian is by differences.
+#[test]
+fn a_field_may_read_numbers() {
+    let tape = Tape::new();
+    let y0 = tape.constant(&Array1::from(vec![1.0, 2.0]));
+    let rate = tape.scalar(0.5);
+    let ode = Ode::new(Kvaerno5).tolerance(1e-8, 1e-8);
+    let ys = ode
+        .solve(|_, y| if y.sum().item() > -1.0 { -(rate * y) } else { y }, y0, [0.0, 2.0])
+        .unwrap();
+    let g = ys.index_axis(0, 1).sum().grad(&[rate]).unwrap()[0].item();
+    assert!((g + 6.0 * (-1f64).exp()).abs() < 1e-6, "{g}");
+}
+
+/// A state so large that its Jacobian is computed in one batched pass.
+#[test]
+fn larger_states() {
+    let tape = Tape::new();
+    let y0 = tape.constant(&array(&[3, 7], 0.4, 1.0));
+    let w = tape.constant(&array(&[7, 7], 2.3, 1.0));
+    let loss = |ode: Ode| {
+        let ys =
+            ode.solve(|t, y| (y.matmul(w) * t).tanh() - 50.0 * y, y0, [0.0, 0.1, 1.0]).unwrap();
+        let g = (ys * tape.constant(&array(&[3, 3, 7], 1.1, 1.0))).sum().grad(&[y0, w]).unwrap();
+        (Ode::stats(ys), g.iter().map(|g| g.to_vec()).collect::<Vec<_>>())
+    };
+    let ode = Ode::new(Kvaerno5).tolerance(1e-4, 1e-4);
+    let (stats, exact) = loss(ode);
+    let (_, unrolled) = loss(ode.gradient(Gradient::Unrolled));
+    close(&exact, &unrolled, 1e-10, "21 components");
+    let stats = stats.unwrap();
+    // With the exact Jacobian a stage takes a few iterations.
+    assert!(stats.f_evals < 40 * (stats.accepted + stats.rejected), "{stats}");
+}
+
+/// Loss and gradient as a program: replayed on other inputs, it solves on another grid, and gives
+/// the bits that recording gives.
+#[test]
+fn replay_is_recording() {
+    let ode = Ode::new(Kvaerno5).tolerance(1e-6, 1e-8);
+    let record = |x: &[ArrayD<f64>]| {
+        Function::trace(x, |tape, x| {
+            let loss = solve(&ode, x, TIMES[..].into())?.square().sum();
+            let mut out = tape.vjp(&[loss], &[tape.scalar(1.0)], x)?;
+            out.push(loss);
+            Ok(out)
+        })
+        .unwrap()
+    };
+    let run = |program: &Program<f64>, x: &[ArrayD<f64>]| {
+        let x: Vec<_> = x.iter().map(|x| x.as_slice().unwrap()).collect();
+        let mut workspace = Workspace::new(program);
+        let outputs = program.evaluate(&mut workspace, &x).unwrap();
+        (0..6).flat_map(|i| outputs.get(i).to_vec()).collect::<Vec<f64>>()
+    };
+    let other: Vec<_> = inputs().iter().map(|x| x * 1.7 + 0.1).collect();
+    let replayed = run(&Program::compile(&record(&inputs())).unwrap(), &other);
+    let recorded = run(&Program::compile(&record(&other)).unwrap(), &other);
+    assert_eq!(replayed, recorded);
+}
+
+#[test]
+fn statistics_come_with_the_solution() {
+    let tape = Tape::new();
+    let x: Vec<_> = inputs().iter().map(|x| tape.constant(x)).collect();
+    let ys = solve(&Ode::new(Kvaerno5), &x, TIMES[..].into()).unwrap();
+    let stats = Ode::stats(ys).unwrap();
+    let steps = stats.accepted;
+    assert!(stats.jacobian_evals >= steps && stats.factorisations >= steps);
+    let g = ys.sum().grad(&[x[1]]).unwrap()[0];
+    // The six implicit stages of each step, and the first slope of all.
+    let backward = Ode::stats(g).unwrap();
+    assert_eq!((backward.vjp_evals, backward.factorisations), (6 * steps + 1, 6 * steps));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() })]
+
+    /// `p · δ` at the start, with the parameters' part, is `p · δ` at the end.
+    #[test]
+    fn p_dot_delta_is_constant(
+        seed in 0.0..10.0f64,
+        size in 0.1..2.0f64,
+        end in 0.2..4.0f64,
+        exponent in 2..9i32,
+        which in 0..Method::implicit().len(),
+    ) {
+        let method = Method::implicit()[which];
+        let tolerance = 10f64.powi(-exponent);
+        let ode = match method.tableau().order {
+            3.. => Ode::new(method).tolerance(tolerance, tolerance),
+            _ => Ode::new(method).steps(3 * exponent as usize),
+        };
+        let tape = Tape::new();
+        let x: Vec<_> = inputs().iter().map(|x| tape.constant(&(x * size))).collect();
+        let ts = [0.0, 0.3 * end, end];
+        let ys = solve(&ode, &x, ts[..].into()).unwrap();
+        let p = tape.constant(&array(&[3, 2, 2], seed, 1.0));
+        let dots: Vec<_> =
+            inputs().iter().map(|x| tape.constant(&array(x.shape(), seed + 3.0, 1.0))).collect();
+        let bars = tape.vjp(&[ys], &[p], &x).unwrap();
+        let delta = tape.jvp(&[ys], &x, &dots).unwrap()[0];
+        let at_end = p.dot(delta).item();
+        let products: Vec<f64> =
+            bars.iter().zip(&dots).flat_map(|(p, d)| (*p * *d).to_vec()).collect();
+        let at_start: f64 = products.iter().sum();
+        let terms: f64 = products.iter().map(|x| x.abs()).sum();
+        prop_assert!((at_end - at_start).abs() <= 1e-12 * terms, "{at_end:e} {at_start:e}");
+    }
+}

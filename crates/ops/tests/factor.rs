@@ -1,0 +1,59 @@
+//! The factors of a matrix, against the products they solve.
+
+use costate_ops::{Real, lu_factor, lu_solve, lu_solve_transposed};
+use proptest::prelude::*;
+
+/// A random-looking `n × n` matrix; every third one has zeros on its diagonal.
+fn matrix<T: Real>(n: usize, seed: f64) -> Vec<T> {
+    let hollow = seed as usize % 3 == 0 && n > 1;
+    let entry = |ij: usize| {
+        let zero = hollow && ij / n == ij % n;
+        if zero { 0.0 } else { (seed + 12.9898 * (ij * ij) as f64).sin() }
+    };
+    (0..n * n).map(|ij| T::from_f64(entry(ij))).collect()
+}
+
+/// The largest entry of `A x - b`, or of `Aᵀ x - b`, over the size of `A` and `x`.
+fn residual<T: Real>(n: usize, a: &[T], x: &[T], b: &[T], transposed: bool) -> f64 {
+    let entry = |i: usize, j: usize| a[if transposed { j * n + i } else { i * n + j }].as_f64();
+    let size = x.iter().map(|x| x.as_f64().abs()).fold(1.0, f64::max);
+    let row = |i: usize| (0..n).map(|j| entry(i, j) * x[j].as_f64()).sum::<f64>() - b[i].as_f64();
+    (0..n).map(|i| row(i).abs()).fold(0.0, f64::max) / size
+}
+
+fn solves<T: Real>(n: usize, seed: f64) {
+    let a = matrix::<T>(n, seed);
+    let b: Vec<T> = (0..n).map(|i| T::from_f64((seed + 0.7 * i as f64).cos())).collect();
+    let (mut lu, mut pivots) = (a.clone(), vec![0; n]);
+    assert!(lu_factor(n, &mut lu, &mut pivots));
+    // Partial pivoting is backward stable but for the growth of entries, which is small here.
+    let bound = 100.0 * n as f64 * T::EPSILON.as_f64();
+    for transposed in [false, true] {
+        let mut x = b.clone();
+        match transposed {
+            false => lu_solve(n, &lu, &pivots, &mut x),
+            true => lu_solve_transposed(n, &lu, &pivots, &mut x),
+        }
+        let r = residual(n, &a, &x, &b, transposed);
+        assert!(r < bound, "{} {n} {seed} {transposed}: {r:e}", T::NAME);
+    }
+}
+
+proptest! {
+    #[test]
+    fn factors_solve(n in 1usize..20, seed in 0.0..1000.0) {
+        solves::<f64>(n, seed);
+        solves::<f32>(n, seed);
+    }
+}
+
+#[test]
+fn singular_matrices_are_noticed() {
+    let mut pivots = [0; 3];
+    assert!(!lu_factor(2, &mut [1.0, 2.0, 2.0, 4.0], &mut pivots[..2]));
+    assert!(!lu_factor(1, &mut [0.0f64], &mut pivots[..1]));
+    assert!(!lu_factor(2, &mut [f64::NAN, 1.0, 1.0, 2.0], &mut pivots[..2]));
+    assert!(!lu_factor(2, &mut [f64::INFINITY, 1.0, 1.0, 2.0], &mut pivots[..2]));
+    assert!(lu_factor(0, &mut [0.0f64; 0], &mut []));
+    assert!(!lu_factor(3, &mut [0.0; 9], &mut pivots));
+}
