@@ -5,7 +5,7 @@ use std::path::Path;
 use costate::ops::Real;
 use costate::prelude::*;
 use ndarray::{ArrayD, IxDyn};
-use safetensors::SafeTensors;
+use safetensors::{Dtype, SafeTensors};
 
 /// The tensors of a file.
 pub struct Data(Vec<u8>);
@@ -20,8 +20,19 @@ impl Data {
     pub fn numbers(&self, name: &str) -> (Vec<usize>, Vec<f64>) {
         let file = SafeTensors::deserialize(&self.0).expect("an intact file");
         let tensor = file.tensor(name).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let (entries, _) = tensor.data().as_chunks::<8>();
-        (tensor.shape().to_vec(), entries.iter().map(|b| f64::from_le_bytes(*b)).collect())
+        let bytes = tensor.data();
+        let entries = match tensor.dtype() {
+            Dtype::F64 => bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
+            Dtype::F32 => {
+                bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b).into()).collect()
+            }
+            Dtype::BF16 => {
+                let wide = |b: &[u8; 2]| f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16);
+                bytes.as_chunks().0.iter().map(|b| wide(b).into()).collect()
+            }
+            other => panic!("{name}: numbers of type {other:?}"),
+        };
+        (tensor.shape().to_vec(), entries)
     }
 
     pub fn array<T: Real>(&self, name: &str) -> ArrayD<T> {

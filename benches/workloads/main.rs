@@ -3,11 +3,13 @@
 //! Each problem is written through the public API in a file of its own; `tests/data/README.md`
 //! states it, with a reference loss and gradient.
 
+mod cnf;
 mod data;
 mod lotka_volterra;
 mod mlp;
 mod robertson;
 mod spiral;
+mod wide;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -238,7 +240,7 @@ fn print(report: &Report, arguments: &Arguments) {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
-    const NAMES: [&str; 4] = ["spiral", "mlp", "lotka_volterra", "robertson"];
+    const NAMES: [&str; 6] = ["spiral", "mlp", "lotka_volterra", "robertson", "cnf", "wide"];
     if let Some(name) = arguments.names.iter().find(|n| !NAMES.contains(&n.as_str())) {
         return Err(format!("there is no workload {name:?}; there are {}", NAMES.join(", ")).into());
     }
@@ -270,6 +272,12 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     }
     if wanted("robertson") {
         print(&measure(&robertson::workload(), arguments)?, arguments);
+    }
+    if wanted("cnf") {
+        print(&measure(&cnf::workload(), arguments)?, arguments);
+    }
+    if wanted("wide") {
+        print(&measure(&wide::workload(), arguments)?, arguments);
     }
     Ok(())
 }

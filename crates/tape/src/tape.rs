@@ -132,6 +132,24 @@ impl<T: Real> Tape<T> {
         self.leaf(&[value], Shape::scalar())
     }
 
+    /// A leaf whose entries are all `value`.
+    #[track_caller]
+    pub fn full(&self, shape: impl Into<Shape>, value: T) -> Var<'_, T> {
+        self.scalar(value).broadcast_to(shape)
+    }
+
+    /// A leaf of zeros.
+    #[track_caller]
+    pub fn zeros(&self, shape: impl Into<Shape>) -> Var<'_, T> {
+        self.full(shape, T::zero())
+    }
+
+    /// A leaf of ones.
+    #[track_caller]
+    pub fn ones(&self, shape: impl Into<Shape>) -> Var<'_, T> {
+        self.full(shape, T::one())
+    }
+
     /// Records `f` as a function of `inputs`, in place.
     ///
     /// Inside, `f` works on new variables with the shapes and values of `inputs`. Whatever else it
