@@ -118,13 +118,9 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         };
         let captured: SmallVec<[&[T]; 16]> =
             e.inputs[self.first_captured()..].iter().map(|a| a.data).collect();
-        let mut field = Replay {
-            program: &self.field.program,
-            workspace: &mut state.workspace,
-            jacobian: self.field.jacobian.as_ref().zip(state.jacobian.as_mut()),
-            captured: &captured,
-            evaluations: 0,
-        };
+        let jacobian = self.field.jacobian.as_ref().zip(state.jacobian.as_mut());
+        let mut field = Replay::new(&self.field.program, &mut state.workspace, &captured)
+            .with_jacobian(jacobian);
         let grid = &mut state.grid;
         grid.start(y0, self.method.tableau());
         // Unrolling an implicit stage starts from its solution.
@@ -285,22 +281,10 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
             ys: e.inputs[0].data,
             cotangent: cotangent.data,
         };
-        let mut vjp = Replay {
-            program: &self.vjp,
-            workspace: &mut state.vjp,
-            jacobian: None,
-            captured: &captured,
-            evaluations: 0,
-        };
+        let mut vjp = Replay::new(&self.vjp, &mut state.vjp, &captured);
         state.stats = match (&self.hamiltonian, &mut state.hamiltonian) {
             (Some(program), Some(workspace)) => {
-                let hamiltonian = Replay {
-                    program,
-                    workspace,
-                    jacobian: None,
-                    captured: &captured,
-                    evaluations: 0,
-                };
+                let hamiltonian = Replay::new(program, workspace, &captured);
                 let method = self.solve.method;
                 let options = self.solve.options;
                 state.continuous.run(
@@ -314,13 +298,8 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
             }
             _ => {
                 let programs = self.solve.field.jacobian.as_ref().zip(state.jacobian.as_mut());
-                let mut jacobian = programs.map(|(program, workspace)| Replay {
-                    program,
-                    workspace,
-                    jacobian: None,
-                    captured: &captured,
-                    evaluations: 0,
-                });
+                let mut jacobian =
+                    programs.map(|(program, workspace)| Replay::new(program, workspace, &captured));
                 state.exact.run(&backward, &mut vjp, jacobian.as_mut(), &mut bars)?
             }
         };

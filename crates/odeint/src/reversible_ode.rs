@@ -147,8 +147,7 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         let captured: SmallVec<[&[T]; 16]> = e.inputs[1..].iter().map(|a| a.data).collect();
         let program = &self.field.program;
         let workspace = &mut state.workspace;
-        let mut f =
-            Replay { program, workspace, jacobian: None, captured: &captured, evaluations: 0 };
+        let mut f = Replay::new(program, workspace, &captured);
         let mut solve = Reversible::new(self.scheme, &mut f, self.ts[0], y0)?;
         e.output[..y0.len()].copy_from_slice(y0);
         for i in 0..self.ts.len() - 1 {
@@ -256,11 +255,9 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
         let mut to = Cotangents { y0: y0_bar, times: None, captured: captured_bar };
         let program = &self.solve.field.program;
         let workspace = &mut state.field;
-        let mut f =
-            Replay { program, workspace, jacobian: None, captured: &captured, evaluations: 0 };
+        let mut f = Replay::new(program, workspace, &captured);
         let (program, workspace) = (&self.vjp, &mut state.vjp);
-        let mut vjp =
-            Replay { program, workspace, jacobian: None, captured: &captured, evaluations: 0 };
+        let mut vjp = Replay::new(program, workspace, &captured);
         let back = &mut state.back;
         back.start(dim);
         for i in (0..self.solve.ts.len() - 1).rev() {

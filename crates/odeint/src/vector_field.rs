@@ -1,7 +1,7 @@
 //! A vector field that was recorded: its programs, and how a solver runs them.
 
 use costate_ops::Real;
-use costate_tape::{Function, Outputs, Program, Result, Shape, Workspace};
+use costate_tape::{Function, Outputs, Program, Result, Shape, Small, Workspace};
 use smallvec::SmallVec;
 
 use crate::error::FieldError;
@@ -71,16 +71,96 @@ fn jacobian<T: Real>(function: &Function<T>) -> Result<Function<T>> {
 }
 
 /// A program of a field at work, with what the field captures.
+#[derive(Debug)]
 pub(crate) struct Replay<'a, T: Real> {
-    pub program: &'a Program<T>,
-    pub workspace: &'a mut Workspace<T>,
-    pub jacobian: Option<(&'a Program<T>, &'a mut Workspace<T>)>,
-    pub captured: &'a [&'a [T]],
+    program: AtWork<'a, T>,
+    jacobian: Option<AtWork<'a, T>>,
+    captured: &'a [&'a [T]],
     pub evaluations: usize,
 }
 
-impl<T: Real> Replay<'_, T> {
+/// A program with its workspace.
+#[derive(Debug)]
+enum AtWork<'a, T: Real> {
+    /// What is captured is in its place already.
+    Small(Small<'a, T>),
+    Large(&'a Program<T>, &'a mut Workspace<T>),
+}
+
+impl<'a, T: Real> AtWork<'a, T> {
+    fn new(
+        program: &'a Program<T>,
+        workspace: &'a mut Workspace<T>,
+        captured: &[&[T]],
+    ) -> AtWork<'a, T> {
+        if !program.is_small() {
+            return AtWork::Large(program, workspace);
+        }
+        let mut small = program.small(workspace).expect("it is small");
+        for (i, captured) in captured.iter().enumerate() {
+            small.input(i + 2).copy_from_slice(captured);
+        }
+        AtWork::Small(small)
+    }
+
     /// Runs the program on a time, a state, what is captured, and a cotangent if it takes one.
+    #[inline]
+    fn run<R>(
+        &mut self,
+        t: f64,
+        y: &[T],
+        captured: &[&[T]],
+        cotangent: Option<&[T]>,
+        read: impl FnOnce(Outputs<'_, T>) -> R,
+    ) -> Result<R> {
+        let t = T::from_f64(t);
+        match self {
+            AtWork::Small(small) => {
+                small.input(0)[0] = t;
+                copy_few(y, small.input(1));
+                if let Some(cotangent) = cotangent {
+                    copy_few(cotangent, small.input(2 + captured.len()));
+                }
+                small.run();
+                Ok(read(small.outputs()))
+            }
+            AtWork::Large(program, workspace) => {
+                let t = [t];
+                let mut inputs: SmallVec<[&[T]; 16]> = SmallVec::new();
+                inputs.push(&t);
+                inputs.push(y);
+                for captured in captured {
+                    inputs.push(captured);
+                }
+                inputs.extend(cotangent);
+                Ok(read(program.evaluate(workspace, &inputs)?))
+            }
+        }
+    }
+}
+
+impl<'a, T: Real> Replay<'a, T> {
+    pub fn new(
+        program: &'a Program<T>,
+        workspace: &'a mut Workspace<T>,
+        captured: &'a [&'a [T]],
+    ) -> Replay<'a, T> {
+        let program = AtWork::new(program, workspace, captured);
+        Replay { program, jacobian: None, captured, evaluations: 0 }
+    }
+
+    /// With the program of the field's Jacobian, if there is one.
+    pub fn with_jacobian(
+        mut self,
+        jacobian: Option<(&'a Program<T>, &'a mut Workspace<T>)>,
+    ) -> Replay<'a, T> {
+        self.jacobian =
+            jacobian.map(|(program, workspace)| AtWork::new(program, workspace, self.captured));
+        self
+    }
+
+    /// Runs the program on a time, a state, what is captured, and a cotangent if it takes one.
+    #[inline]
     pub fn run<R>(
         &mut self,
         t: f64,
@@ -89,35 +169,28 @@ impl<T: Real> Replay<'_, T> {
         read: impl FnOnce(Outputs<'_, T>) -> R,
     ) -> Result<R> {
         self.evaluations += 1;
-        let t = [T::from_f64(t)];
-        let inputs = inputs(&t, y, self.captured, cotangent);
-        Ok(read(self.program.evaluate(self.workspace, &inputs)?))
+        self.program.run(t, y, self.captured, cotangent, read)
     }
 }
 
-/// What a program of a field takes.
-#[inline]
-fn inputs<'a, T: Real>(
-    t: &'a [T],
-    y: &'a [T],
-    captured: &[&'a [T]],
-    cotangent: Option<&'a [T]>,
-) -> SmallVec<[&'a [T]; 16]> {
-    let mut inputs = SmallVec::new();
-    inputs.push(t);
-    inputs.push(y);
-    for captured in captured {
-        inputs.push(*captured);
+/// Copies a slice; for a few numbers a call costs more than the copy.
+#[inline(always)]
+pub(crate) fn copy_few<T: Copy>(from: &[T], to: &mut [T]) {
+    match (from, to) {
+        ([a], [to]) => *to = *a,
+        ([a, b], [to_a, to_b]) => (*to_a, *to_b) = (*a, *b),
+        ([a, b, c], [to_a, to_b, to_c]) => (*to_a, *to_b, *to_c) = (*a, *b, *c),
+        ([a, b, c, d], [to_a, to_b, to_c, to_d]) => {
+            (*to_a, *to_b, *to_c, *to_d) = (*a, *b, *c, *d);
+        }
+        (from, to) => to.copy_from_slice(from),
     }
-    if let Some(cotangent) = cotangent {
-        inputs.push(cotangent);
-    }
-    inputs
 }
 
 impl<T: Real> Field<T> for Replay<'_, T> {
+    #[inline]
     fn eval(&mut self, t: f64, y: &[T], dy: &mut [T]) -> std::result::Result<(), FieldError> {
-        self.run(t, y, None, |outputs| dy.copy_from_slice(outputs.get(0)))?;
+        self.run(t, y, None, |outputs| copy_few(outputs.get(0), dy))?;
         Ok(())
     }
 
@@ -128,12 +201,10 @@ impl<T: Real> Field<T> for Replay<'_, T> {
         dy: &[T],
         jacobian: &mut [T],
     ) -> std::result::Result<(), FieldError> {
-        let Some((program, workspace)) = &mut self.jacobian else {
+        let Some(program) = &mut self.jacobian else {
             return difference_jacobian(self, t, y, dy, jacobian);
         };
-        let t = [T::from_f64(t)];
-        let inputs = inputs(&t, y, self.captured, None);
-        jacobian.copy_from_slice(program.evaluate(workspace, &inputs)?.get(0));
+        program.run(t, y, self.captured, None, |found| jacobian.copy_from_slice(found.get(0)))?;
         Ok(())
     }
 }

@@ -70,7 +70,7 @@ pub use function::Function;
 pub use linearize::Linearized;
 pub use op::Result;
 pub use op::ranges::Slice;
-pub use program::{Outputs, Program, Workspace};
+pub use program::{Outputs, Program, Small, Workspace};
 pub use shape::Shape;
 pub use tape::{Scope, Tape};
 pub use var::Var;

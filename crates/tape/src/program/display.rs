@@ -58,8 +58,12 @@ impl<T: Real> fmt::Display for Program<T> {
             for (register, x) in &scalars.constants {
                 writeln!(f, "  r{register} = {x}")?;
             }
-            for (register, input, entry) in &scalars.loads {
-                writeln!(f, "  r{register} = i{input}[{entry}]")?;
+            for (i, &(first, len)) in scalars.inputs.iter().enumerate() {
+                match len {
+                    0 => {}
+                    1 => writeln!(f, "  r{first} = i{i}")?,
+                    _ => writeln!(f, "  r{first}..r{} = i{i}", usize::from(first) + len - 1)?,
+                }
             }
             for Step { code, args, out } in &scalars.steps {
                 let name = match code {
@@ -71,6 +75,11 @@ impl<T: Real> fmt::Display for Program<T> {
                     Code::Binary(b) => b.name().to_owned(),
                     Code::Powi(n) => format!("powi[{n}]"),
                     Code::Select => "select".to_owned(),
+                    Code::MulAdd => "mul_add".to_owned(),
+                    Code::MulSub => "mul_sub".to_owned(),
+                    Code::SubMul => "sub_mul".to_owned(),
+                    Code::MulMul => "mul_mul".to_owned(),
+                    Code::AddAdd => "add_add".to_owned(),
                 };
                 write!(f, "  r{out} = {name}")?;
                 for (n, arg) in args[..code.arguments()].iter().enumerate() {

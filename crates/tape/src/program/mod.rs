@@ -22,7 +22,7 @@ use crate::shape::Shape;
 use chain::ChainInstruction;
 use scalar::Scalars;
 
-pub use run::Outputs;
+pub use run::{Outputs, Small};
 
 /// Where a value lies during a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::op::{Arg, Op, Result, eval, matmul};
 
 use super::chain::Memory;
+use super::scalar::Scalars;
 use super::{Instruction, Operand, Place, Program, Single, Workspace};
 
 /// What an instruction reads from, while its own destination is borrowed.
@@ -61,6 +62,21 @@ impl<'a, T: Real> Outputs<'a, T> {
         };
         &from[offset..offset + len]
     }
+
+    /// The entries of output `i` and of all after it, one after another, if they lie so. Those of a
+    /// [small](Program::small) program do.
+    #[inline]
+    pub fn from(&self, i: usize) -> Option<&'a [T]> {
+        let outputs = &self.program.inner.outputs[i..];
+        match outputs {
+            _ if self.program.is_small() => {
+                let len = outputs.iter().map(|o| o.len).sum::<usize>();
+                let offset = outputs.first().map_or(0, |o| o.offset);
+                Some(&self.arena[offset..offset + len])
+            }
+            _ => None,
+        }
+    }
 }
 
 impl<T: Real> Program<T> {
@@ -111,7 +127,10 @@ impl<T: Real> Program<T> {
         }
         let Workspace { arena, registers, states, .. } = workspace;
         if let Some(scalars) = &inner.scalars {
-            scalars.run(inputs, arena);
+            for (i, input) in inputs.iter().enumerate() {
+                arena[scalars.input(i)].copy_from_slice(input);
+            }
+            scalars.run(arena);
             return Ok(Outputs { program: self, inputs, arena });
         }
         for instruction in &inner.instructions {
@@ -138,6 +157,74 @@ impl<T: Real> Program<T> {
             step(instruction, &sources, out, states)?;
         }
         Ok(Outputs { program: self, inputs, arena })
+    }
+}
+
+/// A program on a few numbers at work: see [`Program::small`].
+#[derive(Debug)]
+pub struct Small<'a, T: Real> {
+    program: &'a Program<T>,
+    scalars: &'a Scalars<T>,
+    registers: &'a mut [T],
+}
+
+impl<T: Real> Program<T> {
+    /// Whether the program is unfolded to single numbers: see [`small`](Program::small).
+    pub fn is_small(&self) -> bool {
+        self.inner.scalars.is_some()
+    }
+
+    /// If the program is unfolded to single numbers, the means to run it where its inputs lie: they
+    /// stay in the workspace, so that only those that change need be written before a run.
+    ///
+    /// ```
+    /// use costate_tape::{Function, Program, Tape, Workspace};
+    /// use ndarray::arr0;
+    ///
+    /// let inputs = [arr0(2.0).into_dyn(), arr0(3.0).into_dyn()];
+    /// let f = Function::trace(&inputs, |_, x| Ok::<_, costate_tape::Error>(vec![x[0] * x[1]]))?;
+    /// let program = Program::compile(&f)?;
+    /// let mut workspace = Workspace::new(&program);
+    /// let mut small = program.small(&mut workspace).expect("one operation on numbers");
+    /// small.input(0)[0] = 2.0;
+    /// for x in [1.0, 5.0] {
+    ///     small.input(1)[0] = x;
+    ///     small.run();
+    ///     assert_eq!(small.outputs().get(0), [2.0 * x]);
+    /// }
+    /// # Ok::<(), costate_tape::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If the workspace was made for another program.
+    #[inline]
+    pub fn small<'a>(&'a self, workspace: &'a mut Workspace<T>) -> Option<Small<'a, T>> {
+        let scalars = self.inner.scalars.as_ref()?;
+        assert_eq!(self.inner.id, workspace.program, "the workspace was made for another program");
+        Some(Small { program: self, scalars, registers: &mut workspace.arena })
+    }
+}
+
+impl<T: Real> Small<'_, T> {
+    /// The entries of input `i`, row-major.
+    ///
+    /// # Panics
+    /// If there is no such input.
+    #[inline]
+    pub fn input(&mut self, i: usize) -> &mut [T] {
+        &mut self.registers[self.scalars.input(i)]
+    }
+
+    /// Runs the program.
+    #[inline]
+    pub fn run(&mut self) {
+        self.scalars.run(self.registers);
+    }
+
+    /// The results of the last run.
+    #[inline]
+    pub fn outputs(&self) -> Outputs<'_, T> {
+        Outputs { program: self.program, inputs: &[], arena: self.registers }
     }
 }
 

@@ -7,6 +7,7 @@
 //! becomes nothing. Results are those of the arrays, bit for bit, but for the sign of zeros.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use costate_ops::{self as ops, Binary, Real, Unary};
 
@@ -31,6 +32,16 @@ pub(crate) enum Code {
     Binary(Binary),
     Powi(i32),
     Select,
+    /// `a b + c`, each rounded, as are the following.
+    MulAdd,
+    /// `a b - c`.
+    MulSub,
+    /// `c - a b`.
+    SubMul,
+    /// `a b c`.
+    MulMul,
+    /// `a + b + c`.
+    AddAdd,
 }
 
 impl Code {
@@ -39,7 +50,12 @@ impl Code {
         match self {
             Code::Copy | Code::Unary(_) | Code::Powi(_) => 1,
             Code::Add | Code::Sub | Code::Mul | Code::Binary(_) => 2,
-            Code::Select => 3,
+            Code::Select
+            | Code::MulAdd
+            | Code::MulSub
+            | Code::SubMul
+            | Code::MulMul
+            | Code::AddAdd => 3,
         }
     }
 
@@ -52,6 +68,20 @@ impl Code {
             Code::Powi(_) => 2,
             _ => 1,
         }
+    }
+
+    /// This operation with its argument number `i` replaced by the operation that makes it, if
+    /// there is a code for both in one.
+    fn fused(self, i: usize, inner: Code) -> Option<Code> {
+        Some(match (self, i, inner) {
+            // Sums and products commute, to the bit.
+            (Code::Add, _, Code::Mul) => Code::MulAdd,
+            (Code::Sub, 0, Code::Mul) => Code::MulSub,
+            (Code::Sub, 1, Code::Mul) => Code::SubMul,
+            (Code::Mul, _, Code::Mul) => Code::MulMul,
+            (Code::Add, _, Code::Add) => Code::AddAdd,
+            _ => return None,
+        })
     }
 }
 
@@ -67,8 +97,8 @@ pub(crate) struct Step {
 #[derive(Clone, Debug)]
 pub(crate) struct Scalars<T: Real> {
     pub constants: Vec<(u8, T)>,
-    /// Register, input, and place in the input.
-    pub loads: Vec<(u8, usize, usize)>,
+    /// The registers of each input, in a row: the first one, and how many.
+    pub inputs: Vec<(u8, usize)>,
     pub steps: Vec<Step>,
     pub outputs: Vec<Operand>,
 }
@@ -267,19 +297,49 @@ pub(crate) fn unfold<T: Real>(f: &Function<T>) -> Option<Scalars<T>> {
         ids.push(new);
     }
     let outputs: Vec<&Vec<Id>> = f.outputs.iter().map(|&o| &ids[o as usize]).collect();
+    let cost = |value: &Value<T>| match value {
+        Value::Step(code, _) => code.cost(),
+        _ => 0,
+    };
+    let used = last_readers(&b.values, &outputs);
+    let cost: usize =
+        b.values.iter().zip(&used).filter(|(_, last)| last.is_some()).map(|(v, _)| cost(v)).sum();
+    fuse(&mut b.values, &outputs);
     let scalars = allocate(f, &b.values, &outputs)?;
-    let cost: usize = scalars.steps.iter().map(|s| s.code.cost()).sum();
     // Taking up an array operation costs about as much as five operations on numbers.
     (cost <= 5 * arrays).then_some(scalars)
 }
 
-/// Gives each value that is needed a register, outputs in a row; `None` if there are too few.
-fn allocate<T: Real>(
-    f: &Function<T>,
-    values: &[Value<T>],
-    outputs: &[&Vec<Id>],
-) -> Option<Scalars<T>> {
-    // The last reader of each value; values are numbered in the order in which they arise.
+/// Does two operations in one where nothing else needs the first one's result: taking up an
+/// operation costs as much as the operation.
+fn fuse<T: Real>(values: &mut [Value<T>], outputs: &[&Vec<Id>]) {
+    let mut readers = vec![0; values.len()];
+    for &id in outputs.iter().copied().flatten() {
+        readers[id] += 1;
+    }
+    let used = last_readers(values, outputs);
+    for (value, _) in values.iter().zip(&used).filter(|(_, last)| last.is_some()) {
+        if let Value::Step(code, args) = value {
+            args[..code.arguments()].iter().for_each(|&arg| readers[arg] += 1);
+        }
+    }
+    for id in 0..values.len() {
+        let Value::Step(code, args) = values[id] else { continue };
+        let fused = (0..code.arguments()).find_map(|i| match values[args[i]] {
+            Value::Step(inner, [a, b, _]) if readers[args[i]] == 1 => {
+                Some((code.fused(i, inner)?, [a, b, args[1 - i]]))
+            }
+            _ => None,
+        });
+        if let Some((code, args)) = fused {
+            values[id] = Value::Step(code, args);
+        }
+    }
+}
+
+/// The last reader of each value, if it has any; `usize::MAX` is the outputs. Values are numbered in
+/// the order in which they arise.
+fn last_readers<T: Real>(values: &[Value<T>], outputs: &[&Vec<Id>]) -> Vec<Option<usize>> {
     let mut last: Vec<Option<usize>> = vec![None; values.len()];
     for &id in outputs.iter().copied().flatten() {
         last[id] = Some(usize::MAX);
@@ -291,8 +351,18 @@ fn allocate<T: Real>(
             }
         }
     }
+    last
+}
 
-    let mut result = Scalars { constants: vec![], loads: vec![], steps: vec![], outputs: vec![] };
+/// Gives each value that is needed a register, outputs and inputs in rows; `None` if there are too
+/// few.
+fn allocate<T: Real>(
+    f: &Function<T>,
+    values: &[Value<T>],
+    outputs: &[&Vec<Id>],
+) -> Option<Scalars<T>> {
+    let last = last_readers(values, outputs);
+    let mut result = Scalars { constants: vec![], inputs: vec![], steps: vec![], outputs: vec![] };
     let mut home: Vec<Option<u8>> = vec![None; values.len()];
     let mut free: Vec<u8> = (0..=u8::MAX).rev().collect();
     // Outputs get the first registers, so that each lies in a row.
@@ -310,8 +380,15 @@ fn allocate<T: Real>(
             place += 1;
         }
     }
-    free.truncate(REGISTERS - place);
     // Constants and inputs are there before the first step, and keep their registers.
+    for shape in f.input_shapes() {
+        result.inputs.push((u8::try_from(place).ok()?, shape.numel()));
+        place += shape.numel();
+    }
+    if place > REGISTERS {
+        return None;
+    }
+    free.truncate(REGISTERS - place);
     for (id, value) in values.iter().enumerate().filter(|(id, _)| last[*id].is_some()) {
         match *value {
             Value::Constant(x) => {
@@ -319,8 +396,8 @@ fn allocate<T: Real>(
                 result.constants.push((home[id]?, x));
             }
             Value::Input(input, entry) => {
-                home[id] = Some(free.pop()?);
-                result.loads.push((home[id]?, input, entry));
+                let (first, _) = result.inputs[input];
+                home[id] = Some(first + entry as u8);
             }
             Value::Step(..) => {}
         }
@@ -361,18 +438,28 @@ impl<T: Real> Scalars<T> {
         }
     }
 
-    /// Runs the program. Inputs must have the lengths of the function's.
-    pub fn run(&self, inputs: &[&[T]], registers: &mut [T]) {
+    /// Where the entries of an input are.
+    pub fn input(&self, i: usize) -> Range<usize> {
+        let (first, len) = self.inputs[i];
+        usize::from(first)..usize::from(first) + len
+    }
+
+    /// Runs the program on the inputs that are in their registers.
+    pub fn run(&self, registers: &mut [T]) {
         let r: &mut [T; REGISTERS] = registers.try_into().expect("a register file");
-        for &(register, input, entry) in &self.loads {
-            r[usize::from(register)] = inputs[input][entry];
-        }
         for step in &self.steps {
-            let [a, b, c] = step.args.map(usize::from);
+            // One by one: taken apart as an array, they cost half as much again.
+            let [a, b, c] = &step.args;
+            let (a, b, c) = (usize::from(*a), usize::from(*b), usize::from(*c));
             r[usize::from(step.out)] = match step.code {
                 Code::Add => r[a] + r[b],
                 Code::Mul => r[a] * r[b],
                 Code::Sub => r[a] - r[b],
+                Code::MulAdd => r[a] * r[b] + r[c],
+                Code::MulSub => r[a] * r[b] - r[c],
+                Code::SubMul => r[c] - r[a] * r[b],
+                Code::MulMul => r[a] * r[b] * r[c],
+                Code::AddAdd => r[a] + r[b] + r[c],
                 Code::Copy => r[a],
                 Code::Unary(Unary::Neg) => -r[a],
                 Code::Unary(Unary::Square) => r[a] * r[a],
