@@ -173,8 +173,8 @@ fn small_programs_are_unfolded() {
     .unwrap();
     assert_eq!(
         Program::compile(&function).unwrap().to_string(),
-        "program f64(i0[2], i1[])\n  r2 = i0[0]\n  r3 = i0[1]\n  r4 = i1[0]\n  \
-         r5 = mul r4, r2\n  r1 = mul r2, r3\n  r0 = sub r5, r1\n  return @0[2]\n"
+        "program f64(i0[2], i1[])\n  r2..r3 = i0\n  r4 = i1\n  r1 = mul r2, r3\n  \
+         r0 = mul_sub r4, r2, r1\n  return @0[2]\n"
     );
 }
 
