@@ -30,6 +30,27 @@ pub trait Field<T: Real> {
         Ok(())
     }
 
+    /// How many numbers [`eval_keeping`](Field::eval_keeping) leaves for a backward pass.
+    #[doc(hidden)]
+    fn kept_len(&self) -> usize {
+        0
+    }
+
+    /// [`eval_part`](Field::eval_part) that also writes to `kept` what a backward pass through this
+    /// evaluation can use.
+    #[doc(hidden)]
+    fn eval_keeping(
+        &mut self,
+        t: f64,
+        y: &[T],
+        dy: &mut [T],
+        part: Part,
+        kept: &mut [T],
+    ) -> Result<(), FieldError> {
+        let _ = kept;
+        self.eval_part(t, y, dy, part)
+    }
+
     /// Writes `∂f/∂y` at `(t, y)` to `jacobian`, row-major: entry `i n + j` is `∂f_i/∂y_j`. `dy` is
     /// `f(t, y)` up to rounding.
     ///
@@ -171,6 +192,22 @@ impl<T: Real, F: Field<T>> Field<T> for Counted<'_, F> {
     fn eval_part(&mut self, t: f64, y: &[T], dy: &mut [T], part: Part) -> Result<(), FieldError> {
         self.stats.f_evals += 1;
         self.field.eval_part(t, y, dy, part)
+    }
+
+    fn kept_len(&self) -> usize {
+        self.field.kept_len()
+    }
+
+    fn eval_keeping(
+        &mut self,
+        t: f64,
+        y: &[T],
+        dy: &mut [T],
+        part: Part,
+        kept: &mut [T],
+    ) -> Result<(), FieldError> {
+        self.stats.f_evals += 1;
+        self.field.eval_keeping(t, y, dy, part, kept)
     }
 
     fn jacobian(&mut self, t: f64, y: &[T], dy: &[T], out: &mut [T]) -> Result<(), FieldError> {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use costate_ops::Real;
+use costate_ops::{Buffer, Real};
 
 use crate::step::Step;
 use crate::tableau::Tableau;
@@ -35,6 +35,15 @@ pub(crate) struct Grid<T: Real> {
     own: Vec<T>,
     /// Where in `own` those of each step start.
     own_start: Vec<usize>,
+    /// What the evaluations of each of the first steps left for the backward pass, without the end
+    /// slope's, and that of the last of them.
+    kept: Vec<Buffer<T>>,
+    kept_end: Buffer<T>,
+    /// How many steps have theirs in `kept`, and whether those after them have not.
+    kept_steps: usize,
+    kept_is_full: bool,
+    /// How many numbers `kept` may hold.
+    kept_limit: usize,
 }
 
 impl<T: Real> Default for Grid<T> {
@@ -47,6 +56,11 @@ impl<T: Real> Default for Grid<T> {
             k: Vec::new(),
             own: Vec::new(),
             own_start: Vec::new(),
+            kept: Vec::new(),
+            kept_end: Buffer::default(),
+            kept_steps: 0,
+            kept_is_full: false,
+            kept_limit: 0,
         }
     }
 }
@@ -60,8 +74,14 @@ impl<T: Real> Grid<T> {
         self.k.clear();
         self.own.clear();
         self.own_start.clear();
+        (self.kept_steps, self.kept_is_full) = (0, false);
         self.y.clear();
         self.y.extend_from_slice(y0);
+    }
+
+    /// Keeps what evaluations leave for the backward pass, in no more than as many bytes.
+    pub fn keep(&mut self, bytes: usize) {
+        self.kept_limit = bytes / size_of::<T>();
     }
 
     /// Adds a step, with its state and slopes if they are to be kept.
@@ -73,6 +93,7 @@ impl<T: Real> Grid<T> {
             self.own_start.push(self.own.len());
             self.own.extend_from_slice(own);
             self.y.extend_from_slice(step.y1);
+            self.push_kept(step.kept);
         }
         self.steps.push(GridStep {
             t0: step.t0,
@@ -81,6 +102,42 @@ impl<T: Real> Grid<T> {
             saves,
             rounds: step.rounds,
         });
+    }
+
+    fn push_kept(&mut self, kept: &[T]) {
+        let m = kept.len() / self.rows;
+        if m == 0 || self.kept_is_full {
+            return;
+        }
+        if (self.kept_steps + 1) * kept.len() > self.kept_limit {
+            self.kept_is_full = true;
+            return;
+        }
+        if self.kept.len() == self.kept_steps {
+            self.kept.push(Buffer::default());
+        }
+        let (stages, end) = kept.split_at((self.rows - 1) * m);
+        let to = &mut self.kept[self.kept_steps];
+        to.resize(stages.len());
+        to.copy_from_slice(stages);
+        self.kept_end.resize(m);
+        self.kept_end.copy_from_slice(end);
+        self.kept_steps += 1;
+    }
+
+    /// What the evaluation of slope `i` of step `n` left, if it was kept.
+    pub fn kept(&self, n: usize, i: usize) -> Option<&[T]> {
+        let m = self.kept_end.len();
+        if n >= self.kept_steps || i >= self.rows {
+            None
+        } else if i + 1 < self.rows {
+            Some(&self.kept[n][i * m..(i + 1) * m])
+        } else if n + 1 < self.kept_steps {
+            Some(&self.kept[n + 1][..m])
+        } else {
+            // If there are later steps, it may have been evaluated only with the next one.
+            (!self.kept_is_full).then_some(&self.kept_end)
+        }
     }
 
     /// State number `n`.
@@ -106,7 +163,8 @@ impl<T: Real> Grid<T> {
     }
 
     pub fn bytes(&self) -> usize {
-        (self.y.len() + self.k.len() + self.own.len()) * size_of::<T>()
+        let kept: usize = self.kept[..self.kept_steps].iter().map(|kept| kept.len()).sum();
+        (self.y.len() + self.k.len() + self.own.len() + kept) * size_of::<T>()
             + self.steps.len() * size_of::<GridStep>()
     }
 }

@@ -1,5 +1,7 @@
 //! One step after another.
 
+use std::ops::Range;
+
 use costate_ops::{Buffer, Real, lincomb};
 
 use crate::control;
@@ -11,8 +13,8 @@ use crate::method::Method;
 use crate::newton::{Newton, Outcome};
 use crate::options::{Options, Stepping};
 use crate::stats::Stats;
-use crate::step::{Step, combine, interpolant_slopes, rk_step};
-use crate::tableau::Tableau;
+use crate::step::{Step, combine, interpolant_slopes, keeping_step};
+use crate::tableau::{Part, Tableau};
 
 /// How much shorter the next try is where Newton's method diverged.
 const AFTER_DIVERGENCE: f64 = 0.25;
@@ -48,6 +50,8 @@ pub struct Integrator<T: Real> {
     /// The slopes of the last step, then those of its interpolant.
     k: Buffer<T>,
     scratch: Buffer<T>,
+    /// What the evaluations of the last step left for a backward pass, or nothing.
+    kept: Buffer<T>,
     /// What rounding has left out of the state, where steps are added up with compensation.
     carry: Buffer<T>,
     /// How often the stages of the last step were iterated.
@@ -97,6 +101,7 @@ impl<T: Real> Integrator<T> {
             y1: Buffer::zeros(n),
             k: Buffer::zeros(n * tableau.slopes()),
             scratch: Buffer::zeros(n),
+            kept: Buffer::default(),
             carry: Buffer::zeros(if tableau.coupled { n } else { 0 }),
             rounds: 1,
             newton: match method {
@@ -172,6 +177,17 @@ impl<T: Real> Integrator<T> {
         self.stop = t;
     }
 
+    /// Has steps keep what the field's evaluations leave for a backward pass, from the start on.
+    pub(crate) fn keep(&mut self, f: &impl Field<T>) {
+        self.kept.resize(self.tableau.rows() * f.kept_len());
+    }
+
+    /// Where in `kept` that of slope `i` is.
+    fn kept_range(&self, i: usize) -> Range<usize> {
+        let m = self.kept.len() / self.tableau.rows();
+        i * m..(i + 1) * m
+    }
+
     /// Whether the end was reached.
     pub fn is_done(&self) -> bool {
         self.t1 == self.end
@@ -198,6 +214,7 @@ impl<T: Real> Integrator<T> {
             y1: &self.y1,
             k: &self.k[..slopes * self.y0.len()],
             rounds: self.rounds,
+            kept: &self.kept,
             tableau: self.tableau,
         }
     }
@@ -208,8 +225,9 @@ impl<T: Real> Integrator<T> {
     /// If the field fails or is not finite.
     pub fn end_slope(&mut self, f: &mut impl Field<T>) -> Result<(), Error> {
         if !self.has_end {
-            let end = self.end_range();
-            f.eval(self.t1, &self.y1, &mut self.k[end.clone()]).map_err(ErrorKind::Field)?;
+            let (end, kept) = (self.end_range(), self.kept_range(self.tableau.rows() - 1));
+            let (dy, kept) = (&mut self.k[end.clone()], &mut self.kept[kept]);
+            f.eval_keeping(self.t1, &self.y1, dy, Part::All, kept).map_err(ErrorKind::Field)?;
             self.stats.f_evals += 1;
             if let Some(component) = self.k[end].iter().position(|k| !k.is_finite()) {
                 return Err(ErrorKind::NonFinite { t: self.t1, stage: Some(0), component }.into());
@@ -234,8 +252,9 @@ impl<T: Real> Integrator<T> {
         }
         let mut f = Counted { field: f, stats: &mut self.stats };
         if !self.has_first {
-            let first = &mut self.k[..self.y0.len()];
-            f.eval(self.t0, &self.y0, first).map_err(ErrorKind::Field)?;
+            let m = self.kept.len() / tableau.rows();
+            let (first, kept) = (&mut self.k[..self.y0.len()], &mut self.kept[..m]);
+            f.eval_keeping(self.t0, &self.y0, first, Part::All, kept).map_err(ErrorKind::Field)?;
             if let Some(component) = first.iter().position(|k| !k.is_finite()) {
                 return Err(ErrorKind::NonFinite { t: self.t0, stage: Some(0), component }.into());
             }
@@ -255,7 +274,7 @@ impl<T: Real> Integrator<T> {
     }
 
     /// Where in `k` the end slope is.
-    fn end_range(&self) -> std::ops::Range<usize> {
+    fn end_range(&self) -> Range<usize> {
         let (n, rows) = (self.y1.len(), self.tableau.rows());
         (rows - 1) * n..rows * n
     }
@@ -306,6 +325,8 @@ impl<T: Real> Integrator<T> {
         let end = self.end_range();
         std::mem::swap(&mut self.y0, &mut self.y1);
         self.k.copy_within(end.clone(), 0);
+        let kept = self.kept_range(self.tableau.rows() - 1);
+        self.kept.copy_within(kept.clone(), 0);
         let had_end = self.has_end;
         self.has_first = had_end;
         self.has_dense = false;
@@ -316,6 +337,7 @@ impl<T: Real> Integrator<T> {
         if result.is_err() {
             std::mem::swap(&mut self.y0, &mut self.y1);
             self.k.copy_within(..n, end.start);
+            self.kept.copy_within(..kept.len(), kept.start);
             if self.tableau.coupled {
                 // The iteration must not start from what may not be a number.
                 self.k[..end.start].fill(T::zero());
@@ -478,7 +500,8 @@ impl<T: Real> Integrator<T> {
             return outcome.map_err(|e| ErrorKind::Field(e).into());
         }
         let k = &mut k[..self.tableau.rows() * y0.len()];
-        rk_step(self.tableau, &mut f, t, next, y0, k, y1).map_err(ErrorKind::Field)?;
+        keeping_step(self.tableau, &mut f, t, next, y0, k, y1, &mut self.kept)
+            .map_err(ErrorKind::Field)?;
         Ok(Outcome::Converged)
     }
 

@@ -63,7 +63,11 @@ pub struct Ode {
     method: Method,
     options: Options,
     gradient: Gradient,
+    activations: usize,
 }
+
+/// The most memory for activations, in bytes, unless another is chosen.
+const ACTIVATIONS: usize = 1 << 28;
 
 /// The times of a solve: numbers, or a variable to differentiate with respect to.
 #[derive(Debug)]
@@ -114,7 +118,12 @@ impl<'t, T: Real> From<Var<'t, T>> for Times<'_, 't, T> {
 impl Ode {
     /// A solver with the default tolerance and the exact gradient.
     pub fn new(method: impl Into<Method>) -> Ode {
-        Ode { method: method.into(), options: Options::default(), gradient: Gradient::Exact }
+        Ode {
+            method: method.into(),
+            options: Options::default(),
+            gradient: Gradient::Exact,
+            activations: ACTIVATIONS,
+        }
     }
 
     /// With the given relative and absolute tolerance.
@@ -132,6 +141,16 @@ impl Ode {
     /// With other options.
     pub fn options(mut self, options: Options) -> Ode {
         self.options = options;
+        self
+    }
+
+    /// With another limit to the memory, in bytes, in which [`Gradient::Exact`] keeps activations
+    /// of the field for the backward pass; by default 256 MiB.
+    ///
+    /// Those of later steps are computed again, so the gradient is the same to the bit. With 0 all
+    /// are: a solve then keeps states and slopes only.
+    pub fn activations(mut self, bytes: usize) -> Ode {
+        self.activations = bytes;
         self
     }
 
@@ -228,12 +247,17 @@ impl Ode {
         if self.gradient == Gradient::Unrolled || scope.function.is_value_dependent() {
             return self.unrolled(tape, checked, y0, fixed, times);
         }
+        let mut field = VectorField::new(scope.function, self.method.is_implicit())?;
+        if self.gradient == Gradient::Exact && !self.method.is_implicit() && !tableau.coupled {
+            field = field.keeping(times.is_some())?;
+        }
         let op = SolveOp {
             method: self.method,
             options: self.options,
             gradient: self.gradient,
+            activations: self.activations,
             times: fixed,
-            field: Arc::new(VectorField::new(scope.function, self.method.is_implicit())?),
+            field: Arc::new(field),
         };
         let inputs: Vec<_> = [y0].into_iter().chain(times).chain(scope.captured).collect();
         Ok(tape.call(Arc::new(op), &inputs)?[0])

@@ -9,7 +9,7 @@ use costate_tape::{
 };
 use smallvec::SmallVec;
 
-use crate::adjoint::{Backward, Continuous, Cotangents, Exact};
+use crate::adjoint::{Backward, Continuous, Cotangents, Exact, Programs};
 use crate::error::Error;
 use crate::grid::Grid;
 use crate::integrator::Integrator;
@@ -27,6 +27,8 @@ pub(crate) struct SolveOp<T: Real> {
     pub method: Method,
     pub options: Options,
     pub gradient: Gradient,
+    /// How many bytes of activations to keep.
+    pub activations: usize,
     /// The times, unless they are the second input.
     pub times: Option<Arc<[f64]>>,
     pub field: Arc<VectorField<T>>,
@@ -120,9 +122,12 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
             e.inputs[self.first_captured()..].iter().map(|a| a.data).collect();
         let jacobian = self.field.jacobian.as_ref().zip(state.jacobian.as_mut());
         let mut field = Replay::new(&self.field.program, &mut state.workspace, &captured)
-            .with_jacobian(jacobian);
+            .with_jacobian(jacobian)
+            .keeping(self.field.places().filter(|_| self.activations > 0));
+        integrator.keep(&field);
         let grid = &mut state.grid;
         grid.start(y0, self.method.tableau());
+        grid.keep(self.activations);
         // Unrolling an implicit stage starts from its solution.
         let keep = self.gradient == Gradient::Exact || self.method.is_implicit();
         state.stats = drive(integrator, &mut field, &state.ts, e.output, |step, saves| {
@@ -148,10 +153,12 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
                 _ => None,
             },
             vjp: self.field.vjp(times, &wrt)?,
+            backward: self.field.backward(times, &wrt)?,
             solve: SolveOp {
                 method: self.method,
                 options: self.options,
                 gradient: self.gradient,
+                activations: self.activations,
                 times: self.times.clone(),
                 field: self.field.clone(),
             },
@@ -195,6 +202,8 @@ pub(crate) struct AdjointOp<T: Real> {
     /// Which captured inputs' cotangents are wanted.
     wrt: Vec<usize>,
     vjp: Program<T>,
+    /// The same from what evaluations kept.
+    backward: Option<Program<T>>,
     hamiltonian: Option<Program<T>>,
 }
 
@@ -202,6 +211,7 @@ pub(crate) struct AdjointOp<T: Real> {
 #[derive(Debug)]
 pub(crate) struct AdjointState<T: Real> {
     vjp: Workspace<T>,
+    backward: Option<Workspace<T>>,
     jacobian: Option<Workspace<T>>,
     hamiltonian: Option<Workspace<T>>,
     exact: Exact<T>,
@@ -253,6 +263,7 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
     fn new_state(&self) -> Box<dyn Any + Send> {
         Box::new(AdjointState::<T> {
             vjp: Workspace::new(&self.vjp),
+            backward: self.backward.as_ref().map(Workspace::new),
             jacobian: self.solve.field.jacobian.as_ref().map(Workspace::new),
             hamiltonian: self.hamiltonian.as_ref().map(Workspace::new),
             exact: Exact::default(),
@@ -298,9 +309,14 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
             }
             _ => {
                 let programs = self.solve.field.jacobian.as_ref().zip(state.jacobian.as_mut());
-                let mut jacobian =
+                let jacobian =
                     programs.map(|(program, workspace)| Replay::new(program, workspace, &captured));
-                state.exact.run(&backward, &mut vjp, jacobian.as_mut(), &mut bars)?
+                let programs = self.backward.as_ref().zip(state.backward.as_mut());
+                let places = self.solve.field.places();
+                let kept = programs.map(|(program, workspace)| {
+                    Replay::new(program, workspace, &captured).keeping(places)
+                });
+                state.exact.run(&backward, Programs { vjp, kept, jacobian }, &mut bars)?
             }
         };
         Ok(())

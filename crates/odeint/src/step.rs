@@ -71,6 +71,8 @@ pub struct Step<'a, T: Real> {
     /// [`Integrator::end_slope`](crate::Integrator::end_slope) needed it, and the interpolant's own
     /// follow only after [`Integrator::dense_slopes`](crate::Integrator::dense_slopes).
     pub k: &'a [T],
+    /// What evaluations left for a backward pass, one after another as the slopes of the step.
+    pub(crate) kept: &'a [T],
     /// How often coupled stages were iterated; 1 if the method is explicit.
     pub rounds: usize,
     /// The method.
@@ -134,6 +136,22 @@ pub fn rk_step<T: Real>(
     k: &mut [T],
     y1: &mut [T],
 ) -> Result<(), FieldError> {
+    keeping_step(tableau, f, t0, t1, y0, k, y1, &mut [])
+}
+
+/// [`rk_step`] that keeps what evaluations leave for a backward pass, one after another as the
+/// slopes, unless `kept` is empty.
+#[expect(clippy::too_many_arguments, reason = "those of `rk_step`, and what is kept")]
+pub(crate) fn keeping_step<T: Real>(
+    tableau: &Tableau,
+    f: &mut impl Field<T>,
+    t0: f64,
+    t1: f64,
+    y0: &[T],
+    k: &mut [T],
+    y1: &mut [T],
+    kept: &mut [T],
+) -> Result<(), FieldError> {
     let (n, rows) = (y0.len(), tableau.rows());
     assert!(!tableau.coupled, "rk_step: the stages of {} are coupled", tableau.name);
     assert!(tableau.a[rows - 1].len() < rows, "rk_step: {} is implicit", tableau.name);
@@ -145,7 +163,7 @@ pub fn rk_step<T: Real>(
         rows * n,
         k.len()
     );
-    let h = t1 - t0;
+    let (h, m) = (t1 - t0, kept.len() / rows);
     for i in 1..rows {
         let (done, rest) = k.split_at_mut(i * n);
         // Every stage goes through `y1`; the last row's is the new state.
@@ -154,7 +172,12 @@ pub fn rk_step<T: Real>(
             break;
         }
         let time = if tableau.c[i] == 1.0 { t1 } else { t0 + tableau.c[i] * h };
-        f.eval_part(time, y1, &mut rest[..n], tableau.part(i))?;
+        let (dy, part) = (&mut rest[..n], tableau.part(i));
+        if m == 0 {
+            f.eval_part(time, y1, dy, part)?;
+        } else {
+            f.eval_keeping(time, y1, dy, part, &mut kept[i * m..(i + 1) * m])?;
+        }
     }
     Ok(())
 }

@@ -1,11 +1,14 @@
 //! A vector field that was recorded: its programs, and how a solver runs them.
 
+use std::ops::Range;
+
 use costate_ops::Real;
 use costate_tape::{Function, Outputs, Program, Result, Shape, Small, Workspace};
 use smallvec::SmallVec;
 
 use crate::error::FieldError;
 use crate::field::{Field, difference_jacobian};
+use crate::tableau::Part;
 
 /// A recorded field; the inputs of its function are the time, the state, and what it captures.
 #[derive(Debug)]
@@ -14,6 +17,36 @@ pub(crate) struct VectorField<T: Real> {
     pub program: Program<T>,
     /// From the inputs to the Jacobian, for implicit methods.
     pub jacobian: Option<Program<T>>,
+    /// What the program leaves for the backward pass after the slope, and that pass.
+    keeping: Option<Kept<T>>,
+}
+
+/// The second half of a field's vjp, which reads what the first one kept.
+#[derive(Debug)]
+struct Kept<T: Real> {
+    backward: Function<T>,
+    places: Places,
+    /// Whether the time is among the cotangents.
+    time: bool,
+}
+
+/// Where arrays lie that are kept together: each at the start of a cache line.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Places {
+    ranges: Vec<Range<usize>>,
+    len: usize,
+}
+
+impl Places {
+    fn new<T: Real>(shapes: &[Shape]) -> Places {
+        let line = 64 / size_of::<T>();
+        let mut places = Places::default();
+        for shape in shapes {
+            places.ranges.push(places.len..places.len + shape.numel());
+            places.len += shape.numel().next_multiple_of(line);
+        }
+        places
+    }
 }
 
 /// States with more components have their Jacobian by one batched pass, whose program is shorter
@@ -28,7 +61,39 @@ impl<T: Real> VectorField<T> {
             false => None,
             true => Some(Program::compile(&jacobian(&function)?)?),
         };
-        Ok(VectorField { function, program, jacobian })
+        Ok(VectorField { function, program, jacobian, keeping: None })
+    }
+
+    /// Has evaluations keep what a backward pass can use, which may be with respect to the `time` as
+    /// well. A program on a few numbers computes it anew faster than it reads it.
+    pub fn keeping(mut self, time: bool) -> Result<VectorField<T>> {
+        if self.program.is_small() {
+            return Ok(self);
+        }
+        let captured = 2..self.function.input_shapes().len();
+        let wrt: Vec<usize> = [1].into_iter().chain(time.then_some(0)).chain(captured).collect();
+        if let Some(halves) = self.function.vjp_keeping(&wrt)? {
+            let places = Places::new::<T>(&halves.kept);
+            self.program = Program::compile(&halves.forward)?;
+            self.keeping = Some(Kept { backward: halves.backward, places, time });
+        }
+        Ok(self)
+    }
+
+    /// The [`vjp`](Self::vjp) that reads what an evaluation kept, if it keeps anything.
+    pub fn backward(&self, time: bool, captured: &[usize]) -> Result<Option<Program<T>>> {
+        let Some(kept) = &self.keeping else { return Ok(None) };
+        assert!(kept.time || !time, "the cotangent of a time that was not asked for");
+        let first = if kept.time { 2 } else { 1 };
+        let captured = captured.iter().map(|i| first + i);
+        let outputs: Vec<usize> =
+            [0].into_iter().chain(time.then_some(1)).chain(captured).collect();
+        Program::compile(&kept.backward.with_outputs(&outputs)).map(Some)
+    }
+
+    /// Where arrays that are kept lie.
+    pub fn places(&self) -> Option<&Places> {
+        self.keeping.as_ref().map(|kept| &kept.places)
     }
 
     /// From the inputs and a cotangent of the slope to the cotangents of the state, of the time if
@@ -76,6 +141,8 @@ pub(crate) struct Replay<'a, T: Real> {
     program: AtWork<'a, T>,
     jacobian: Option<AtWork<'a, T>>,
     captured: &'a [&'a [T]],
+    /// Where the program's further outputs, or inputs, are kept.
+    places: Option<&'a Places>,
     pub evaluations: usize,
 }
 
@@ -110,6 +177,7 @@ impl<'a, T: Real> AtWork<'a, T> {
         t: f64,
         y: &[T],
         captured: &[&[T]],
+        kept: Option<(&Places, &[T])>,
         cotangent: Option<&[T]>,
         read: impl FnOnce(Outputs<'_, T>) -> R,
     ) -> Result<R> {
@@ -132,6 +200,9 @@ impl<'a, T: Real> AtWork<'a, T> {
                 for captured in captured {
                     inputs.push(captured);
                 }
+                if let Some((places, kept)) = kept {
+                    inputs.extend(places.ranges.iter().map(|range| &kept[range.clone()]));
+                }
                 inputs.extend(cotangent);
                 Ok(read(program.evaluate(workspace, &inputs)?))
             }
@@ -146,7 +217,13 @@ impl<'a, T: Real> Replay<'a, T> {
         captured: &'a [&'a [T]],
     ) -> Replay<'a, T> {
         let program = AtWork::new(program, workspace, captured);
-        Replay { program, jacobian: None, captured, evaluations: 0 }
+        Replay { program, jacobian: None, captured, places: None, evaluations: 0 }
+    }
+
+    /// Where what evaluations keep lies, if they keep anything.
+    pub fn keeping(mut self, places: Option<&'a Places>) -> Replay<'a, T> {
+        self.places = places;
+        self
     }
 
     /// With the program of the field's Jacobian, if there is one.
@@ -169,7 +246,21 @@ impl<'a, T: Real> Replay<'a, T> {
         read: impl FnOnce(Outputs<'_, T>) -> R,
     ) -> Result<R> {
         self.evaluations += 1;
-        self.program.run(t, y, self.captured, cotangent, read)
+        self.program.run(t, y, self.captured, None, cotangent, read)
+    }
+
+    /// [`run`](Self::run) of a program that reads what an evaluation kept.
+    pub fn run_kept<R>(
+        &mut self,
+        t: f64,
+        y: &[T],
+        kept: &[T],
+        cotangent: &[T],
+        read: impl FnOnce(Outputs<'_, T>) -> R,
+    ) -> Result<R> {
+        self.evaluations += 1;
+        let places = self.places.expect("of what is kept");
+        self.program.run(t, y, self.captured, Some((places, kept)), Some(cotangent), read)
     }
 }
 
@@ -194,6 +285,31 @@ impl<T: Real> Field<T> for Replay<'_, T> {
         Ok(())
     }
 
+    fn kept_len(&self) -> usize {
+        self.places.map_or(0, |places| places.len)
+    }
+
+    fn eval_keeping(
+        &mut self,
+        t: f64,
+        y: &[T],
+        dy: &mut [T],
+        part: Part,
+        kept: &mut [T],
+    ) -> std::result::Result<(), FieldError> {
+        let places = self.places;
+        self.run(t, y, None, |outputs| {
+            dy.copy_from_slice(outputs.get(0));
+            for (i, range) in places.iter().flat_map(|p| p.ranges.iter().enumerate()) {
+                kept[range.clone()].copy_from_slice(outputs.get(i + 1));
+            }
+        })?;
+        if part != Part::All {
+            part.mask(dy);
+        }
+        Ok(())
+    }
+
     fn jacobian(
         &mut self,
         t: f64,
@@ -204,7 +320,8 @@ impl<T: Real> Field<T> for Replay<'_, T> {
         let Some(program) = &mut self.jacobian else {
             return difference_jacobian(self, t, y, dy, jacobian);
         };
-        program.run(t, y, self.captured, None, |found| jacobian.copy_from_slice(found.get(0)))?;
+        program
+            .run(t, y, self.captured, None, None, |found| jacobian.copy_from_slice(found.get(0)))?;
         Ok(())
     }
 }

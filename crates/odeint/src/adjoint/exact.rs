@@ -14,6 +14,7 @@
 //! the first slope of the next, so both of its cotangents go through one evaluation.
 
 use costate_ops::{Buffer, Real, dot};
+use costate_tape::Outputs;
 use smallvec::SmallVec;
 
 use super::stages::Stages;
@@ -24,7 +25,7 @@ use crate::grid::GridStep;
 use crate::solve::position;
 use crate::stats::Stats;
 use crate::step::combine;
-use crate::vector_field::Replay;
+use crate::vector_field::{Replay, copy_few};
 
 /// The memory of the pass.
 #[derive(Debug, Default)]
@@ -49,6 +50,7 @@ pub(crate) struct Exact<T: Real> {
 
 /// A step on its way back.
 struct Back<'a, T: Real> {
+    n: usize,
     step: &'a GridStep,
     y0: &'a [T],
     /// The slopes, with those of the interpolant if there are times inside.
@@ -58,6 +60,32 @@ struct Back<'a, T: Real> {
     slopes: usize,
     /// Whether the cotangent of the step size is wanted.
     wants_h: bool,
+}
+
+/// The programs of a pass.
+pub(crate) struct Programs<'a, T: Real> {
+    pub vjp: Replay<'a, T>,
+    /// The vjp that reads what an evaluation kept.
+    pub kept: Option<Replay<'a, T>>,
+    /// The field's Jacobian, if the method is implicit.
+    pub jacobian: Option<Replay<'a, T>>,
+}
+
+impl<T: Real> Programs<'_, T> {
+    /// The field's vjp at a state, where evaluating it may have kept something.
+    fn vjp<R>(
+        &mut self,
+        t: f64,
+        y: &[T],
+        kept: Option<&[T]>,
+        cotangent: &[T],
+        read: impl FnOnce(Outputs<'_, T>) -> R,
+    ) -> costate_tape::Result<R> {
+        match (kept, &mut self.kept) {
+            (Some(kept), Some(program)) => program.run_kept(t, y, kept, cotangent, read),
+            _ => self.vjp.run(t, y, Some(cotangent), read),
+        }
+    }
 }
 
 /// A save time strictly inside a step.
@@ -71,10 +99,10 @@ impl<T: Real> Exact<T> {
     pub fn run(
         &mut self,
         from: &Backward<'_, T>,
-        vjp: &mut Replay<'_, T>,
-        mut jacobian: Option<&mut Replay<'_, T>>,
+        mut programs: Programs<'_, T>,
         to: &mut Cotangents<'_, T>,
     ) -> Result<Stats, FieldError> {
+        let programs = &mut programs;
         let tableau = from.method.tableau();
         let (dim, rows) = (from.dim(), tableau.rows());
         for buffer in [&mut self.p, &mut self.end, &mut self.slope, &mut self.stage, &mut self.sum]
@@ -83,7 +111,8 @@ impl<T: Real> Exact<T> {
         }
         let all = tableau.slopes();
         self.bars.resize(all * dim);
-        if jacobian.is_some() {
+        let implicit = programs.jacobian.is_some();
+        if implicit {
             self.stages.resize(dim);
         }
         let a = |i: usize, j: usize| tableau.row(i).get(j).copied().unwrap_or(0.0);
@@ -123,12 +152,12 @@ impl<T: Real> Exact<T> {
             };
             let slopes = k.len() / dim;
             let y0 = from.grid.y(n);
-            let back = Back { step, y0, k, inside: &inside, slopes, wants_h };
+            let back = Back { n, step, y0, k, inside: &inside, slopes, wants_h };
             // What the time does to the step: to its end, and to its stages.
             let (mut end_bar, mut stages_bar, mut h_bar) = (0.0, 0.0, 0.0);
 
             for i in (rows..slopes).rev() {
-                let (t_bar, bar) = self.stage(from, &back, i, vjp, jacobian.as_deref_mut(), to)?;
+                let (t_bar, bar) = self.stage(from, &back, i, programs, to)?;
                 (stages_bar, h_bar) = (stages_bar + t_bar, h_bar + bar);
             }
             if !carried {
@@ -142,15 +171,16 @@ impl<T: Real> Exact<T> {
                     costate_ops::axpy(c, &self.bars[i * dim..(i + 1) * dim], &mut self.end);
                 }
             }
-            if let Some(jacobian) = &mut jacobian {
+            if let Some(jacobian) = &mut programs.jacobian {
                 // The last stage is the state, so what the state sends goes through it.
                 let hg = h * tableau.a[rows - 1][rows - 1];
                 costate_ops::axpy(T::from_f64(hg), &self.p, &mut self.end);
                 self.stages.solve(jacobian, step.t1, from.grid.y(n + 1), hg, &mut self.end)?;
             }
-            if carried || needs_end || jacobian.is_some() {
+            if carried || needs_end || implicit {
                 let (p, sum) = (&mut self.p, &self.end);
-                end_bar = vjp.run(step.t1, from.grid.y(n + 1), Some(sum), |found| {
+                let (y, kept) = (from.grid.y(n + 1), from.grid.kept(n, rows - 1));
+                end_bar = programs.vjp(step.t1, y, kept, sum, |found| {
                     add(p, found.get(0));
                     to.add(T::one(), &found)
                 })?;
@@ -162,10 +192,10 @@ impl<T: Real> Exact<T> {
 
             self.bars[(rows - 1) * dim..rows * dim].copy_from_slice(&self.p);
             if tableau.coupled {
-                self.couple(from, &back, vjp)?;
+                self.couple(from, &back, &mut programs.vjp)?;
             }
             for i in (1..rows - 1).rev() {
-                let (t_bar, bar) = self.stage(from, &back, i, vjp, jacobian.as_deref_mut(), to)?;
+                let (t_bar, bar) = self.stage(from, &back, i, programs, to)?;
                 (stages_bar, h_bar) = (stages_bar + t_bar, h_bar + bar);
             }
             combine(None, h, &self.columns[1..slopes], &self.bars[dim..], &mut self.slope);
@@ -208,7 +238,8 @@ impl<T: Real> Exact<T> {
         }
         if carried {
             let p = &mut self.p;
-            let t_bar = vjp.run(from.ts[0], from.grid.y(0), Some(&self.end), |found| {
+            let (y, kept) = (from.grid.y(0), from.grid.kept(0, 0));
+            let t_bar = programs.vjp(from.ts[0], y, kept, &self.end, |found| {
                 add(p, found.get(0));
                 to.add(T::one(), &found)
             })?;
@@ -219,9 +250,10 @@ impl<T: Real> Exact<T> {
         let grid = &from.grid;
         Ok(Stats {
             accepted: grid.steps.len(),
-            vjp_evals: vjp.evaluations,
-            jacobian_evals: jacobian.as_ref().map_or(0, |j| j.evaluations),
-            factorisations: jacobian.as_ref().map_or(0, |j| j.evaluations),
+            vjp_evals: programs.vjp.evaluations
+                + programs.kept.as_ref().map_or(0, |kept| kept.evaluations),
+            jacobian_evals: programs.jacobian.as_ref().map_or(0, |j| j.evaluations),
+            factorisations: programs.jacobian.as_ref().map_or(0, |j| j.evaluations),
             bytes_kept: grid.bytes(),
             ..Stats::default()
         })
@@ -234,21 +266,21 @@ impl<T: Real> Exact<T> {
         from: &Backward<'_, T>,
         back: &Back<'_, T>,
         i: usize,
-        vjp: &mut Replay<'_, T>,
-        jacobian: Option<&mut Replay<'_, T>>,
+        programs: &mut Programs<'_, T>,
         to: &mut Cotangents<'_, T>,
     ) -> Result<(f64, f64), FieldError> {
         let Back { step, k, wants_h, .. } = *back;
         let (tableau, dim) = (from.method.tableau(), from.dim());
         self.prepare(from, back, i);
         let t = tableau.time(i, step.t0, step.t1);
-        if let Some(jacobian) = jacobian {
+        if let Some(jacobian) = &mut programs.jacobian {
             let hg = step.h * tableau.a[i][i];
             self.stages.solve(jacobian, t, &self.stage, hg, &mut self.slope)?;
         }
         let bar = &mut self.bars[i * dim..(i + 1) * dim];
-        let t_bar = vjp.run(t, &self.stage, Some(&self.slope), |found| {
-            bar.copy_from_slice(found.get(0));
+        let kept = from.grid.kept(back.n, i);
+        let t_bar = programs.vjp(t, &self.stage, kept, &self.slope, |found| {
+            copy_few(found.get(0), bar);
             to.add(T::one(), &found)
         })?;
         let mut h_bar = tableau.node(i) * t_bar;

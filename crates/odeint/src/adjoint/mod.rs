@@ -5,7 +5,7 @@ mod exact;
 mod stages;
 
 pub(crate) use continuous::Continuous;
-pub(crate) use exact::Exact;
+pub(crate) use exact::{Exact, Programs};
 
 use costate_ops::{Real, axpy};
 use costate_tape::Outputs;

@@ -7,6 +7,8 @@ mod run;
 mod scalar;
 mod simplify;
 
+pub(crate) use simplify::simplify;
+
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -100,7 +102,7 @@ impl<T: Real> Program<T> {
     pub fn compile(function: &Function<T>) -> Result<Program<T>> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         function.require_replayable()?;
-        let function = &simplify::simplify(function);
+        let function = &simplify(function);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         if let Some(mut scalars) = scalar::unfold(function) {
             let outputs = std::mem::take(&mut scalars.outputs);
