@@ -18,6 +18,7 @@ use std::time::Instant;
 use clap::{Parser, ValueEnum};
 use costate::ops::Real;
 use costate::prelude::*;
+use costate::tape::Shape;
 
 use data::Data;
 
@@ -128,18 +129,21 @@ fn measure<T: Real>(workload: &Workload<T>, arguments: &Arguments) -> costate::R
 
     // The first call: recording, compiling, solving and the gradient.
     let start = Instant::now();
-    let function = Function::trace(&inputs, |tape, x| {
-        let solved = (workload.loss)(&data, &ode, tape, x)
-            .map_err(|e| costate::tape::Error::from_call(workload.name, Box::new(e)))?;
-        let mut outputs = solved.loss.grad(x)?;
-        outputs.push(solved.loss);
-        Ok(outputs)
-    })?;
     let slices: Vec<&[T]> = inputs.iter().map(|x| x.as_slice().expect("row-major")).collect();
     let program = match arguments.gradient {
         // The grid is found while recording, so this is recorded anew each time.
         Way::Unrolled => None,
-        _ => Some(Program::compile(&function)?),
+        _ => {
+            let shapes: Vec<Shape> = inputs.iter().map(|x| x.shape().into()).collect();
+            let function = Function::trace_shapes(&shapes, |tape, x| {
+                let solved = (workload.loss)(&data, &ode, tape, x)
+                    .map_err(|e| costate::tape::Error::from_call(workload.name, Box::new(e)))?;
+                let mut outputs = solved.loss.grad(x)?;
+                outputs.push(solved.loss);
+                Ok(outputs)
+            })?;
+            Some(Program::compile(&function)?)
+        }
     };
     let mut replay: Box<dyn FnMut() -> costate::Result<Vec<Vec<T>>>> = match &program {
         Some(program) => {

@@ -67,6 +67,34 @@ impl<T: Real> Function<T> {
         Ok(Function::cut(&tape, &vars, &outputs))
     }
 
+    /// [`trace`](Function::trace) for inputs of the given shapes, without evaluating anything: so
+    /// tracing a long solve takes no longer than tracing a short one.
+    ///
+    /// Second derivatives and forward mode through a solve need its grid, and so example inputs.
+    ///
+    /// ```
+    /// use costate_tape::{Function, Shape};
+    ///
+    /// let f = Function::<f64>::trace_shapes(&[Shape::from([2, 3])], |_, x| Ok(vec![x[0].sum()]))?;
+    /// assert_eq!(f.output_shapes(), [Shape::scalar()]);
+    /// # Ok::<(), costate_tape::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of `f`.
+    ///
+    /// # Panics
+    /// If `f` reads a number, such as by [`Var::value`].
+    pub fn trace_shapes<F>(shapes: &[Shape], f: F) -> Result<Function<T>>
+    where
+        F: for<'t> FnOnce(&'t Tape<T>, &[Var<'t, T>]) -> Result<Vec<Var<'t, T>>>,
+    {
+        let tape = Tape::symbolic();
+        let vars: Vec<_> = shapes.iter().map(|shape| tape.untouched(shape.clone())).collect();
+        let outputs = f(&tape, &vars)?;
+        Ok(Function::cut(&tape, &vars, &outputs))
+    }
+
     /// A function from its parts; it is replayable.
     pub(crate) fn from_parts(
         nodes: Vec<FnNode<T>>,
