@@ -81,7 +81,7 @@ pub struct ChainStep {
     pub out: u8,
 }
 
-/// Several element-wise operations on arrays of one length. See the [module](self).
+/// Several element-wise operations on arrays of one length.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Chain<T> {
     /// Registers that hold a number throughout; no step writes them, and no operand is read to them.
@@ -203,6 +203,7 @@ fn tile<T: Real, M: ChainMemory<T>, const FMA: bool, const W: usize, const B: us
 #[inline(always)]
 fn copy<T: Real, const W: usize, const B: usize>(from: &[T], to: &mut [T]) {
     let (from, to) = (from.as_chunks::<B>().0, to.as_chunks_mut::<B>().0);
+    #[expect(clippy::manual_memcpy, reason = "a call would cost more than the copy")]
     for k in 0..W / B {
         to[k] = from[k];
     }

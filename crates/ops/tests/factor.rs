@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 /// A random-looking `n × n` matrix; every third one has zeros on its diagonal.
 fn matrix<T: Real>(n: usize, seed: f64) -> Vec<T> {
-    let hollow = seed as usize % 3 == 0 && n > 1;
+    let hollow = (seed as usize).is_multiple_of(3) && n > 1;
     let entry = |ij: usize| {
         let zero = hollow && ij / n == ij % n;
         if zero { 0.0 } else { (seed + 12.9898 * (ij * ij) as f64).sin() }

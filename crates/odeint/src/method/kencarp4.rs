@@ -5,7 +5,7 @@ use super::hermite::hermite;
 use crate::dirk::DirkTableau;
 use crate::tableau::{Interpolant, Tableau};
 
-/// The implicit part of ARK4(3)6L[2]SA of Kennedy and Carpenter, of order 4 with an embedded method
+/// The implicit part of ARK4(3)6L\[2\]SA of Kennedy and Carpenter, of order 4 with an embedded method
 /// of order 3, an L-stable ESDIRK method with six stages. C. A. Kennedy, M. H. Carpenter, Appl.
 /// Numer. Math. 44 (2003) 139. Between steps, cubic Hermite interpolation.
 #[derive(Clone, Copy, Debug, Default)]
