@@ -168,7 +168,7 @@ fn continuous_converges_to_exact() {
         let ode = Ode::new(method).tolerance(tolerance, tolerance);
         for ode in [ode, ode.gradient(Gradient::Continuous)] {
             let found = oscillator(ode);
-            close(&[exact.clone()], &[found], 100.0 * tolerance, method.tableau().name);
+            close(std::slice::from_ref(&exact), &[found], 100.0 * tolerance, method.tableau().name);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The implicit part of a method of Kennedy and Carpenter, of order 4 with an embedded one of order
 //! 3.
+#![expect(clippy::excessive_precision, reason = "coefficients as published")]
 
 use super::hermite::hermite;
 use crate::dirk::DirkTableau;

@@ -1,4 +1,5 @@
 //! Kværnø's method of order 3 with an embedded one of order 2.
+#![expect(clippy::excessive_precision, reason = "coefficients as published")]
 
 use super::hermite::hermite;
 use crate::dirk::DirkTableau;
