@@ -62,6 +62,9 @@ fn tableaus() -> impl Iterator<Item = &'static Tableau> {
     Method::implicit().into_iter().map(Method::tableau)
 }
 
+/// A field as a closure.
+type Plain = dyn Fn(f64, &[f64], &mut [f64]);
+
 #[test]
 fn order_conditions() {
     for tableau in tableaus() {
@@ -256,9 +259,8 @@ fn kind(e: Result<impl Sized, Error>) -> String {
 fn hard_cases() {
     let options = Options::default();
     for method in Method::implicit() {
-        let run = |f: &dyn Fn(f64, &[f64], &mut [f64]), options: &Options| {
-            kind(solve(method, f, &[1.0], &[0.0, 2.0], options))
-        };
+        let run =
+            |f: &Plain, options: &Options| kind(solve(method, f, &[1.0], &[0.0, 2.0], options));
         let nan = |t: f64, _: &[f64], dy: &mut [f64]| dy[0] = if t > 1.0 { f64::NAN } else { 1.0 };
         assert!(run(&nan, &options).contains("NonFinite"), "{}", run(&nan, &options));
         assert!(run(&nan, &Options::steps(7)).contains("NonFinite"));
@@ -325,10 +327,10 @@ proptest! {
         let method = Method::implicit()[which];
         let options = Options { max_steps: 200, ..Options::default() };
         let result = solve(method, f, &[1.0, -0.5], &[0.0, 1.0], &options);
-        if let Err(e) = result {
-            if let ErrorKind::MaxSteps { steps, .. } = e.kind() {
-                prop_assert_eq!(*steps, 200);
-            }
+        if let Err(e) = result
+            && let ErrorKind::MaxSteps { steps, .. } = e.kind()
+        {
+            prop_assert_eq!(*steps, 200);
         }
     }
 }

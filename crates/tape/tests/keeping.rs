@@ -66,6 +66,8 @@ fn every_operation_in_halves() {
     for_every_case::<f32>(check);
 }
 
+type Network = for<'t> fn(&'t Tape<f64>, &[Var<'t, f64>], usize) -> Var<'t, f64>;
+
 /// A network with biases: `x ↦ f(f(x W + b) W + b) …`.
 fn network<'t>(
     x: &[Var<'t, f64>],
@@ -81,7 +83,7 @@ proptest! {
         let entry = |i: usize| (i as f64 * 0.7).sin();
         let array = |m, n| Array2::from_shape_fn((m, n), |(i, j)| entry(i * n + j)).into_dyn();
         let x = [array(rows, width), array(width, width), array(1, width)];
-        let f: for<'t> fn(&'t Tape<f64>, &[Var<'t, f64>], usize) -> Var<'t, f64> = match kind {
+        let f: Network = match kind {
             0 => |_, x, n| network(x, n, |h| h.tanh()),
             1 => |_, x, n| network(x, n, |h| h.softplus()),
             2 => |_, x, n| network(x, n, |h| h.powi(3).exp().recip()),
