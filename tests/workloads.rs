@@ -153,13 +153,15 @@ fn lotka_volterra_meets_its_reference() {
 #[test]
 fn robertson_meets_its_reference() {
     for (method, rtol, bound) in [
-        (costate::odeint::Method::from(Kvaerno5), 1e-8, 1e-5),
-        (Kvaerno5.into(), 1e-11, 1e-8),
+        (costate::odeint::Method::from(Kvaerno5), 1e-8, 2e-5),
+        (Kvaerno5.into(), 1e-11, 1e-7),
         (Kvaerno4.into(), 1e-8, 1e-4),
         (KenCarp4.into(), 1e-8, 1e-4),
         (Kvaerno3.into(), 1e-7, 1e-3),
     ] {
-        let ode = Ode::new(method).tolerance(rtol, 1e-2 * rtol);
+        // The interpolants are of lower order than the methods.
+        let options = Options { stop_at_saves: true, ..Options::default() };
+        let ode = Ode::new(method).options(options).tolerance(rtol, 1e-2 * rtol);
         within(errors("robertson", &["k"], robertson, &ode), bound, bound);
     }
 }
