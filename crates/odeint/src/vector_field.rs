@@ -186,8 +186,15 @@ impl<'a, T: Real> AtWork<'a, T> {
             AtWork::Small(small) => {
                 small.input(0)[0] = t;
                 copy_few(y, small.input(1));
+                let mut next = 2 + captured.len();
+                if let Some((places, kept)) = kept {
+                    for range in &places.ranges {
+                        copy_few(&kept[range.clone()], small.input(next));
+                        next += 1;
+                    }
+                }
                 if let Some(cotangent) = cotangent {
-                    copy_few(cotangent, small.input(2 + captured.len()));
+                    copy_few(cotangent, small.input(next));
                 }
                 small.run();
                 Ok(read(small.outputs()))

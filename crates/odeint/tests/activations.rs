@@ -65,3 +65,20 @@ fn the_gradient_is_the_same_to_the_bit() {
         }
     }
 }
+
+/// Without the transcendental function, the second half of this field is a program on a few numbers.
+#[test]
+fn a_small_second_half() {
+    let bits = |bytes| {
+        let tape = Tape::<f64>::new();
+        let (y0, c) = (tape.leaf(&[0.3, -0.2], [2]), tape.leaf(&[0.8, 1.7], [2]));
+        let ode = Ode::new(Tsit5).activations(bytes);
+        let ys = ode.solve(|_, y| (y * c).sin() - y, y0, [0.0, 0.4, 2.0]).unwrap();
+        let bars = ys.square().sum().grad(&[y0, c]).unwrap();
+        let bits: Vec<u64> = bars.iter().flat_map(|g| g.to_vec()).map(f64::to_bits).collect();
+        (bits, Ode::stats(ys).unwrap().bytes_kept)
+    };
+    let (all, none) = (bits(1 << 20), bits(0));
+    assert_eq!(all.0, none.0);
+    assert!(all.1 > none.1);
+}
