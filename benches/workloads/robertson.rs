@@ -1,5 +1,6 @@
 //! `x' = -k1 x + k3 y z`, `y' = k1 x - k2 y² - k3 y z`, `z' = k2 y²`: a stiff reaction.
 
+use costate::odeint::Controller;
 use costate::prelude::*;
 
 use crate::{Data, Solved, Workload};
@@ -9,7 +10,13 @@ pub fn workload() -> Workload<f64> {
         name: "robertson",
         wrt: &["k"],
         loss,
-        ode: Ode::new(Kvaerno5).options(Options { stop_at_saves: true, ..Options::default() }),
+        ode: Ode::new(Kvaerno5).options(Options {
+            // The interpolant is of lower order than the method.
+            stop_at_saves: true,
+            // With the usual 0.9 it takes 145 steps, and the gradient has ten times the error.
+            controller: Controller { safety: 0.7, ..Controller::default() },
+            ..Options::default()
+        }),
         tolerance: (1e-8, 1e-10),
     }
 }
