@@ -100,3 +100,48 @@ fn failures_shrink() {
     let proptest::test_runner::TestError::Fail(_, x) = e else { panic!("{e}") };
     assert!(x.len() == 1, "{x}");
 }
+
+/// A rule that is right by itself, but whose own derivative is not, is caught at order 2.
+#[test]
+fn higher_derivatives_are_checked() {
+    fn cube<'t>(x: Var<'t, f64>) -> Var<'t, f64> {
+        x.square() * x
+    }
+    let x = ndarray::arr1(&[0.5, 3.0]).into_dyn();
+    check::derivatives(4, |_, x| Ok(cube(x[0]).sin()), std::slice::from_ref(&x)).unwrap();
+    check::derivatives(0, |_, x| Ok(x[0]), std::slice::from_ref(&x)).unwrap();
+
+    /// `x²`, whose rules hold for first derivatives only.
+    #[derive(Debug)]
+    struct Cut;
+    impl CallOp<f64> for Cut {
+        fn name(&self) -> &str {
+            "cut_square"
+        }
+        fn output_shapes(&self, inputs: &[Shape]) -> Vec<Shape> {
+            vec![inputs[0].clone()]
+        }
+        fn eval(&self, e: &mut Evaluation<'_, f64>) -> Result<(), CallError> {
+            e.output.iter_mut().zip(e.inputs[0].data).for_each(|(y, x)| *y = x * x);
+            Ok(())
+        }
+        fn vjp<'t>(
+            &self,
+            rule: &CallRule<'_, 't, f64>,
+            cts: &[Option<Var<'t, f64>>],
+        ) -> costate_tape::Result<Vec<Option<Var<'t, f64>>>> {
+            Ok(vec![cts[0].map(|g| g * rule.inputs[0].detach() * 2.0)])
+        }
+        fn jvp<'t>(
+            &self,
+            rule: &CallRule<'_, 't, f64>,
+            dots: &[Option<Var<'t, f64>>],
+        ) -> costate_tape::Result<Vec<Option<Var<'t, f64>>>> {
+            Ok(vec![dots[0].map(|dot| dot * rule.inputs[0].detach() * 2.0)])
+        }
+    }
+    check::derivatives(1, |tape, x| Ok(tape.call(Arc::new(Cut), x)?[0]), std::slice::from_ref(&x))
+        .unwrap();
+    let error = check::derivatives(2, |tape, x| Ok(tape.call(Arc::new(Cut), x)?[0]), &[x]);
+    assert!(error.is_err());
+}

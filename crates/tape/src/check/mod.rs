@@ -90,8 +90,7 @@ impl Weights {
 ///
 /// `f` may have any number of outputs of any shape: they are multiplied by fixed weights and
 /// summed. It must be smooth near the inputs, within about 5 % of their size: at a kink, such as
-/// `abs` at 0, finite differences measure something else. To check second derivatives, let `f`
-/// contain a gradient.
+/// `abs` at 0, finite differences measure something else. [`derivatives`] checks higher ones.
 ///
 /// # Errors
 /// A [`Mismatch`]: an entry at which two ways disagree, both numbers, and the line that recorded
@@ -181,6 +180,62 @@ where
         }
     }
     Ok(())
+}
+
+/// Checks the derivatives of `f` at `inputs` up to the given order, each as [`gradient`] does: what
+/// is checked at order `n` is the gradient of the one of order `n - 1`, its entries multiplied by
+/// fixed weights and summed. Order 1 is [`gradient`].
+///
+/// `f` must have as many derivatives near the inputs.
+///
+/// ```
+/// use costate_tape::check;
+/// use ndarray::arr1;
+///
+/// let x = arr1(&[0.3, -1.2]).into_dyn();
+/// check::derivatives(3, |_, x| Ok((x[0] * x[0]).tanh()), &[x]).unwrap();
+/// ```
+///
+/// # Errors
+/// As [`gradient`]; the first order at which something is wrong is reported.
+pub fn derivatives<T, F>(
+    order: usize,
+    f: F,
+    inputs: &[ArrayD<T>],
+) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>>
+where
+    T: Real,
+    F: for<'t> Fn(&'t Tape<T>, &[Var<'t, T>]) -> Result<Var<'t, T>>,
+{
+    for below in 0..order {
+        gradient(|tape, x| nested(tape, x, below, &f), inputs)?;
+    }
+    Ok(())
+}
+
+/// The weighted sum of the entries of the gradient of ... of `f`, `order` times.
+fn nested<'t, T, F>(
+    tape: &'t Tape<T>,
+    inputs: &[Var<'t, T>],
+    order: usize,
+    f: &F,
+) -> Result<Var<'t, T>>
+where
+    T: Real,
+    F: Fn(&'t Tape<T>, &[Var<'t, T>]) -> Result<Var<'t, T>>,
+{
+    let mut y = f(tape, inputs)?;
+    for _ in 0..order {
+        let mut weights = Weights(3);
+        let mut weighted = |x: Var<'t, T>| (x * tape.constant(&weights.like(&x.value()))).sum();
+        let gradient = tape.vjp(&[y], &[y.ones_like()], inputs)?;
+        y = gradient
+            .into_iter()
+            .map(&mut weighted)
+            .reduce(|a, b| a + b)
+            .unwrap_or(tape.scalar(T::zero()));
+    }
+    Ok(y)
 }
 
 /// Whether two numbers are further apart than allowed, or one is NaN.

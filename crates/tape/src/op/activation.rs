@@ -34,6 +34,7 @@ impl<'t, T: Real> Var<'t, T> {
     }
 
     /// `x / (1 + e⁻ˣ)`, also called swish; NaN at `-∞` and at NaN.
+    #[doc(alias = "swish")]
     #[track_caller]
     pub fn silu(self) -> Var<'t, T> {
         self * self.sigmoid()

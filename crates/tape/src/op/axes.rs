@@ -60,6 +60,7 @@ impl<'t, T: Real> Var<'t, T> {
     ///
     /// # Panics
     /// If there is no such axis, one is named twice, or `ddof` is larger than the number of entries.
+    #[doc(alias = "variance")]
     #[track_caller]
     pub fn var_axes(self, axes: &[usize], ddof: usize) -> Var<'t, T> {
         let (x, axis) = self.joined("var_axes", axes);
@@ -70,6 +71,7 @@ impl<'t, T: Real> Var<'t, T> {
     ///
     /// # Panics
     /// If there is no such axis, or one is named twice.
+    #[doc(alias = "product")]
     #[track_caller]
     pub fn prod_axes(self, axes: &[usize]) -> Var<'t, T> {
         let (x, axis) = self.joined("prod_axes", axes);
@@ -80,6 +82,7 @@ impl<'t, T: Real> Var<'t, T> {
     ///
     /// # Panics
     /// If there is no such axis, or one is named twice.
+    #[doc(alias = "amax")]
     #[track_caller]
     pub fn max_axes(self, axes: &[usize]) -> Var<'t, T> {
         let (x, axis) = self.joined("max_axes", axes);

@@ -12,6 +12,7 @@ impl<'t, T: Real> Var<'t, T> {
     ///
     /// # Panics
     /// If an axis has a length that is neither 1 nor the wanted one.
+    #[doc(alias = "expand")]
     #[track_caller]
     pub fn broadcast_to(self, shape: impl Into<Shape>) -> Var<'t, T> {
         let (from, to) = (self.shape(), shape.into());

@@ -135,6 +135,7 @@ impl<'t, T: Real> Var<'t, T> {
     }
 
     /// `-1`, `0` or `1`; NaN at NaN. Its derivative is 0 everywhere.
+    #[doc(alias = "signum")]
     #[track_caller]
     pub fn sign(self) -> Var<'t, T> {
         self.unary(Unary::Sign)
@@ -153,6 +154,7 @@ impl<'t, T: Real> Var<'t, T> {
     }
 
     /// `1/x`.
+    #[doc(alias = "reciprocal")]
     #[track_caller]
     pub fn recip(self) -> Var<'t, T> {
         self.unary(Unary::Recip)
@@ -165,6 +167,7 @@ impl<'t, T: Real> Var<'t, T> {
     }
 
     /// The natural logarithm; `-∞` at 0, NaN below.
+    #[doc(alias = "log")]
     #[track_caller]
     pub fn ln(self) -> Var<'t, T> {
         self.unary(Unary::Ln)
@@ -207,12 +210,14 @@ impl<'t, T: Real> Var<'t, T> {
     }
 
     /// `max(a, b)` with broadcasting; NaN if either is. At a tie each gets half of the gradient.
+    #[doc(alias = "max")]
     #[track_caller]
     pub fn maximum(self, other: Var<'t, T>) -> Var<'t, T> {
         self.binary(Binary::Max, other)
     }
 
     /// `min(a, b)` with broadcasting; NaN if either is. At a tie each gets half of the gradient.
+    #[doc(alias = "min")]
     #[track_caller]
     pub fn minimum(self, other: Var<'t, T>) -> Var<'t, T> {
         self.binary(Binary::Min, other)

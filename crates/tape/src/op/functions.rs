@@ -8,12 +8,14 @@ use crate::var::Var;
 /// Trigonometric, hyperbolic and other functions of each entry.
 impl<'t, T: Real> Var<'t, T> {
     /// `eˣ - 1`, without cancellation near 0; -1 at `-∞`.
+    #[doc(alias = "expm1")]
     #[track_caller]
     pub fn exp_m1(self) -> Var<'t, T> {
         self.unary(Unary::ExpM1)
     }
 
     /// `ln(1 + x)`, without cancellation near 0; `-∞` at -1, NaN below.
+    #[doc(alias = "log1p")]
     #[track_caller]
     pub fn ln_1p(self) -> Var<'t, T> {
         self.unary(Unary::Ln1p)
@@ -26,18 +28,21 @@ impl<'t, T: Real> Var<'t, T> {
     }
 
     /// `arcsin x`; NaN outside `[-1, 1]`. Its derivative at `±1` is `+∞`.
+    #[doc(alias = "arcsin")]
     #[track_caller]
     pub fn asin(self) -> Var<'t, T> {
         self.unary(Unary::Asin)
     }
 
     /// `arccos x`; NaN outside `[-1, 1]`. Its derivative at `±1` is `-∞`.
+    #[doc(alias = "arccos")]
     #[track_caller]
     pub fn acos(self) -> Var<'t, T> {
         self.unary(Unary::Acos)
     }
 
     /// `arctan x`; `±π/2` at `±∞`. Its derivative is `1/(1 + x²)`.
+    #[doc(alias = "arctan")]
     #[track_caller]
     pub fn atan(self) -> Var<'t, T> {
         self.unary(Unary::Atan)
@@ -56,18 +61,21 @@ impl<'t, T: Real> Var<'t, T> {
     }
 
     /// `arsinh x`; `±∞` at `±∞`. Its derivative is `1/√(1 + x²)`.
+    #[doc(alias = "arcsinh")]
     #[track_caller]
     pub fn asinh(self) -> Var<'t, T> {
         self.unary(Unary::Asinh)
     }
 
     /// `arcosh x`; NaN below 1. Its derivative is `1/√(x² - 1)`, `+∞` at 1.
+    #[doc(alias = "arccosh")]
     #[track_caller]
     pub fn acosh(self) -> Var<'t, T> {
         self.unary(Unary::Acosh)
     }
 
     /// `artanh x`; `±∞` at `±1`, NaN outside. Its derivative is `1/(1 - x²)`.
+    #[doc(alias = "arctanh")]
     #[track_caller]
     pub fn atanh(self) -> Var<'t, T> {
         self.unary(Unary::Atanh)

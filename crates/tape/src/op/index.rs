@@ -31,6 +31,7 @@ impl<'t, T: Real> Var<'t, T> {
     ///
     /// # Panics
     /// If there is no such axis, or a place lies outside it.
+    #[doc(alias("index_select", "take"))]
     #[track_caller]
     pub fn gather(self, axis: usize, index: impl Into<Arc<[usize]>>) -> Var<'t, T> {
         let (shape, index) = (self.shape(), index.into());

@@ -89,6 +89,7 @@ impl<'t, T: Real> Var<'t, T> {
     }
 
     /// The same value, cut off from differentiation: its derivative is 0.
+    #[doc(alias = "stop_gradient")]
     #[track_caller]
     pub fn detach(self) -> Var<'t, T> {
         self.record(Op::Detach, &[], self.shape())
@@ -98,6 +99,7 @@ impl<'t, T: Real> Var<'t, T> {
     ///
     /// # Panics
     /// If `axes` is not a permutation of this array's axes.
+    #[doc(alias = "transpose")]
     #[track_caller]
     pub fn permute(self, axes: &[usize]) -> Var<'t, T> {
         let shape = self.shape();
@@ -115,6 +117,7 @@ impl<'t, T: Real> Var<'t, T> {
     }
 
     /// The array with its axes reversed: the transpose of a matrix.
+    #[doc(alias = "transpose")]
     #[track_caller]
     pub fn t(self) -> Var<'t, T> {
         let axes: SmallVec<[usize; 4]> = (0..self.shape().ndim()).rev().collect();
@@ -176,6 +179,7 @@ impl<'t, T: Real> Var<'t, T> {
     ///
     /// # Panics
     /// If there is none, or their other lengths differ.
+    #[doc(alias = "cat")]
     #[track_caller]
     pub fn concat(axis: usize, xs: &[Var<'t, T>]) -> Var<'t, T> {
         let (first, rest) = xs.split_first().expect("concat: at least one array");

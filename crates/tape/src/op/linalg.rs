@@ -199,6 +199,7 @@ impl<'t, T: Real> Var<'t, T> {
     ///
     /// # Panics
     /// If this is not square.
+    #[doc(alias = "inverse")]
     #[track_caller]
     pub fn inv(self) -> Var<'t, T> {
         let (_, _, n) = self.square_matrices("inv");

@@ -173,6 +173,7 @@ impl<'t, T: Real> Var<'t, T> {
     ///
     /// # Panics
     /// If the shape has fewer than `axis` axes.
+    #[doc(alias = "expand_dims")]
     #[track_caller]
     pub fn unsqueeze(self, axis: usize) -> Var<'t, T> {
         let shape = self.shape();

@@ -31,6 +31,7 @@ impl<'t, T: Real> Var<'t, T> {
     ///
     /// # Panics
     /// If the three shapes cannot be broadcast together.
+    #[doc(alias = "where")]
     #[track_caller]
     pub fn select(self, a: Var<'t, T>, b: Var<'t, T>) -> Var<'t, T> {
         let (a, b) = a.broadcast_pair(b, "select");
