@@ -215,6 +215,35 @@ impl<'a, T: Real> AtWork<'a, T> {
             }
         }
     }
+
+    /// Runs the program on a time, a state and what is captured, and copies the slope to `dy`, the
+    /// further outputs to ranges of `kept`, which follow each other.
+    fn run_to(
+        &mut self,
+        t: f64,
+        y: &[T],
+        captured: &[&[T]],
+        ranges: &[Range<usize>],
+        dy: &mut [T],
+        kept: &mut [T],
+    ) -> Result<()> {
+        let AtWork::Large(program, workspace) = self else {
+            return self.run(t, y, captured, None, None, |found| copy_few(found.get(0), dy));
+        };
+        let t = [T::from_f64(t)];
+        let mut inputs: SmallVec<[&[T]; 16]> = SmallVec::new();
+        inputs.extend([&t[..], y]);
+        inputs.extend_from_slice(captured);
+        let mut outputs: SmallVec<[&mut [T]; 16]> = SmallVec::new();
+        outputs.push(dy);
+        let (mut rest, mut start) = (kept, 0);
+        for range in ranges {
+            let (place, after) = rest[range.start - start..].split_at_mut(range.len());
+            outputs.push(place);
+            (rest, start) = (after, range.end);
+        }
+        program.run(workspace, &inputs, &mut outputs)
+    }
 }
 
 impl<'a, T: Real> Replay<'a, T> {
@@ -304,13 +333,9 @@ impl<T: Real> Field<T> for Replay<'_, T> {
         part: Part,
         kept: &mut [T],
     ) -> std::result::Result<(), FieldError> {
-        let places = self.places;
-        self.run(t, y, None, |outputs| {
-            dy.copy_from_slice(outputs.get(0));
-            for (i, range) in places.iter().flat_map(|p| p.ranges.iter().enumerate()) {
-                kept[range.clone()].copy_from_slice(outputs.get(i + 1));
-            }
-        })?;
+        self.evaluations += 1;
+        let ranges = self.places.map_or(&[][..], |places| &places.ranges);
+        self.program.run_to(t, y, self.captured, ranges, dy, kept)?;
         if part != Part::All {
             part.mask(dy);
         }

@@ -133,7 +133,7 @@ impl Unary {
     }
 
     /// Whether it costs so much that long arrays are worth several threads.
-    pub(crate) fn is_expensive(self) -> bool {
+    pub fn is_expensive(self) -> bool {
         use Unary::*;
         match self {
             Neg | Abs | Sign | Square | Sqrt | Recip | Relu | Floor => false,

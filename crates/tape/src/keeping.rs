@@ -156,7 +156,11 @@ fn is_cheap<T: Real>(node: &FnNode<T>) -> bool {
 }
 
 /// What leads from some values to others.
-fn between<T: Real>(f: &Function<T>, inputs: &[NodeId], outputs: &[NodeId]) -> Function<T> {
+pub(crate) fn between<T: Real>(
+    f: &Function<T>,
+    inputs: &[NodeId],
+    outputs: &[NodeId],
+) -> Function<T> {
     let mut place = vec![NodeId::MAX; f.nodes.len()];
     let mut nodes = Vec::new();
     for &id in inputs {

@@ -88,6 +88,14 @@ impl<T: Real> fmt::Display for Program<T> {
                 writeln!(f)?;
             }
         }
+        if let Some(rows) = &program.rows {
+            let (count, per_block) = rows.extents();
+            let (block, tail) = rows.parts();
+            write!(f, "  in blocks of {per_block} of {count} rows: {block}")?;
+            if let Some(tail) = tail {
+                write!(f, "  then, with the sums of all blocks: {tail}")?;
+            }
+        }
         for i in &program.instructions {
             let i = match i {
                 Instruction::Single(single) => single,

@@ -3,6 +3,7 @@
 mod chain;
 mod display;
 mod lower;
+mod rows;
 mod run;
 mod scalar;
 mod simplify;
@@ -22,6 +23,7 @@ use crate::op::{Op, Result};
 use crate::shape::Shape;
 
 use chain::ChainInstruction;
+use rows::{Blocks, Rows, Split};
 use scalar::Scalars;
 
 pub use run::{Outputs, Small};
@@ -70,7 +72,13 @@ pub(crate) struct Single<T: Real> {
 ///
 /// Compiling removes dead code, common subexpressions and work on constants, does element-wise
 /// operations that follow each other in one pass, and plans one arena of memory for all
-/// intermediate values; a program on a few numbers is unfolded to operations on single numbers. Replaying gives the bits of recording, but for the sign of zeros.
+/// intermediate values; a program on a few numbers is unfolded to operations on single numbers.
+/// Replaying gives the bits of recording, but for the sign of zeros.
+///
+/// A program that does much work, and the same for each row of its inputs, such as one on a batch of
+/// samples, is split into blocks of rows that are spread over threads. Sums over the rows, such as
+/// the cotangents of parameters, are then added block by block, which rounds otherwise than
+/// recording does, but the same for any number of threads.
 ///
 /// A program is immutable and can be shared between threads; what a run writes to is its
 /// [`Workspace`], one for each thread. Its `Display` prints it, one operation a line.
@@ -86,6 +94,8 @@ struct Inner<T: Real> {
     instructions: Vec<Instruction<T>>,
     /// The program unfolded to single numbers, instead of instructions.
     scalars: Option<Scalars<T>>,
+    /// The program split into blocks of rows, instead of instructions.
+    rows: Option<Rows<T>>,
     constants: Vec<T>,
     input_shapes: Vec<Shape>,
     /// How many entries each input has.
@@ -94,44 +104,54 @@ struct Inner<T: Real> {
     arena: usize,
 }
 
+impl<T: Real> Inner<T> {
+    /// A program that does nothing yet, with the inputs of a function.
+    fn new(function: &Function<T>) -> Inner<T> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Inner {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            instructions: Vec::new(),
+            scalars: None,
+            rows: None,
+            constants: Vec::new(),
+            input_lens: function.input_shapes().iter().map(Shape::numel).collect(),
+            input_shapes: function.input_shapes(),
+            outputs: Vec::new(),
+            arena: 0,
+        }
+    }
+}
+
 impl<T: Real> Program<T> {
     /// Compiles a function.
     ///
     /// # Errors
     /// If recording the function [read a number](Function::is_value_dependent).
     pub fn compile(function: &Function<T>) -> Result<Program<T>> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
         function.require_replayable()?;
         let function = &simplify(function);
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        if let Some(mut scalars) = scalar::unfold(function) {
-            let outputs = std::mem::take(&mut scalars.outputs);
-            return Ok(Program {
-                inner: Arc::new(Inner {
-                    id,
-                    instructions: Vec::new(),
-                    scalars: Some(scalars),
-                    constants: Vec::new(),
-                    input_lens: function.input_shapes().iter().map(Shape::numel).collect(),
-                    input_shapes: function.input_shapes(),
-                    outputs,
-                    arena: scalar::REGISTERS,
-                }),
-            });
-        }
-        let lowered = lower::lower(function);
-        Ok(Program {
-            inner: Arc::new(Inner {
-                id,
-                scalars: None,
-                instructions: lowered.instructions,
-                constants: lowered.constants,
-                input_lens: function.input_shapes().iter().map(Shape::numel).collect(),
-                input_shapes: function.input_shapes(),
-                outputs: lowered.outputs,
-                arena: lowered.arena,
-            }),
-        })
+        let Some(Split { rows, outputs, arena }) = rows::split(function) else {
+            return Ok(Program::compile_whole(function));
+        };
+        let inner = Inner { rows: Some(rows), outputs, arena, ..Inner::new(function) };
+        Ok(Program { inner: Arc::new(inner) })
+    }
+
+    /// [`compile`](Program::compile) without splitting the program into blocks of rows.
+    fn compile_whole(function: &Function<T>) -> Program<T> {
+        let inner = Inner::new(function);
+        let inner = match scalar::unfold(function) {
+            Some(mut scalars) => {
+                let outputs = std::mem::take(&mut scalars.outputs);
+                Inner { scalars: Some(scalars), outputs, arena: scalar::REGISTERS, ..inner }
+            }
+            None => {
+                let lower::Lowered { instructions, constants, outputs, arena } =
+                    lower::lower(function);
+                Inner { instructions, constants, outputs, arena, ..inner }
+            }
+        };
+        Program { inner: Arc::new(inner) }
     }
 
     /// The shape of each input.
@@ -150,9 +170,13 @@ impl<T: Real> Program<T> {
             Instruction::Single(_) => 1,
             Instruction::Chain(chain) => chain.chain.steps.len(),
         };
-        match &self.inner.scalars {
-            Some(scalars) => scalars.steps.len(),
-            None => self.inner.instructions.iter().map(count).sum(),
+        match (&self.inner.scalars, &self.inner.rows) {
+            (Some(scalars), _) => scalars.steps.len(),
+            (_, Some(rows)) => {
+                let (block, tail) = rows.parts();
+                block.len() + tail.map_or(0, Program::len)
+            }
+            _ => self.inner.instructions.iter().map(count).sum(),
         }
     }
 
@@ -175,6 +199,8 @@ pub struct Workspace<T: Real> {
     /// Those of chains, if there are any.
     registers: Option<ChainRegisters<T>>,
     states: Vec<Box<dyn Any + Send>>,
+    /// The memory of blocks of rows, if the program is split into them.
+    blocks: Option<Blocks<T>>,
 }
 
 impl<T: Real> Workspace<T> {
@@ -193,6 +219,8 @@ impl<T: Real> Workspace<T> {
         if let Some(scalars) = &program.inner.scalars {
             scalars.prepare(&mut arena);
         }
-        Workspace { program: program.inner.id, arena, registers, states: calls.collect() }
+        let blocks = program.inner.rows.as_ref().map(Rows::blocks);
+        let (program, states) = (program.inner.id, calls.collect());
+        Workspace { program, arena, registers, states, blocks }
     }
 }

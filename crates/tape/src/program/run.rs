@@ -94,10 +94,15 @@ impl<T: Real> Program<T> {
         inputs: &[&[T]],
         outputs: &mut [&mut [T]],
     ) -> Result<()> {
-        let results = self.evaluate(workspace, inputs)?;
         let expected = self.inner.outputs.len();
         assert_eq!(outputs.len(), expected, "Program::run: one slice for each output");
-        for (i, out) in outputs.iter_mut().enumerate() {
+        for (i, (out, expected)) in outputs.iter().zip(&self.inner.outputs).enumerate() {
+            let (found, expected) = (out.len(), expected.shape.numel());
+            assert_eq!(found, expected, "Program::run: entries of output {i}");
+        }
+        let results = self.evaluate_to(workspace, inputs, Some(outputs))?;
+        let written = |i| self.inner.rows.as_ref().is_some_and(|rows| rows.writes(i));
+        for (i, out) in outputs.iter_mut().enumerate().filter(|(i, _)| !written(*i)) {
             out.copy_from_slice(results.get(i));
         }
         Ok(())
@@ -116,6 +121,17 @@ impl<T: Real> Program<T> {
         workspace: &'a mut Workspace<T>,
         inputs: &'a [&'a [T]],
     ) -> Result<Outputs<'a, T>> {
+        self.evaluate_to(workspace, inputs, None)
+    }
+
+    /// [`evaluate`](Program::evaluate), where a program that is split into blocks of rows writes to
+    /// `outputs` what [it can](super::rows::Rows::writes).
+    fn evaluate_to<'a>(
+        &'a self,
+        workspace: &'a mut Workspace<T>,
+        inputs: &'a [&'a [T]],
+        outputs: Option<&mut [&mut [T]]>,
+    ) -> Result<Outputs<'a, T>> {
         let inner = &*self.inner;
         assert_eq!(inner.id, workspace.program, "the workspace was made for another program");
         assert_eq!(inputs.len(), inner.input_shapes.len(), "one slice for each input");
@@ -125,7 +141,11 @@ impl<T: Real> Program<T> {
                 panic!("input {i} has shape {shape}; {} entries were given", input.len());
             }
         }
-        let Workspace { arena, registers, states, .. } = workspace;
+        let Workspace { arena, registers, states, blocks, .. } = workspace;
+        if let Some((rows, blocks)) = inner.rows.as_ref().zip(blocks.as_mut()) {
+            rows.run(blocks, inputs, arena, outputs)?;
+            return Ok(Outputs { program: self, inputs, arena });
+        }
         if let Some(scalars) = &inner.scalars {
             for (i, input) in inputs.iter().enumerate() {
                 arena[scalars.input(i)].copy_from_slice(input);
@@ -157,6 +177,14 @@ impl<T: Real> Program<T> {
             step(instruction, &sources, out, states)?;
         }
         Ok(Outputs { program: self, inputs, arena })
+    }
+}
+
+impl<T: Real> Program<T> {
+    /// Output `i` of the last run in a workspace; it was computed, not just passed on.
+    pub(super) fn arena_output<'a>(&self, workspace: &'a Workspace<T>, i: usize) -> &'a [T] {
+        let Operand { offset, len, .. } = self.inner.outputs[i];
+        &workspace.arena[offset..offset + len]
     }
 }
 
