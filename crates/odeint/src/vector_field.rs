@@ -333,9 +333,9 @@ impl<T: Real> Field<T> for Replay<'_, T> {
         part: Part,
         kept: &mut [T],
     ) -> std::result::Result<(), FieldError> {
+        let Some(places) = self.places else { return self.eval_part(t, y, dy, part) };
         self.evaluations += 1;
-        let ranges = self.places.map_or(&[][..], |places| &places.ranges);
-        self.program.run_to(t, y, self.captured, ranges, dy, kept)?;
+        self.program.run_to(t, y, self.captured, &places.ranges, dy, kept)?;
         if part != Part::All {
             part.mask(dy);
         }

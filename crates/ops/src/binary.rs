@@ -1,7 +1,9 @@
 //! Functions of two numbers, entry by entry.
 
+use rayon::prelude::*;
+
 use crate::Real;
-use crate::elementwise::{check_repeats, zip, zip_in_place};
+use crate::elementwise::{check_repeats, share, zip, zip_in_place};
 use crate::isa::{Isa, Kernel, dispatch_arithmetic, dispatch_len};
 
 /// A function of two numbers. Comparisons give 1 for true and 0 for false.
@@ -172,7 +174,28 @@ impl<T: Real> Kernel for BinaryKernel<'_, T> {
 pub fn binary<T: Real>(op: Binary, a: &[T], b: &[T], out: &mut [T]) {
     check_repeats(op.name(), a.len(), out.len());
     check_repeats(op.name(), b.len(), out.len());
-    dispatch_len(out.len(), BinaryKernel(op, Into::New { a, b, out }));
+    let long = out.len();
+    let Some(chunk) = share(long, || unit(&[a, b], long)) else {
+        return dispatch_len(long, BinaryKernel(op, Into::New { a, b, out }));
+    };
+    out.par_chunks_mut(chunk).enumerate().for_each(|(i, out)| {
+        let (start, len) = (i * chunk, out.len());
+        let (a, b) = (piece(a, long, start, len), piece(b, long, start, len));
+        dispatch_len(len, BinaryKernel(op, Into::New { a, b, out }));
+    });
+}
+
+/// Pieces of an array of `len` entries are to have multiples of so many, so that shorter operands
+/// repeat in each.
+fn unit<T>(operands: &[&[T]], len: usize) -> usize {
+    let shorter = || operands.iter().map(|x| x.len()).filter(|&n| n < len);
+    let unit = shorter().max().map_or(16, |n| 16usize.next_multiple_of(n));
+    if shorter().all(|n| unit.is_multiple_of(n)) { unit } else { len }
+}
+
+/// What a piece of an array of `long` entries reads of an operand.
+fn piece<T>(x: &[T], long: usize, start: usize, len: usize) -> &[T] {
+    if x.len() == long { &x[start..start + len] } else { x }
 }
 
 /// [`binary`] with the given instruction set, which the machine must have.
@@ -194,7 +217,14 @@ pub fn binary_on<T: Real>(isa: Isa, op: Binary, a: &[T], b: &[T], out: &mut [T])
 #[track_caller]
 pub fn binary_in_place_left<T: Real>(op: Binary, a: &mut [T], b: &[T]) {
     check_repeats(op.name(), b.len(), a.len());
-    dispatch_len(a.len(), BinaryKernel(op, Into::Left { a, b }));
+    let long = a.len();
+    let Some(chunk) = share(long, || unit(&[b], long)) else {
+        return dispatch_len(long, BinaryKernel(op, Into::Left { a, b }));
+    };
+    a.par_chunks_mut(chunk).enumerate().for_each(|(i, a)| {
+        let b = piece(b, long, i * chunk, a.len());
+        dispatch_len(a.len(), BinaryKernel(op, Into::Left { a, b }));
+    });
 }
 
 /// `b_i = f(a_i, b_i)`, with the same bits as [`binary`]; `a` may repeat.
@@ -204,5 +234,12 @@ pub fn binary_in_place_left<T: Real>(op: Binary, a: &mut [T], b: &[T]) {
 #[track_caller]
 pub fn binary_in_place_right<T: Real>(op: Binary, a: &[T], b: &mut [T]) {
     check_repeats(op.name(), a.len(), b.len());
-    dispatch_len(b.len(), BinaryKernel(op, Into::Right { a, b }));
+    let long = b.len();
+    let Some(chunk) = share(long, || unit(&[a], long)) else {
+        return dispatch_len(long, BinaryKernel(op, Into::Right { a, b }));
+    };
+    b.par_chunks_mut(chunk).enumerate().for_each(|(i, b)| {
+        let a = piece(a, long, i * chunk, b.len());
+        dispatch_len(b.len(), BinaryKernel(op, Into::Right { a, b }));
+    });
 }

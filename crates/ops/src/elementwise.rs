@@ -10,9 +10,25 @@ const LANES: usize = 16;
 
 /// From how many entries on an expensive function is spread over threads. Waking the pool costs
 /// about 25 µs, the time of `tanh` of 2¹⁷ numbers in `f32` on AVX-512.
-pub(crate) const PARALLEL: usize = 1 << 18;
+const PARALLEL: usize = 1 << 18;
 /// How many entries a thread takes at a time. Fixed, although the result does not depend on it.
 const CHUNK: usize = 1 << 14;
+/// From how many entries on any function is, where the pool is awake: on one of its threads.
+const SHARED: usize = 1 << 16;
+
+/// How many entries each thread takes of an array of `len`, if it is worth sharing out: a multiple of
+/// `unit`.
+#[inline(always)]
+pub(crate) fn share(len: usize, unit: impl FnOnce() -> usize) -> Option<usize> {
+    if len < SHARED { None } else { share_long(len, unit()) }
+}
+
+#[cold]
+fn share_long(len: usize, unit: usize) -> Option<usize> {
+    rayon::current_thread_index()?;
+    let threads = rayon::current_num_threads();
+    (threads > 1).then(|| len.div_ceil(threads).next_multiple_of(unit))
+}
 
 /// `out_i = f(x_i)` for a cheap `f`.
 #[inline(always)]
@@ -69,14 +85,37 @@ pub(crate) fn map_wide_in_place<T: Real>(x: &mut [T], f: impl Fn(T) -> T) {
     }
 }
 
-/// Runs `f` on pieces of a long array, on all threads.
+/// Runs an expensive `f` on pieces of a long array, on all threads.
 pub(crate) fn in_parallel<T: Real>(x: &[T], out: &mut [T], f: impl Fn(&[T], &mut [T]) + Sync) {
-    out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(out, x)| f(x, out));
+    let chunk = share(x.len(), || LANES).unwrap_or(CHUNK);
+    out.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(out, x)| f(x, out));
 }
 
-/// Runs `f` on pieces of a long array, on all threads.
+/// Runs an expensive `f` on pieces of a long array, on all threads.
 pub(crate) fn in_parallel_in_place<T: Real>(x: &mut [T], f: impl Fn(&mut [T]) + Sync) {
-    x.par_chunks_mut(CHUNK).for_each(&f);
+    let chunk = share(x.len(), || LANES).unwrap_or(CHUNK);
+    x.par_chunks_mut(chunk).for_each(&f);
+}
+
+/// Whether an expensive function of so many entries is worth several threads.
+pub(crate) fn is_long(len: usize) -> bool {
+    len >= PARALLEL || share(len, || LANES).is_some()
+}
+
+/// Copies a slice of the same length, a long one on all threads.
+///
+/// # Panics
+/// If the lengths differ.
+#[track_caller]
+pub fn copy<T: Real>(x: &[T], out: &mut [T]) {
+    check_len("copy", x.len(), out.len());
+    match share(x.len(), || LANES) {
+        None => out.copy_from_slice(x),
+        Some(chunk) => {
+            let pieces = out.par_chunks_mut(chunk).zip(x.par_chunks(chunk));
+            pieces.for_each(|(out, x)| out.copy_from_slice(x));
+        }
+    }
 }
 
 /// `out_i = f(a_i, b_i)`, an operand shorter than the result repeating.

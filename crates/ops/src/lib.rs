@@ -42,6 +42,7 @@ pub use buffer::Buffer;
 pub use chain::{
     CHAIN_REGISTERS, Chain, ChainMemory, ChainOp, ChainRegisters, ChainStep, chain, chain_on,
 };
+pub use elementwise::copy;
 pub use factor::{lu_factor, lu_solve, lu_solve_transposed};
 pub use index::{gather, scatter_add};
 pub use isa::Isa;

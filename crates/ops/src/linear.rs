@@ -1,7 +1,10 @@
 //! Linear functions with constant coefficients, whole powers, and choice.
 
+use rayon::prelude::*;
+use smallvec::SmallVec;
+
 use crate::Real;
-use crate::elementwise::{check_len, map, map_in_place};
+use crate::elementwise::{check_len, map, map_in_place, share};
 use crate::isa::{Kernel, dispatch_len};
 
 struct Affine<'a, T>(T, T, &'a [T], &'a mut [T]);
@@ -149,7 +152,13 @@ pub fn lincomb<T: Real>(c: &[T], xs: &[&[T]], out: &mut [T]) {
     for x in xs {
         check_len("lincomb", x.len(), out.len());
     }
-    dispatch_len(out.len(), LinComb { c, xs, out });
+    let Some(chunk) = share(out.len(), || 16) else {
+        return dispatch_len(out.len(), LinComb { c, xs, out });
+    };
+    out.par_chunks_mut(chunk).enumerate().for_each(|(i, out)| {
+        let xs: SmallVec<[&[T]; 32]> = xs.iter().map(|x| &x[i * chunk..][..out.len()]).collect();
+        dispatch_len(out.len(), LinComb { c, xs: &xs, out });
+    });
 }
 
 struct Axpy<'a, T>(T, &'a [T], &'a mut [T]);
@@ -170,7 +179,9 @@ impl<T: Real> Kernel for Axpy<'_, T> {
 #[track_caller]
 pub fn axpy<T: Real>(c: T, x: &[T], y: &mut [T]) {
     check_len("axpy", x.len(), y.len());
-    dispatch_len(x.len(), Axpy(c, x, y));
+    let Some(chunk) = share(x.len(), || 16) else { return dispatch_len(x.len(), Axpy(c, x, y)) };
+    let pieces = y.par_chunks_mut(chunk).zip(x.par_chunks(chunk));
+    pieces.for_each(|(y, x)| dispatch_len(x.len(), Axpy(c, x, y)));
 }
 
 struct Select<'a, T>(&'a [T], &'a [T], &'a [T], &'a mut [T]);

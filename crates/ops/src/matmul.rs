@@ -6,6 +6,7 @@
 //! `gemm` crate. Which way is taken depends on the extents alone, and no way's bits on the threads.
 
 use std::cell::RefCell;
+use std::thread::LocalKey;
 
 use rayon::prelude::*;
 
@@ -118,61 +119,105 @@ fn blocked<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
     let MatMul { m, k, n, ta, .. } = spec;
     let threads = if m * k * n >= PARALLEL { rayon::current_num_threads() } else { 1 };
     let rows = m.div_ceil(threads).next_multiple_of(8).min(m);
-    let part = |(i, c): (usize, &mut [T])| {
-        // The rows of op(A) from `i rows` on.
-        let a = &a[i * rows * if ta { 1 } else { k }..];
+    if rows == m {
         blocked_rows(spec, a, b, c);
-    };
-    if rows < m {
-        c.par_chunks_mut(rows * n).enumerate().for_each(part);
-    } else {
-        part((0, c));
+        return;
     }
+    // The right side is copied by all threads together, and then read by each of them.
+    with_panel(n * DEPTH.min(k), |packed: &mut [T]| {
+        for l in (0..k).step_by(DEPTH) {
+            let depth = DEPTH.min(k - l);
+            let packed = &mut packed[..n * depth];
+            let share = n.div_ceil(STRIP).div_ceil(threads);
+            let strips = packed.par_chunks_mut(STRIP * depth).enumerate();
+            strips.with_min_len(share).for_each(|(j, strip)| {
+                pack(spec, b, [l, depth, j * STRIP], strip);
+            });
+            let packed = &*packed;
+            c.par_chunks_mut(rows * n).enumerate().for_each(|(i, c)| {
+                let a = &a[i * rows * if ta { 1 } else { k }..];
+                deep(spec, a, &mut Right::Packed(packed), [l, depth], c);
+            });
+        }
+    });
 }
 
-/// Some rows of a large product: as many as `c` has, of the first of `a`.
+/// A large product on one thread.
 fn blocked_rows<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
-    let MatMul { k, n, ta, tb, accumulate, .. } = spec;
+    let MatMul { k, n, .. } = spec;
+    with_panel(STRIP.min(n) * DEPTH.min(k), |strip: &mut [T]| {
+        let mut right = Right::Own(b, strip);
+        for l in (0..k).step_by(DEPTH) {
+            deep(spec, a, &mut right, [l, DEPTH.min(k - l)], c);
+        }
+    });
+}
+
+/// The right side of a large product.
+enum Right<'a, T> {
+    /// As it was given, and where a strip of it is copied to before it is used.
+    Own(&'a [T], &'a mut [T]),
+    /// Copied already: strips one after another.
+    Packed(&'a [T]),
+}
+
+/// Some rows of a large product, as many as `c` has, of the first of `a`: what inner indices from
+/// `l` on, `depth` of them, add to it.
+fn deep<T: Real>(
+    spec: MatMul,
+    a: &[T],
+    right: &mut Right<'_, T>,
+    [l, depth]: [usize; 2],
+    c: &mut [T],
+) {
+    let MatMul { n, ta, accumulate, .. } = spec;
     let m = c.len() / n;
     let (row, column) = spec.a_strides();
     // Rows of a transposed left side would be read across its lines, once for each strip.
-    let copied = if ta { HEIGHT.min(m) * DEPTH.min(k) } else { 0 };
-    let strip = STRIP.min(n) * DEPTH.min(k);
-    with_scratch(strip + copied, |scratch: &mut [T]| {
-        let (strip, copied) = scratch.split_at_mut(strip);
-        for l in (0..k).step_by(DEPTH) {
-            let depth = DEPTH.min(k - l);
-            for i in (0..m).step_by(HEIGHT) {
-                let height = HEIGHT.min(m - i);
-                let mut left = &a[i * row + l * column..];
-                let mut a_strides = (row, column);
-                if ta {
-                    copy_transposed(left, column, height, depth, copied);
-                    (left, a_strides) = (&*copied, (depth, 1));
-                }
-                for j in (0..n).step_by(STRIP) {
-                    let width = STRIP.min(n - j);
-                    if tb {
-                        copy_transposed(&b[j * k + l..], k, depth, width, strip);
-                    } else {
-                        for (to, l) in strip.chunks_exact_mut(width).zip(l..l + depth) {
-                            to.copy_from_slice(&b[l * n + j..][..width]);
-                        }
+    with_scratch(if ta { HEIGHT.min(m) * depth } else { 0 }, |copied: &mut [T]| {
+        for i in (0..m).step_by(HEIGHT) {
+            let height = HEIGHT.min(m - i);
+            let mut left = &a[i * row + l * column..];
+            let mut a_strides = (row, column);
+            if ta {
+                copy_transposed(left, column, height, depth, copied);
+                (left, a_strides) = (&*copied, (depth, 1));
+            }
+            for j in (0..n).step_by(STRIP) {
+                let width = STRIP.min(n - j);
+                let strip = match right {
+                    Right::Own(b, strip) => {
+                        pack(spec, b, [l, depth, j], &mut strip[..width * depth]);
+                        &strip[..width * depth]
                     }
-                    let block = Rows {
-                        size: [height, depth, width],
-                        accumulate: accumulate || l > 0,
-                        a_strides,
-                        c_row: n,
-                        a: left,
-                        b: strip,
-                        c: &mut c[i * n + j..],
-                    };
-                    dispatch(Isa::detect(), block);
-                }
+                    Right::Packed(strips) => &strips[j * depth..][..width * depth],
+                };
+                let block = Rows {
+                    size: [height, depth, width],
+                    accumulate: accumulate || l > 0,
+                    a_strides,
+                    c_row: n,
+                    a: left,
+                    b: strip,
+                    c: &mut c[i * n + j..],
+                };
+                dispatch(Isa::detect(), block);
             }
         }
     });
+}
+
+/// Copies a strip of `op(B)`: `depth` rows from `l` on, and columns from `j` on, as many as fit.
+fn pack<T: Real>(spec: MatMul, b: &[T], [l, depth, j]: [usize; 3], strip: &mut [T]) {
+    let MatMul { k, n, tb, .. } = spec;
+    let width = strip.len() / depth;
+    if tb {
+        copy_transposed(&b[j * k + l..], k, depth, width, strip);
+    } else {
+        for (to, l) in strip.chunks_exact_mut(width).zip(l..l + depth) {
+            to.copy_from_slice(&b[l * n + j..][..width]);
+        }
+    }
 }
 
 /// `out`, `rows × columns`, from the transpose, whose rows are `step` apart.
@@ -212,11 +257,27 @@ pub(crate) fn with_scratch<T: Real>(len: usize, f: impl FnOnce(&mut [T])) {
     thread_local! {
         static SCRATCH: RefCell<Buffer<f64>> = RefCell::default();
     }
+    with_buffer(&SCRATCH, len, f);
+}
+
+/// [`with_scratch`] for what is held while that is in use as well.
+fn with_panel<T: Real>(len: usize, f: impl FnOnce(&mut [T])) {
+    thread_local! {
+        static PANEL: RefCell<Buffer<f64>> = RefCell::default();
+    }
+    with_buffer(&PANEL, len, f);
+}
+
+fn with_buffer<T: Real>(
+    key: &'static LocalKey<RefCell<Buffer<f64>>>,
+    len: usize,
+    f: impl FnOnce(&mut [T]),
+) {
     // Taken out: while `f` waits for other threads, this one may be given another product.
-    let mut buffer = SCRATCH.take();
+    let mut buffer = key.take();
     buffer.resize((len * size_of::<T>()).div_ceil(size_of::<f64>()));
     f(&mut bytemuck::cast_slice_mut(&mut buffer)[..len]);
-    SCRATCH.set(buffer);
+    key.set(buffer);
 }
 
 /// A product whose right side is small, with the given instruction set.

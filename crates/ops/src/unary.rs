@@ -2,7 +2,7 @@
 
 use crate::Real;
 use crate::elementwise::{
-    PARALLEL, check_len, in_parallel, in_parallel_in_place, map, map_in_place, map_wide,
+    check_len, in_parallel, in_parallel_in_place, is_long, map, map_in_place, map_wide,
     map_wide_in_place,
 };
 use crate::isa::{Isa, Kernel, dispatch, dispatch_arithmetic, dispatch_len};
@@ -262,7 +262,7 @@ pub fn unary<T: Real>(op: Unary, x: &[T], out: &mut [T]) {
     check_len(op.name(), x.len(), out.len());
     if !op.is_expensive() {
         dispatch_len(x.len(), OutOfPlace(op, x, out));
-    } else if x.len() >= PARALLEL {
+    } else if is_long(x.len()) {
         in_parallel(x, out, |x, out| unary_on(Isa::detect(), op, x, out));
     } else {
         unary_on(Isa::detect(), op, x, out);
@@ -283,7 +283,7 @@ pub fn unary_on<T: Real>(isa: Isa, op: Unary, x: &[T], out: &mut [T]) {
 pub fn unary_in_place<T: Real>(op: Unary, x: &mut [T]) {
     if !op.is_expensive() {
         dispatch_len(x.len(), InPlace(op, x));
-    } else if x.len() >= PARALLEL {
+    } else if is_long(x.len()) {
         in_parallel_in_place(x, |x| unary_in_place_on(Isa::detect(), op, x));
     } else {
         unary_in_place_on(Isa::detect(), op, x);

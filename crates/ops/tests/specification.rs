@@ -4,8 +4,8 @@ mod common;
 
 use common::{LENGTHS, assert_same, awkward, numbers, same};
 use costate_ops::{
-    Binary, Isa, Real, Unary, binary, binary_in_place_left, binary_in_place_right, binary_on,
-    unary, unary_in_place, unary_in_place_on, unary_on,
+    Binary, Isa, Real, Unary, axpy, binary, binary_in_place_left, binary_in_place_right, binary_on,
+    copy, lincomb, unary, unary_in_place, unary_in_place_on, unary_on,
 };
 
 /// A function's place in [`Unary::ALL`], and whether its kernel follows [`Unary::eval`] to the
@@ -254,10 +254,60 @@ fn threads<T: Real>() {
     }
 }
 
+/// Long arrays are shared out; operands that repeat begin anew in each piece.
+fn pieces<T: Real>() {
+    let n = 3 * (1 << 16);
+    let (x, y) = (numbers::<T>(n, 9), numbers::<T>(n, 10));
+    for len in [1, 3, 48, 1 << 16, n] {
+        let short = numbers::<T>(len, 11);
+        let mut expected = vec![T::zero(); n];
+        for (i, out) in expected.iter_mut().enumerate() {
+            *out = Binary::Sub.eval(x[i], short[i % len]);
+        }
+        for count in 1..=3 {
+            let (out, left) = with_threads(count, || {
+                let (mut out, mut left) = (vec![T::zero(); n], x.clone());
+                binary(Binary::Sub, &x, &short, &mut out);
+                binary_in_place_left(Binary::Sub, &mut left, &short);
+                (out, left)
+            });
+            assert_same(&out, &expected, &(len, count));
+            assert_same(&left, &expected, &("in place", len, count));
+            if len == n {
+                let right = with_threads(count, || {
+                    let mut right = short.clone();
+                    binary_in_place_right(Binary::Sub, &x, &mut right);
+                    right
+                });
+                assert_same(&right, &expected, &("in place right", count));
+            }
+        }
+    }
+    let c = [T::from_f64(0.3), T::from_f64(-1.7)];
+    let sum = |i: usize| c[0] * x[i] + c[1] * y[i];
+    let expected: Vec<T> = (0..n).map(sum).collect();
+    let added: Vec<T> = (0..n).map(|i| y[i] + c[0] * x[i]).collect();
+    for count in 1..=3 {
+        let (combined, copied, axpied) = with_threads(count, || {
+            let (mut combined, mut copied, mut axpied) =
+                (vec![T::zero(); n], vec![T::zero(); n], y.clone());
+            lincomb(&c, &[&x, &y], &mut combined);
+            copy(&x, &mut copied);
+            axpy(c[0], &x, &mut axpied);
+            (combined, copied, axpied)
+        });
+        assert_same(&combined, &expected, &count);
+        assert_same(&copied, &x, &count);
+        assert_same(&axpied, &added, &count);
+    }
+}
+
 #[test]
 fn the_number_of_threads_does_not_matter() {
     threads::<f32>();
     threads::<f64>();
+    pieces::<f32>();
+    pieces::<f64>();
 }
 
 /// The message of the panic in `f`.

@@ -2,6 +2,7 @@
 
 mod chain;
 mod display;
+mod kinds;
 mod lower;
 mod rows;
 mod run;

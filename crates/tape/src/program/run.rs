@@ -103,7 +103,7 @@ impl<T: Real> Program<T> {
         let results = self.evaluate_to(workspace, inputs, Some(outputs))?;
         let written = |i| self.inner.rows.as_ref().is_some_and(|rows| rows.writes(i));
         for (i, out) in outputs.iter_mut().enumerate().filter(|(i, _)| !written(*i)) {
-            out.copy_from_slice(results.get(i));
+            ops::copy(results.get(i), out);
         }
         Ok(())
     }

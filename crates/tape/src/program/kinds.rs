@@ -1,0 +1,154 @@
+//! What the rows of a batch have to do with each value of a function, and what computing it costs:
+//! on this [blocks of rows](super::rows) are decided.
+
+use costate_ops::{Binary, Range1, Real};
+
+use crate::function::{FnNode, Function};
+use crate::graph::NodeId;
+use crate::op::Op;
+
+/// Up to how many bytes a matrix of parameters may have, so that each block can read it from a
+/// near cache. Products with larger ones are shared out by themselves.
+const NEAR: usize = 128 * 1024;
+
+/// What the rows have to do with a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The same for all rows.
+    Whole,
+    /// Its leading axis runs over the rows.
+    Rows,
+    /// A sum over the rows.
+    Sum,
+    /// What follows from sums.
+    Tail,
+}
+
+/// A value that was taken to run over the rows, but must be whole.
+struct MustBeWhole(NodeId);
+
+/// About how many nanoseconds an operation takes.
+pub(super) fn cost<T: Real>(f: &Function<T>, node: &FnNode<T>) -> f64 {
+    let shape = |i: usize| &f.nodes[node.args[i] as usize].shape;
+    let (len, bytes) = (node.shape.numel() as f64, size_of::<T>() as f64);
+    let product = |ta: bool, axis: usize| {
+        let inner = shape(0)[if ta { axis } else { axis + 1 }];
+        0.003 * bytes * len * inner as f64
+    };
+    match &node.op {
+        Op::Input | Op::Const | Op::Reshape | Op::Detach | Op::Project { .. } => 0.0,
+        Op::MatMul { ta, .. } => product(*ta, 0),
+        Op::MatMulBatch { ta, .. } => product(*ta, 1),
+        Op::Unary(u) if u.is_expensive() => 0.1 * bytes * len,
+        Op::Binary(Binary::Pow | Binary::Atan2) => 10.0 * len,
+        Op::Solve | Op::SolveTriangular { .. } => {
+            shape(0).numel() as f64 + len * shape(0)[1] as f64
+        }
+        Op::LogDet => shape(0).numel() as f64 * shape(0)[1] as f64 / 3.0,
+        Op::SumTo | Op::MaxAxis { .. } => 0.03 * bytes * shape(0).numel() as f64,
+        _ => 0.02 * bytes * len,
+    }
+}
+
+/// What the rows have to do with each value, or `None` if some operation mixes them. Inputs with as
+/// many rows, and what is repeated as often, are taken to run over them until that turns out wrong.
+pub(super) fn kinds<T: Real>(f: &Function<T>, rows: usize) -> Option<Vec<Kind>> {
+    let mut whole = vec![false; f.nodes.len()];
+    for _ in 0..2 * f.inputs.len() + 8 {
+        let mut kinds: Vec<Kind> = Vec::with_capacity(f.nodes.len());
+        let mut wrong = None;
+        for (id, node) in f.nodes.iter().enumerate() {
+            let leads = node.shape.first() == Some(&rows) && !whole[id];
+            let kind = match node.op {
+                Op::Input | Op::Const => Ok(Some(if leads { Kind::Rows } else { Kind::Whole })),
+                _ => kind(f, node, leads, rows, &kinds),
+            };
+            match kind {
+                Ok(Some(kind)) => kinds.push(kind),
+                Ok(None) => return None,
+                Err(MustBeWhole(id)) => {
+                    wrong = Some(id);
+                    break;
+                }
+            }
+        }
+        let Some(id) = wrong else { return Some(kinds) };
+        if whole[id as usize] {
+            return None;
+        }
+        // Then so must be what it is computed from.
+        let mut open = vec![id];
+        while let Some(id) = open.pop() {
+            if kinds[id as usize] == Kind::Rows && !whole[id as usize] {
+                whole[id as usize] = true;
+                open.extend(&f.nodes[id as usize].args);
+            }
+        }
+    }
+    None
+}
+
+/// [`kinds`] of one operation, given those before it.
+fn kind<T: Real>(
+    f: &Function<T>,
+    node: &FnNode<T>,
+    leads: bool,
+    rows: usize,
+    kinds: &[Kind],
+) -> std::result::Result<Option<Kind>, MustBeWhole> {
+    use Kind::{Rows, Sum, Tail, Whole};
+    let of = |i: usize| kinds[node.args[i] as usize];
+    let shape = |i: usize| &f.nodes[node.args[i] as usize].shape;
+    let any = |kind: Kind| node.args.iter().any(|&a| kinds[a as usize] == kind);
+    if any(Sum) || any(Tail) {
+        return Ok((!any(Rows)).then_some(Tail));
+    }
+    if !any(Rows) {
+        // Repeating along the rows is the same for each block.
+        let repeats = matches!(node.op, Op::Expand) && leads && {
+            let from = shape(0);
+            from.len() < node.shape.len() || from.first() == Some(&1)
+        };
+        return Ok(Some(if repeats { Rows } else { Whole }));
+    }
+    let first_rows = || node.args.iter().copied().find(|&a| kinds[a as usize] == Rows);
+    let whole_axis = |ranges: &[Range1], n: usize| {
+        ranges.first().is_some_and(|r| r.start == 0 && r.step == 1 && r.len == n)
+    };
+    let rows_if = |holds: bool| Ok(holds.then_some(Rows));
+    match &node.op {
+        Op::Unary(_)
+        | Op::Binary(_)
+        | Op::Affine { .. }
+        | Op::Powi(_)
+        | Op::LinComb(_)
+        | Op::Select
+        | Op::Detach => match any(Whole) {
+            // A number with one entry for each row would have to be cut up.
+            true => Err(MustBeWhole(first_rows().expect("there is one"))),
+            false => Ok(Some(Rows)),
+        },
+        Op::MatMul { ta, tb } => match (of(0), of(1), ta, tb) {
+            (Rows, Whole, false, _) => rows_if(shape(1).numel() * size_of::<T>() <= NEAR),
+            (Rows, Rows, true, false) => Ok(Some(Sum)),
+            (Rows, Whole, true, _) => Err(MustBeWhole(node.args[0])),
+            _ => Err(MustBeWhole(node.args[1])),
+        },
+        Op::MatMulBatch { .. } | Op::Solve | Op::SolveTriangular { .. } | Op::LogDet => {
+            rows_if(!any(Whole))
+        }
+        Op::Expand if shape(0).len() < node.shape.len() => Err(MustBeWhole(node.args[0])),
+        Op::Expand => Ok(Some(Rows)),
+        Op::SumTo => {
+            let keeps = shape(0).len() == node.shape.len() && node.shape.first() == Some(&rows);
+            Ok(Some(if keeps { Rows } else { Sum }))
+        }
+        Op::Reshape => rows_if(node.shape.first() == Some(&rows)),
+        Op::Permute(axes) => rows_if(axes.first() == Some(&0)),
+        Op::Slice(ranges) | Op::Pad(ranges) => rows_if(whole_axis(ranges, rows)),
+        Op::Concat { axis } => rows_if(*axis > 0 && !any(Whole)),
+        Op::MaxAxis { axis } | Op::CumSum { axis, .. } => rows_if(*axis > 0),
+        Op::Gather { axis, .. } | Op::ScatterAdd { axis, .. } => rows_if(*axis > 0),
+        Op::Input | Op::Const | Op::Call(_) | Op::Project { .. } => Ok(None),
+    }
+}

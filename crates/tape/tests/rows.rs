@@ -1,0 +1,148 @@
+//! Programs that are split into blocks of rows: the results of recording, and the same bits for any
+//! number of threads.
+
+use costate_ops::Real;
+use costate_tape::{Function, Program, Result, Tape, Var, Workspace};
+use ndarray::{ArrayD, IxDyn};
+
+fn numbers<T: Real>(shape: &[usize], seed: f64) -> ArrayD<T> {
+    let mut i = seed;
+    ArrayD::from_shape_simple_fn(IxDyn(shape), || {
+        i += 1.0;
+        T::from_f64((i * 0.618_034).fract() - 0.5)
+    })
+}
+
+type Body<T> = for<'t> fn(&'t Tape<T>, &[Var<'t, T>]) -> Result<Vec<Var<'t, T>>>;
+
+/// Compiles `f` with its gradient, compares with recording and for one to three threads, and
+/// returns the programs as text.
+fn run<T: Real>(f: Body<T>, inputs: &[ArrayD<T>]) -> String {
+    let function = Function::trace(inputs, f).unwrap();
+    let wrt: Vec<usize> = (0..inputs.len()).collect();
+    let vjp = function.vjp(&wrt).unwrap();
+    let seeds: Vec<ArrayD<T>> = function.output_shapes().iter().map(|s| numbers(s, 77.0)).collect();
+    let given: Vec<ArrayD<T>> = inputs.iter().chain(&seeds).cloned().collect();
+    let mut text = String::new();
+    for (function, inputs) in [(&function, inputs), (&vjp, &given[..])] {
+        let program = Program::compile(function).unwrap();
+        text += &program.to_string();
+        let tape = Tape::new();
+        let vars: Vec<_> = inputs.iter().map(|x| tape.constant(x)).collect();
+        let expected: Vec<ArrayD<T>> =
+            function.inline(&tape, &vars).unwrap().iter().map(|y| y.value()).collect();
+        let slices: Vec<&[T]> = inputs.iter().map(|x| x.as_slice().unwrap()).collect();
+        let replay = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let mut workspace = Workspace::new(&program);
+                let read: Vec<Vec<T>> = {
+                    let outputs = program.evaluate(&mut workspace, &slices).unwrap();
+                    (0..expected.len()).map(|i| outputs.get(i).to_vec()).collect()
+                };
+                let mut written: Vec<Vec<T>> =
+                    expected.iter().map(|y| vec![T::zero(); y.len()]).collect();
+                let mut places: Vec<&mut [T]> = written.iter_mut().map(|y| &mut y[..]).collect();
+                program.run(&mut workspace, &slices, &mut places).unwrap();
+                assert_eq!(read, written, "the two ways to read results differ");
+                read
+            })
+        };
+        let one = replay(1);
+        for (i, (found, expected)) in one.iter().zip(&expected).enumerate() {
+            let size = expected.iter().map(|x| x.as_f64().abs()).fold(1e-3, f64::max);
+            for (a, b) in found.iter().zip(expected) {
+                let error = (a.as_f64() - b.as_f64()).abs();
+                assert!(
+                    error <= 300.0 * T::EPSILON.as_f64() * size,
+                    "output {i}: {a} and {b}\n{text}"
+                );
+            }
+        }
+        for threads in 2..=3 {
+            assert_eq!(replay(threads), one, "the bits depend on the number of threads");
+        }
+    }
+    text
+}
+
+/// A network on a batch: hidden layers, a constant with a row for each sample, sums along a row and
+/// over the batch.
+fn network<'t, T: Real>(tape: &'t Tape<T>, x: &[Var<'t, T>]) -> Result<Vec<Var<'t, T>>> {
+    let &[x, w1, b1, w2, t] = x else { panic!("five inputs") };
+    let rows = x.shape()[0];
+    let fixed = tape.constant(&numbers::<T>(&[rows, 3], 5.0));
+    let h = (x.matmul(w1) + b1 * t).tanh();
+    let y = h.matmul(w2).softplus() + fixed;
+    let norms = y.square().sum_axis(1).unsqueeze(1);
+    let joined = Var::concat(1, &[y, norms, h.slice_axis(1, 3..5)]);
+    Ok(vec![joined, y.sum(), y.mean_axis(0), w1.sum(), joined])
+}
+
+fn networks<T: Real>(rows: usize, hidden: usize) {
+    let inputs = [
+        numbers::<T>(&[rows, 2], 1.0),
+        numbers(&[2, hidden], 2.0),
+        numbers(&[hidden], 3.0),
+        numbers(&[hidden, 3], 4.0),
+        numbers(&[], 5.0),
+    ];
+    let text = run::<T>(network, &inputs);
+    assert_eq!(text.matches("in blocks of").count(), 2, "{text}");
+}
+
+#[test]
+fn networks_on_a_batch_are_split() {
+    networks::<f32>(512, 400);
+    networks::<f64>(512, 400);
+    // The last block is shorter; a block has hardly any rows; as many hidden units as samples.
+    networks::<f64>(509, 400);
+    networks::<f64>(37, 5000);
+    networks::<f64>(400, 400);
+}
+
+/// What mixes rows is not split, or not where it mixes them.
+#[test]
+fn what_joins_the_rows_is_computed_as_before() {
+    fn normalised<'t>(_: &'t Tape<f64>, x: &[Var<'t, f64>]) -> Result<Vec<Var<'t, f64>>> {
+        let y = x[0].tanh();
+        Ok(vec![(y - y.mean_axis(0)).exp()])
+    }
+    fn shifted<'t>(_: &'t Tape<f64>, x: &[Var<'t, f64>]) -> Result<Vec<Var<'t, f64>>> {
+        Ok(vec![x[0].tanh().flip(0) + x[0].exp().t().t()])
+    }
+    fn gram<'t>(_: &'t Tape<f64>, x: &[Var<'t, f64>]) -> Result<Vec<Var<'t, f64>>> {
+        let y = x[0].tanh();
+        Ok(vec![y.matmul(y.t()), y.cumsum(0)])
+    }
+    let x = [numbers(&[600, 300], 1.0)];
+    for f in [normalised as Body<f64>, shifted, gram] {
+        let text = run::<f64>(f, &x);
+        assert!(!text.contains("in blocks of"), "{text}");
+    }
+}
+
+/// Two parameters' sums that are joined after the blocks.
+#[test]
+fn what_follows_from_sums_is_computed_once() {
+    fn tied<'t>(_: &'t Tape<f32>, x: &[Var<'t, f32>]) -> Result<Vec<Var<'t, f32>>> {
+        let &[x, w] = x else { panic!("two inputs") };
+        // The same matrix twice, and a part of it.
+        let h = x.matmul(w).tanh().matmul(w.t()).tanh();
+        Ok(vec![h.matmul(w.slice_axis(1, 0..7)).sum()])
+    }
+    let inputs = [numbers(&[1000, 40], 1.0), numbers(&[40, 50], 2.0)];
+    let text = run::<f32>(tied, &inputs);
+    assert!(text.contains("then, with the sums"), "{text}");
+}
+
+/// An element-wise function of a long vector is one of rows with one entry.
+#[test]
+fn long_vectors_are_split() {
+    fn wave<'t>(_: &'t Tape<f64>, x: &[Var<'t, f64>]) -> Result<Vec<Var<'t, f64>>> {
+        Ok(vec![(x[0].sin() * x[1]).exp(), x[0].cos().sum()])
+    }
+    let inputs = [numbers(&[100_003], 1.0), numbers(&[], 2.0)];
+    let text = run::<f64>(wave, &inputs);
+    assert!(text.contains("in blocks of"), "{text}");
+}
