@@ -4,9 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use costate_ops::Real;
-use costate_tape::{
-    CallError, CallOp, CallRule, Evaluation, Program, Result, Shape, Tape, Var, Workspace,
-};
+use costate_tape::{CallError, CallOp, CallRule, Evaluation, Result, Shape, Tape, Var};
 use smallvec::SmallVec;
 
 use crate::adjoint::{Backward, Continuous, Cotangents, Exact, Programs};
@@ -19,7 +17,7 @@ use crate::options::Options;
 use crate::solve::{check_times, drive};
 use crate::stats::Stats;
 use crate::unroll::unroll;
-use crate::vector_field::{Replay, VectorField};
+use crate::vector_field::{FieldMemory, FieldProgram, Replay, VectorField};
 
 /// `y0, (times,) captured… ↦ y(times)`.
 #[derive(Debug)]
@@ -37,8 +35,8 @@ pub(crate) struct SolveOp<T: Real> {
 /// What a solve keeps.
 #[derive(Debug)]
 pub(crate) struct SolveState<T: Real> {
-    workspace: Workspace<T>,
-    jacobian: Option<Workspace<T>>,
+    workspace: FieldMemory<T>,
+    jacobian: Option<FieldMemory<T>>,
     integrator: Option<Integrator<T>>,
     pub ts: Vec<f64>,
     pub grid: Grid<T>,
@@ -89,8 +87,8 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
 
     fn new_state(&self) -> Box<dyn Any + Send> {
         Box::new(SolveState::<T> {
-            workspace: Workspace::new(&self.field.program),
-            jacobian: self.field.jacobian.as_ref().map(Workspace::new),
+            workspace: FieldMemory::new(&self.field.program),
+            jacobian: self.field.jacobian.as_ref().map(FieldMemory::new),
             integrator: None,
             ts: Vec::new(),
             grid: Grid::default(),
@@ -121,8 +119,8 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         let captured: SmallVec<[&[T]; 16]> =
             e.inputs[self.first_captured()..].iter().map(|a| a.data).collect();
         let jacobian = self.field.jacobian.as_ref().zip(state.jacobian.as_mut());
-        let mut field = Replay::new(&self.field.program, &mut state.workspace, &captured)
-            .with_jacobian(jacobian)
+        let mut field = Replay::new(&self.field.program, &mut state.workspace, &captured)?
+            .with_jacobian(jacobian)?
             .keeping(self.field.places().filter(|_| self.activations > 0));
         integrator.keep(&field);
         let grid = &mut state.grid;
@@ -201,19 +199,19 @@ pub(crate) struct AdjointOp<T: Real> {
     times: bool,
     /// Which captured inputs' cotangents are wanted.
     wrt: Vec<usize>,
-    vjp: Program<T>,
+    vjp: FieldProgram<T>,
     /// The same from what evaluations kept.
-    backward: Option<Program<T>>,
-    hamiltonian: Option<Program<T>>,
+    backward: Option<FieldProgram<T>>,
+    hamiltonian: Option<FieldProgram<T>>,
 }
 
 /// The memory of a backward pass.
 #[derive(Debug)]
 pub(crate) struct AdjointState<T: Real> {
-    vjp: Workspace<T>,
-    backward: Option<Workspace<T>>,
-    jacobian: Option<Workspace<T>>,
-    hamiltonian: Option<Workspace<T>>,
+    vjp: FieldMemory<T>,
+    backward: Option<FieldMemory<T>>,
+    jacobian: Option<FieldMemory<T>>,
+    hamiltonian: Option<FieldMemory<T>>,
     exact: Exact<T>,
     continuous: Continuous<T>,
     pub stats: Stats,
@@ -262,10 +260,10 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
 
     fn new_state(&self) -> Box<dyn Any + Send> {
         Box::new(AdjointState::<T> {
-            vjp: Workspace::new(&self.vjp),
-            backward: self.backward.as_ref().map(Workspace::new),
-            jacobian: self.solve.field.jacobian.as_ref().map(Workspace::new),
-            hamiltonian: self.hamiltonian.as_ref().map(Workspace::new),
+            vjp: FieldMemory::new(&self.vjp),
+            backward: self.backward.as_ref().map(FieldMemory::new),
+            jacobian: self.solve.field.jacobian.as_ref().map(FieldMemory::new),
+            hamiltonian: self.hamiltonian.as_ref().map(FieldMemory::new),
             exact: Exact::default(),
             continuous: Continuous::default(),
             stats: Stats::default(),
@@ -292,10 +290,10 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
             ys: e.inputs[0].data,
             cotangent: cotangent.data,
         };
-        let mut vjp = Replay::new(&self.vjp, &mut state.vjp, &captured);
+        let mut vjp = Replay::new(&self.vjp, &mut state.vjp, &captured)?;
         state.stats = match (&self.hamiltonian, &mut state.hamiltonian) {
             (Some(program), Some(workspace)) => {
-                let hamiltonian = Replay::new(program, workspace, &captured);
+                let hamiltonian = Replay::new(program, workspace, &captured)?;
                 let method = self.solve.method;
                 let options = self.solve.options;
                 state.continuous.run(
@@ -309,13 +307,16 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
             }
             _ => {
                 let programs = self.solve.field.jacobian.as_ref().zip(state.jacobian.as_mut());
-                let jacobian =
-                    programs.map(|(program, workspace)| Replay::new(program, workspace, &captured));
+                let jacobian = programs
+                    .map(|(program, memory)| Replay::new(program, memory, &captured))
+                    .transpose()?;
                 let programs = self.backward.as_ref().zip(state.backward.as_mut());
                 let places = self.solve.field.places();
-                let kept = programs.map(|(program, workspace)| {
-                    Replay::new(program, workspace, &captured).keeping(places)
-                });
+                let kept = programs
+                    .map(|(program, memory)| {
+                        Ok::<_, CallError>(Replay::new(program, memory, &captured)?.keeping(places))
+                    })
+                    .transpose()?;
                 state.exact.run(&backward, Programs { vjp, kept, jacobian }, &mut bars)?
             }
         };

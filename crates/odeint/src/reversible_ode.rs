@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use costate_ops::Real;
 use costate_tape::{
-    CallError, CallOp, CallRule, Error as TapeError, Evaluation, Program, Result, Shape, Var,
-    Workspace,
+    CallError, CallOp, CallRule, Error as TapeError, Evaluation, Result, Shape, Var,
 };
 use smallvec::SmallVec;
 
@@ -16,7 +15,7 @@ use crate::operation::solve_error;
 use crate::reversible::{Reversible, Scheme};
 use crate::reversible_adjoint::Back;
 use crate::solve::check_times;
-use crate::vector_field::{Replay, VectorField};
+use crate::vector_field::{FieldMemory, FieldProgram, Replay, VectorField};
 
 /// A solver by reversible steps whose solve is an operation of the tape.
 ///
@@ -109,7 +108,7 @@ struct SolveOp<T: Real> {
 /// What a solve keeps: where it ended.
 #[derive(Debug)]
 struct SolveState<T: Real> {
-    workspace: Workspace<T>,
+    workspace: FieldMemory<T>,
     end: Option<Reversible<T>>,
 }
 
@@ -133,7 +132,7 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
     }
 
     fn new_state(&self) -> Box<dyn Any + Send> {
-        Box::new(SolveState::<T> { workspace: Workspace::new(&self.field.program), end: None })
+        Box::new(SolveState::<T> { workspace: FieldMemory::new(&self.field.program), end: None })
     }
 
     fn state_bytes(&self, state: &dyn Any) -> usize {
@@ -147,7 +146,7 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         let captured: SmallVec<[&[T]; 16]> = e.inputs[1..].iter().map(|a| a.data).collect();
         let program = &self.field.program;
         let workspace = &mut state.workspace;
-        let mut f = Replay::new(program, workspace, &captured);
+        let mut f = Replay::new(program, workspace, &captured)?;
         let mut solve = Reversible::new(self.scheme, &mut f, self.ts[0], y0)?;
         e.output[..y0.len()].copy_from_slice(y0);
         for i in 0..self.ts.len() - 1 {
@@ -209,14 +208,14 @@ struct AdjointOp<T: Real> {
     solve: SolveOp<T>,
     /// Which captured inputs' cotangents are wanted.
     wrt: Vec<usize>,
-    vjp: Program<T>,
+    vjp: FieldProgram<T>,
 }
 
 /// The memory of a backward pass.
 #[derive(Debug)]
 struct AdjointState<T: Real> {
-    field: Workspace<T>,
-    vjp: Workspace<T>,
+    field: FieldMemory<T>,
+    vjp: FieldMemory<T>,
     back: Back<T>,
 }
 
@@ -236,8 +235,8 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
 
     fn new_state(&self) -> Box<dyn Any + Send> {
         Box::new(AdjointState::<T> {
-            field: Workspace::new(&self.solve.field.program),
-            vjp: Workspace::new(&self.vjp),
+            field: FieldMemory::new(&self.solve.field.program),
+            vjp: FieldMemory::new(&self.vjp),
             back: Back::default(),
         })
     }
@@ -255,9 +254,9 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
         let mut to = Cotangents { y0: y0_bar, times: None, captured: captured_bar };
         let program = &self.solve.field.program;
         let workspace = &mut state.field;
-        let mut f = Replay::new(program, workspace, &captured);
+        let mut f = Replay::new(program, workspace, &captured)?;
         let (program, workspace) = (&self.vjp, &mut state.vjp);
-        let mut vjp = Replay::new(program, workspace, &captured);
+        let mut vjp = Replay::new(program, workspace, &captured)?;
         let back = &mut state.back;
         back.start(dim);
         for i in (0..self.solve.ts.len() - 1).rev() {

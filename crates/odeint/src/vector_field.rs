@@ -14,11 +14,46 @@ use crate::tableau::Part;
 #[derive(Debug)]
 pub(crate) struct VectorField<T: Real> {
     pub function: Function<T>,
-    pub program: Program<T>,
+    pub program: FieldProgram<T>,
     /// From the inputs to the Jacobian, for implicit methods.
-    pub jacobian: Option<Program<T>>,
+    pub jacobian: Option<FieldProgram<T>>,
     /// What the program leaves for the backward pass after the slope, and that pass.
     keeping: Option<Kept<T>>,
+}
+
+/// A program on the time, the state, what the field captures, and perhaps more. What follows from
+/// what is captured alone is computed once for a pass.
+#[derive(Debug)]
+pub(crate) struct FieldProgram<T: Real> {
+    once: Option<Program<T>>,
+    each: Program<T>,
+}
+
+impl<T: Real> FieldProgram<T> {
+    /// Compiles a function of a field that captures so many arrays.
+    fn compile(function: &Function<T>, captured: usize) -> Result<FieldProgram<T>> {
+        match function.hoist(2..2 + captured) {
+            None => Ok(FieldProgram { once: None, each: Program::compile(function)? }),
+            Some(parts) => Ok(FieldProgram {
+                once: Some(Program::compile(&parts.once)?),
+                each: Program::compile(&parts.each)?,
+            }),
+        }
+    }
+}
+
+/// The memory that a [`FieldProgram`] runs in.
+#[derive(Debug)]
+pub(crate) struct FieldMemory<T: Real> {
+    once: Option<Workspace<T>>,
+    each: Workspace<T>,
+}
+
+impl<T: Real> FieldMemory<T> {
+    pub fn new(program: &FieldProgram<T>) -> FieldMemory<T> {
+        let once = program.once.as_ref().map(Workspace::new);
+        FieldMemory { once, each: Workspace::new(&program.each) }
+    }
 }
 
 /// The second half of a field's vjp, which reads what the first one kept.
@@ -56,10 +91,11 @@ const UNFOLDED: usize = 16;
 impl<T: Real> VectorField<T> {
     /// With the Jacobian's program if `with_jacobian`.
     pub fn new(function: Function<T>, with_jacobian: bool) -> Result<VectorField<T>> {
-        let program = Program::compile(&function)?;
+        let captured = function.input_shapes().len() - 2;
+        let program = FieldProgram::compile(&function, captured)?;
         let jacobian = match with_jacobian {
             false => None,
-            true => Some(Program::compile(&jacobian(&function)?)?),
+            true => Some(FieldProgram::compile(&jacobian(&function)?, captured)?),
         };
         Ok(VectorField { function, program, jacobian, keeping: None })
     }
@@ -67,28 +103,33 @@ impl<T: Real> VectorField<T> {
     /// Has evaluations keep what a backward pass can use, which may be with respect to the `time` as
     /// well. A program on a few numbers computes it anew faster than it reads it.
     pub fn keeping(mut self, time: bool) -> Result<VectorField<T>> {
-        if self.program.is_small() {
+        if self.program.each.is_small() {
             return Ok(self);
         }
-        let captured = 2..self.function.input_shapes().len();
-        let wrt: Vec<usize> = [1].into_iter().chain(time.then_some(0)).chain(captured).collect();
-        if let Some(halves) = self.function.vjp_keeping(&wrt)? {
+        let fixed = 2..self.function.input_shapes().len();
+        let wrt: Vec<usize> =
+            [1].into_iter().chain(time.then_some(0)).chain(fixed.clone()).collect();
+        if let Some(halves) = self.function.vjp_keeping(&wrt, fixed)? {
             let places = Places::new::<T>(&halves.kept);
-            self.program = Program::compile(&halves.forward)?;
+            self.program = self.compile(&halves.forward)?;
             self.keeping = Some(Kept { backward: halves.backward, places, time });
         }
         Ok(self)
     }
 
+    fn compile(&self, function: &Function<T>) -> Result<FieldProgram<T>> {
+        FieldProgram::compile(function, self.function.input_shapes().len() - 2)
+    }
+
     /// The [`vjp`](Self::vjp) that reads what an evaluation kept, if it keeps anything.
-    pub fn backward(&self, time: bool, captured: &[usize]) -> Result<Option<Program<T>>> {
+    pub fn backward(&self, time: bool, captured: &[usize]) -> Result<Option<FieldProgram<T>>> {
         let Some(kept) = &self.keeping else { return Ok(None) };
         assert!(kept.time || !time, "the cotangent of a time that was not asked for");
         let first = if kept.time { 2 } else { 1 };
         let captured = captured.iter().map(|i| first + i);
         let outputs: Vec<usize> =
             [0].into_iter().chain(time.then_some(1)).chain(captured).collect();
-        Program::compile(&kept.backward.with_outputs(&outputs)).map(Some)
+        self.compile(&kept.backward.with_outputs(&outputs)).map(Some)
     }
 
     /// Where arrays that are kept lie.
@@ -98,21 +139,21 @@ impl<T: Real> VectorField<T> {
 
     /// From the inputs and a cotangent of the slope to the cotangents of the state, of the time if
     /// asked for, and of the captured inputs of the given numbers.
-    pub fn vjp(&self, time: bool, captured: &[usize]) -> Result<Program<T>> {
+    pub fn vjp(&self, time: bool, captured: &[usize]) -> Result<FieldProgram<T>> {
         let times = time.then_some(0);
         let captured = captured.iter().map(|i| i + 2);
         let wrt: Vec<usize> = [1].into_iter().chain(times).chain(captured).collect();
-        Program::compile(&self.function.vjp(&wrt)?)
+        self.compile(&self.function.vjp(&wrt)?)
     }
 
     /// From the inputs and a cotangent of the slope to the slope and the cotangent of the state.
-    pub fn hamiltonian(&self) -> Result<Program<T>> {
+    pub fn hamiltonian(&self) -> Result<FieldProgram<T>> {
         let shapes = self.function.output_shapes();
         let function = self.function.transform(&shapes, |tape, inputs, outputs, cotangents| {
             let bar = tape.vjp(outputs, cotangents, &[inputs[1]])?[0];
             Ok(vec![outputs[0], bar])
         })?;
-        Program::compile(&function)
+        self.compile(&function)
     }
 }
 
@@ -148,26 +189,35 @@ pub(crate) struct Replay<'a, T: Real> {
 
 /// A program with its workspace.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one for a pass, on the stack")]
 enum AtWork<'a, T: Real> {
-    /// What is captured is in its place already.
-    Small(Small<'a, T>),
-    Large(&'a Program<T>, &'a mut Workspace<T>),
+    /// What is fixed is in its place already: so many inputs.
+    Small(Small<'a, T>, usize),
+    Large(&'a Program<T>, &'a mut Workspace<T>, Fixed<'a, T>),
 }
+
+/// What is captured, and what follows from it alone.
+type Fixed<'a, T> = SmallVec<[&'a [T]; 16]>;
 
 impl<'a, T: Real> AtWork<'a, T> {
     fn new(
-        program: &'a Program<T>,
-        workspace: &'a mut Workspace<T>,
-        captured: &[&[T]],
-    ) -> AtWork<'a, T> {
-        if !program.is_small() {
-            return AtWork::Large(program, workspace);
+        program: &'a FieldProgram<T>,
+        memory: &'a mut FieldMemory<T>,
+        captured: &'a [&'a [T]],
+    ) -> Result<AtWork<'a, T>> {
+        let mut fixed = Fixed::from_slice(captured);
+        if let Some((once, workspace)) = program.once.as_ref().zip(memory.once.as_mut()) {
+            let found = once.evaluate(workspace, captured)?;
+            fixed.extend((0..once.output_shapes().len()).map(|i| found.get(i)));
         }
-        let mut small = program.small(workspace).expect("it is small");
-        for (i, captured) in captured.iter().enumerate() {
-            small.input(i + 2).copy_from_slice(captured);
+        if !program.each.is_small() {
+            return Ok(AtWork::Large(&program.each, &mut memory.each, fixed));
         }
-        AtWork::Small(small)
+        let mut small = program.each.small(&mut memory.each).expect("it is small");
+        for (i, fixed) in fixed.iter().enumerate() {
+            small.input(i + 2).copy_from_slice(fixed);
+        }
+        Ok(AtWork::Small(small, fixed.len()))
     }
 
     /// Runs the program on a time, a state, what is captured, and a cotangent if it takes one.
@@ -176,17 +226,16 @@ impl<'a, T: Real> AtWork<'a, T> {
         &mut self,
         t: f64,
         y: &[T],
-        captured: &[&[T]],
         kept: Option<(&Places, &[T])>,
         cotangent: Option<&[T]>,
         read: impl FnOnce(Outputs<'_, T>) -> R,
     ) -> Result<R> {
         let t = T::from_f64(t);
         match self {
-            AtWork::Small(small) => {
+            AtWork::Small(small, fixed) => {
                 small.input(0)[0] = t;
                 copy_few(y, small.input(1));
-                let mut next = 2 + captured.len();
+                let mut next = 2 + *fixed;
                 if let Some((places, kept)) = kept {
                     for range in &places.ranges {
                         copy_few(&kept[range.clone()], small.input(next));
@@ -199,13 +248,13 @@ impl<'a, T: Real> AtWork<'a, T> {
                 small.run();
                 Ok(read(small.outputs()))
             }
-            AtWork::Large(program, workspace) => {
+            AtWork::Large(program, workspace, fixed) => {
                 let t = [t];
                 let mut inputs: SmallVec<[&[T]; 16]> = SmallVec::new();
                 inputs.push(&t);
                 inputs.push(y);
-                for captured in captured {
-                    inputs.push(captured);
+                for fixed in fixed {
+                    inputs.push(fixed);
                 }
                 if let Some((places, kept)) = kept {
                     inputs.extend(places.ranges.iter().map(|range| &kept[range.clone()]));
@@ -222,18 +271,17 @@ impl<'a, T: Real> AtWork<'a, T> {
         &mut self,
         t: f64,
         y: &[T],
-        captured: &[&[T]],
         ranges: &[Range<usize>],
         dy: &mut [T],
         kept: &mut [T],
     ) -> Result<()> {
-        let AtWork::Large(program, workspace) = self else {
-            return self.run(t, y, captured, None, None, |found| copy_few(found.get(0), dy));
+        let AtWork::Large(program, workspace, fixed) = self else {
+            return self.run(t, y, None, None, |found| copy_few(found.get(0), dy));
         };
         let t = [T::from_f64(t)];
         let mut inputs: SmallVec<[&[T]; 16]> = SmallVec::new();
         inputs.extend([&t[..], y]);
-        inputs.extend_from_slice(captured);
+        inputs.extend_from_slice(fixed);
         let mut outputs: SmallVec<[&mut [T]; 16]> = SmallVec::new();
         outputs.push(dy);
         let (mut rest, mut start) = (kept, 0);
@@ -248,12 +296,12 @@ impl<'a, T: Real> AtWork<'a, T> {
 
 impl<'a, T: Real> Replay<'a, T> {
     pub fn new(
-        program: &'a Program<T>,
-        workspace: &'a mut Workspace<T>,
+        program: &'a FieldProgram<T>,
+        memory: &'a mut FieldMemory<T>,
         captured: &'a [&'a [T]],
-    ) -> Replay<'a, T> {
-        let program = AtWork::new(program, workspace, captured);
-        Replay { program, jacobian: None, captured, places: None, evaluations: 0 }
+    ) -> Result<Replay<'a, T>> {
+        let program = AtWork::new(program, memory, captured)?;
+        Ok(Replay { program, jacobian: None, captured, places: None, evaluations: 0 })
     }
 
     /// Where what evaluations keep lies, if they keep anything.
@@ -265,11 +313,12 @@ impl<'a, T: Real> Replay<'a, T> {
     /// With the program of the field's Jacobian, if there is one.
     pub fn with_jacobian(
         mut self,
-        jacobian: Option<(&'a Program<T>, &'a mut Workspace<T>)>,
-    ) -> Replay<'a, T> {
-        self.jacobian =
-            jacobian.map(|(program, workspace)| AtWork::new(program, workspace, self.captured));
-        self
+        jacobian: Option<(&'a FieldProgram<T>, &'a mut FieldMemory<T>)>,
+    ) -> Result<Replay<'a, T>> {
+        if let Some((program, memory)) = jacobian {
+            self.jacobian = Some(AtWork::new(program, memory, self.captured)?);
+        }
+        Ok(self)
     }
 
     /// Runs the program on a time, a state, what is captured, and a cotangent if it takes one.
@@ -282,7 +331,7 @@ impl<'a, T: Real> Replay<'a, T> {
         read: impl FnOnce(Outputs<'_, T>) -> R,
     ) -> Result<R> {
         self.evaluations += 1;
-        self.program.run(t, y, self.captured, None, cotangent, read)
+        self.program.run(t, y, None, cotangent, read)
     }
 
     /// [`run`](Self::run) of a program that reads what an evaluation kept.
@@ -296,7 +345,7 @@ impl<'a, T: Real> Replay<'a, T> {
     ) -> Result<R> {
         self.evaluations += 1;
         let places = self.places.expect("of what is kept");
-        self.program.run(t, y, self.captured, Some((places, kept)), Some(cotangent), read)
+        self.program.run(t, y, Some((places, kept)), Some(cotangent), read)
     }
 }
 
@@ -335,7 +384,7 @@ impl<T: Real> Field<T> for Replay<'_, T> {
     ) -> std::result::Result<(), FieldError> {
         let Some(places) = self.places else { return self.eval_part(t, y, dy, part) };
         self.evaluations += 1;
-        self.program.run_to(t, y, self.captured, &places.ranges, dy, kept)?;
+        self.program.run_to(t, y, &places.ranges, dy, kept)?;
         if part != Part::All {
             part.mask(dy);
         }
@@ -352,8 +401,7 @@ impl<T: Real> Field<T> for Replay<'_, T> {
         let Some(program) = &mut self.jacobian else {
             return difference_jacobian(self, t, y, dy, jacobian);
         };
-        program
-            .run(t, y, self.captured, None, None, |found| jacobian.copy_from_slice(found.get(0)))?;
+        program.run(t, y, None, None, |found| jacobian.copy_from_slice(found.get(0)))?;
         Ok(())
     }
 }

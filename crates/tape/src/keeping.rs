@@ -6,10 +6,13 @@
 //! that cost a product or a transcendental function are; those that follow from kept ones, or from
 //! the inputs, by plain arithmetic are computed again, since reading them costs as much.
 
+use std::ops::Range;
+
 use costate_ops::{Real, Unary};
 
 use crate::function::{FnNode, Function};
 use crate::graph::{Args, NodeId};
+use crate::hoist::follows;
 use crate::op::{Op, Result};
 use crate::program::simplify;
 use crate::shape::Shape;
@@ -29,7 +32,8 @@ pub struct Keeping<T: Real> {
 impl<T: Real> Function<T> {
     /// [`vjp`](Function::vjp) in two halves, for the inputs numbered `wrt`; `None` if nothing is
     /// worth keeping, or if a call inside the function stands in the way: its state lies in one
-    /// program.
+    /// program. What follows from the inputs numbered `fixed` alone is not kept: it can be
+    /// [computed once](Function::hoist).
     ///
     /// ```
     /// use costate_tape::Function;
@@ -38,14 +42,14 @@ impl<T: Real> Function<T> {
     /// let x = Array1::zeros(100).into_dyn();
     /// let f = Function::<f64>::trace(&[x], |_, x| Ok(vec![x[0].square().tanh()]))?;
     /// // The derivative of y = tanh(x²) is 2 x (1 - y²): y is kept, x² and 1 - y² are not.
-    /// let halves = f.vjp_keeping(&[0])?.expect("a hyperbolic tangent");
+    /// let halves = f.vjp_keeping(&[0], 0..0)?.expect("a hyperbolic tangent");
     /// assert_eq!(halves.kept.len(), 1);
     /// # Ok::<(), costate_tape::Error>(())
     /// ```
     ///
     /// # Errors
     /// If this function is value-dependent, or a call inside it fails to record its rule.
-    pub fn vjp_keeping(&self, wrt: &[usize]) -> Result<Option<Keeping<T>>> {
+    pub fn vjp_keeping(&self, wrt: &[usize], fixed: Range<usize>) -> Result<Option<Keeping<T>>> {
         let count = self.outputs.len();
         let joint =
             self.transform(&self.output_shapes(), |tape, inputs, outputs, cotangents| {
@@ -58,7 +62,8 @@ impl<T: Real> Function<T> {
             return Ok(None);
         }
         let (inputs, cotangents) = joint.inputs.split_at(self.inputs.len());
-        let kept = choose(&joint, cotangents, &joint.outputs[count..]);
+        let fixed = follows(&joint, fixed);
+        let kept = choose(&joint, &fixed, cotangents, &joint.outputs[count..]);
         if kept.is_empty() {
             return Ok(None);
         }
@@ -83,7 +88,12 @@ impl<T: Real> Function<T> {
 
 /// What to keep: values that do not depend on the cotangents, but from which the rest follows
 /// cheaply.
-fn choose<T: Real>(joint: &Function<T>, cotangents: &[NodeId], bars: &[NodeId]) -> Vec<NodeId> {
+fn choose<T: Real>(
+    joint: &Function<T>,
+    fixed: &[bool],
+    cotangents: &[NodeId],
+    bars: &[NodeId],
+) -> Vec<NodeId> {
     let n = joint.nodes.len();
     let mut backward = vec![false; n];
     cotangents.iter().for_each(|&id| backward[id as usize] = true);
@@ -95,20 +105,20 @@ fn choose<T: Real>(joint: &Function<T>, cotangents: &[NodeId], bars: &[NodeId]) 
         }
     }
     bars.iter().for_each(|&id| read[id as usize] = true);
-    let given = |node: &FnNode<T>| matches!(node.op, Op::Input | Op::Const);
+    let given = |id: usize| fixed[id] || matches!(joint.nodes[id].op, Op::Input | Op::Const);
     let mut kept = vec![false; n];
     for id in 0..n {
         let node = &joint.nodes[id];
-        kept[id] = read[id] && !backward[id] && !given(node) && !is_cheap(node);
+        kept[id] = read[id] && !backward[id] && !given(id) && !is_cheap(node);
     }
     // A cheap value is kept only if what it follows from takes more memory.
     for id in (0..n).rev() {
         let node = &joint.nodes[id];
-        if !read[id] || backward[id] || given(node) || kept[id] {
+        if !read[id] || backward[id] || given(id) || kept[id] {
             continue;
         }
         let mut missing = Vec::new();
-        sources(joint, id as NodeId, &kept, &mut missing);
+        sources(joint, fixed, id as NodeId, &kept, &mut missing);
         let numel = |id: NodeId| joint.nodes[id as usize].shape.numel();
         if missing.iter().map(|&id| numel(id)).sum::<usize>() <= node.shape.numel() {
             missing.iter().for_each(|&id| kept[id as usize] = true);
@@ -120,14 +130,21 @@ fn choose<T: Real>(joint: &Function<T>, cotangents: &[NodeId], bars: &[NodeId]) 
 }
 
 /// What a value follows from by cheap operations, other than inputs, constants and what is kept.
-fn sources<T: Real>(joint: &Function<T>, id: NodeId, kept: &[bool], found: &mut Vec<NodeId>) {
+fn sources<T: Real>(
+    joint: &Function<T>,
+    fixed: &[bool],
+    id: NodeId,
+    kept: &[bool],
+    found: &mut Vec<NodeId>,
+) {
     for &arg in &joint.nodes[id as usize].args {
         let node = &joint.nodes[arg as usize];
-        if kept[arg as usize] || matches!(node.op, Op::Input | Op::Const) || found.contains(&arg) {
+        let given = fixed[arg as usize] || matches!(node.op, Op::Input | Op::Const);
+        if kept[arg as usize] || given || found.contains(&arg) {
             continue;
         }
         if is_cheap(node) {
-            sources(joint, arg, kept, found);
+            sources(joint, fixed, arg, kept, found);
         } else {
             found.push(arg);
         }

@@ -33,7 +33,7 @@ use super::{Operand, Place, Program, Workspace, simplify};
 const WORTH: f64 = 60e3;
 /// How much work a block should be at least, and into how many the rows are split at most.
 const BLOCK: f64 = 25e3;
-const MOST: usize = 8;
+const MOST: usize = 4;
 /// Blocks are a multiple of so many rows, a tile of products and vectors.
 const TILE: usize = 16;
 

@@ -1,0 +1,139 @@
+//! What a field makes of its parameters alone is computed once for a pass, and changes no result.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use costate_odeint::{Gradient, Kvaerno5, Method, Ode, Tsit5};
+use costate_tape::{Function, Program, Result, Tape, Var, Workspace};
+use ndarray::{ArrayD, IxDyn};
+
+fn numbers(shape: &[usize], seed: f64) -> ArrayD<f64> {
+    let mut i = seed;
+    ArrayD::from_shape_simple_fn(IxDyn(shape), || {
+        i += 1.0;
+        (i * 0.618_034).fract() - 0.5
+    })
+}
+
+/// A field with an antisymmetric matrix, one of positive entries, and a constant made of another.
+fn loss<'t>(tape: &'t Tape<f64>, ode: &Ode, x: &[Var<'t, f64>]) -> Result<Var<'t, f64>> {
+    let &[w, log_scale, b, y0] = x else { panic!("four inputs") };
+    let table = tape.constant(&numbers(&[20, 20], 9.0));
+    let field = |t: Var<'t, f64>, y: Var<'t, f64>| {
+        let a = w - w.t();
+        let scale = log_scale.exp() + b.square();
+        Ok((y.matmul(a) + b * t).tanh() * scale + y.matmul(w.matmul(table).t()).scale(0.1))
+    };
+    Ok(ode.try_solve(field, y0, [0.0, 0.3, 1.0])?.square().sum())
+}
+
+fn gradients(ode: &Ode) -> Vec<Vec<f64>> {
+    let tape = Tape::new();
+    let x = [[20, 20].as_slice(), &[20], &[20], &[7, 20]];
+    let x: Vec<_> =
+        x.iter().enumerate().map(|(i, s)| tape.constant(&numbers(s, i as f64 * 77.0))).collect();
+    let y = loss(&tape, ode, &x).unwrap();
+    y.grad(&x).unwrap().iter().map(|g| g.to_vec()).collect()
+}
+
+#[test]
+fn gradients_are_those_of_unrolling() {
+    for method in [Method::from(Tsit5), Method::from(Kvaerno5)] {
+        let ode = Ode::new(method).tolerance(1e-6, 1e-8);
+        let expected = gradients(&ode.gradient(Gradient::Unrolled));
+        for way in [ode, ode.activations(0)] {
+            for (found, right) in gradients(&way).iter().zip(&expected) {
+                let size = right.iter().map(|x| x.abs()).fold(0.0, f64::max);
+                for (a, b) in found.iter().zip(right) {
+                    assert!((a - b).abs() <= 1e-11 * size, "{a} and {b}");
+                }
+            }
+        }
+    }
+}
+
+/// The parts together compute what the whole does.
+#[test]
+fn parts_make_the_whole() {
+    let inputs = [numbers(&[], 1.0), numbers(&[5, 3], 2.0), numbers(&[3, 3], 3.0)];
+    let f = Function::trace(&inputs, |tape, x| {
+        let (y, w) = (x[1], x[2]);
+        let made = (w - w.t()).exp();
+        // One that is an output itself, one behind a view, and a number.
+        let again = made.reshape([9]).sum() + tape.scalar(2.0);
+        Ok(vec![y.matmul(made).tanh() * x[0], made, y.matmul(w.t()) * again, w])
+    })
+    .unwrap();
+    let parts = f.hoist(2..3).unwrap();
+    let run = |f: &Function<f64>, inputs: &[&[f64]]| -> Vec<Vec<f64>> {
+        let program = Program::compile(f).unwrap();
+        let mut workspace = Workspace::new(&program);
+        let found = program.evaluate(&mut workspace, inputs).unwrap();
+        (0..f.output_shapes().len()).map(|i| found.get(i).to_vec()).collect()
+    };
+    let slices: Vec<&[f64]> = inputs.iter().map(|x| x.as_slice().unwrap()).collect();
+    let once = run(&parts.once, &slices[2..]);
+    let given: Vec<&[f64]> = slices.iter().copied().chain(once.iter().map(|x| &x[..])).collect();
+    assert_eq!(run(&parts.each, &given), run(&f, &slices));
+}
+
+/// Nothing is split off where nothing follows from the parameters alone.
+#[test]
+fn nothing_to_split_off() {
+    let shapes = [vec![], vec![4], vec![4]].map(|s: Vec<usize>| s.into());
+    let f = Function::<f64>::trace_shapes(&shapes, |_, x| Ok(vec![x[1] * x[2] + x[0]])).unwrap();
+    assert!(f.hoist(2..3).is_none());
+    assert!(f.hoist(0..0).is_none());
+}
+
+/// How often it is evaluated is counted.
+#[derive(Debug)]
+struct Counted(Arc<AtomicUsize>);
+
+impl costate_tape::CallOp<f64> for Counted {
+    fn name(&self) -> &str {
+        "counted"
+    }
+    fn output_shapes(&self, inputs: &[costate_tape::Shape]) -> Vec<costate_tape::Shape> {
+        vec![inputs[0].clone()]
+    }
+    fn new_state(&self) -> Box<dyn Any + Send> {
+        Box::new(())
+    }
+    fn eval(
+        &self,
+        e: &mut costate_tape::Evaluation<'_, f64>,
+    ) -> std::result::Result<(), costate_tape::CallError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        e.output.copy_from_slice(e.inputs[0].data);
+        Ok(())
+    }
+    fn vjp<'t>(
+        &self,
+        _: &costate_tape::CallRule<'_, 't, f64>,
+        cts: &[Option<Var<'t, f64>>],
+    ) -> Result<Vec<Option<Var<'t, f64>>>> {
+        Ok(cts.to_vec())
+    }
+    fn jvp<'t>(
+        &self,
+        _: &costate_tape::CallRule<'_, 't, f64>,
+        dots: &[Option<Var<'t, f64>>],
+    ) -> Result<Vec<Option<Var<'t, f64>>>> {
+        Ok(dots.to_vec())
+    }
+}
+
+/// A user's operation is evaluated with the field each time: it may do more than compute.
+#[test]
+fn calls_stay_in_the_field() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let tape = Tape::new();
+    let (w, y0) = (tape.leaf(&[-1.0], [1]), tape.leaf(&[1.0], [1]));
+    let call = Arc::new(Counted(count.clone()));
+    let field = |_, y| Ok(tape.call(call.clone(), &[w])?[0] * y);
+    let ys = Ode::new(Tsit5).steps(10).try_solve(field, y0, [0.0, 1.0]).unwrap();
+    assert!((ys.index_axis(0, 1).item() - (-1f64).exp()).abs() < 1e-6);
+    assert!(count.load(Ordering::Relaxed) >= 60);
+}
