@@ -17,6 +17,12 @@ pub fn workload() -> Workload<f32> {
     }
 }
 
+/// The same with the trace by a formula, which one has to derive by hand: with `h` and `g` the hidden
+/// layers, `tr ∂v/∂x = Σ ((1 - h²) (W₂ ∘ (W₃ W₁)ᵀ)) (1 - g²)`.
+pub fn workload_by_formula() -> Workload<f32> {
+    Workload { name: "cnf_formula", loss: loss_by_formula, ..workload() }
+}
+
 fn loss<'t>(
     data: &Data,
     ode: &Ode,
@@ -36,6 +42,35 @@ fn loss<'t>(
         let d = |i: isize| Ok(columns(tape.jvp(&[v], &[x], &[e(i as usize)])?[0], i..i + 1));
         Ok(Var::concat(1, &[v, -(d(0)? + d(1)?)]))
     };
+    finish(data, ode, tape, f)
+}
+
+fn loss_by_formula<'t>(
+    data: &Data,
+    ode: &Ode,
+    tape: &'t Tape<f32>,
+    x: &[Var<'t, f32>],
+) -> costate::Result<Solved<'t, f32>> {
+    let &[w1, b1, w2, b2, w3, b3] = x else { panic!("six inputs") };
+    let (wx, wt) = (w1.slice(&[Slice::new(0..2)]), w1.index_axis(0, 2));
+    let f = |t: Var<'t, f32>, y: Var<'t, f32>| {
+        let h = (columns(y, 0..2).matmul(wx) + t * wt + b1).tanh();
+        let g = (h.matmul(w2) + b2).tanh();
+        let weights = w2 * w3.matmul(wx).t();
+        let (dh, dg) = (1.0 - h.square(), 1.0 - g.square());
+        let trace = (dh.matmul(weights) * dg).sum_axis(1).unsqueeze(1);
+        Ok(Var::concat(1, &[g.matmul(w3) + b3, -trace]))
+    };
+    finish(data, ode, tape, f)
+}
+
+/// The loss, given the field of the state `[x, ℓ]`.
+fn finish<'t>(
+    data: &Data,
+    ode: &Ode,
+    tape: &'t Tape<f32>,
+    f: impl Fn(Var<'t, f32>, Var<'t, f32>) -> costate::tape::Result<Var<'t, f32>>,
+) -> costate::Result<Solved<'t, f32>> {
     let x0 = data.leaf(tape, "y0");
     let y0 = Var::concat(1, &[x0, tape.zeros([x0.shape()[0], 1])]);
     let ys = ode.try_solve(f, y0, data.numbers("ts").1)?;

@@ -45,8 +45,17 @@ struct Arguments {
     /// Another relative tolerance; the absolute one keeps its ratio
     #[arg(long)]
     rtol: Option<f64>,
+    /// The type of numbers; only `mlp` has both
+    #[arg(long)]
+    dtype: Option<Dtype>,
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Dtype {
+    F32,
+    F64,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -118,7 +127,8 @@ fn count<T: Real>(
 }
 
 fn measure<T: Real>(workload: &Workload<T>, arguments: &Arguments) -> costate::Result<Report> {
-    let data = Data::open(&arguments.data, workload.name);
+    let file = workload.name.trim_end_matches("_formula");
+    let data = Data::open(&arguments.data, file);
     let (rtol, atol) = workload.tolerance;
     let ratio = arguments.rtol.map_or(1.0, |r| r / rtol);
     let ode =
@@ -205,6 +215,13 @@ fn measure<T: Real>(workload: &Workload<T>, arguments: &Arguments) -> costate::R
     })
 }
 
+/// The most memory that this process had, where the system says so.
+fn peak_megabytes() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().trim_end_matches(" kB").parse::<f64>().ok()? / 1024.0)
+}
+
 fn print(report: &Report, arguments: &Arguments) {
     let Report { name, dtype, loss, loss_error, gradient_error, steps, .. } = report;
     if arguments.json {
@@ -213,7 +230,7 @@ fn print(report: &Report, arguments: &Arguments) {
              \"loss\":{loss:e},\"loss_rel_err\":{loss_error:e},\"grad_rel_err\":{gradient_error:e},\
              \"steps\":{{\"accepted\":{},\"rejected\":{},\"f_evals\":{},\"vjp_evals\":{}}},\
              \"first_call_ms\":{:.3},\"ms_median\":{:.4},\"ms_min\":{:.4},\"repeats\":{},\
-             \"peak_kept_bytes\":{},\"bits\":\"{:016x}\"}}",
+             \"peak_kept_bytes\":{},\"peak_rss_mb\":{:.1},\"bits\":\"{:016x}\"}}",
             arguments.gradient,
             arguments.threads,
             steps.accepted,
@@ -225,6 +242,7 @@ fn print(report: &Report, arguments: &Arguments) {
             report.least_ms,
             report.repeats,
             steps.bytes_kept,
+            peak_megabytes().unwrap_or(0.0),
             report.bits,
         );
     } else {
@@ -244,9 +262,13 @@ fn print(report: &Report, arguments: &Arguments) {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
-    const NAMES: [&str; 6] = ["spiral", "mlp", "lotka_volterra", "robertson", "cnf", "wide"];
+    const NAMES: [&str; 7] =
+        ["spiral", "mlp", "lotka_volterra", "robertson", "cnf", "cnf_formula", "wide"];
     if let Some(name) = arguments.names.iter().find(|n| !NAMES.contains(&n.as_str())) {
         return Err(format!("there is no workload {name:?}; there are {}", NAMES.join(", ")).into());
+    }
+    if arguments.dtype == Some(Dtype::F64) && arguments.names != ["mlp"] {
+        return Err("only mlp can be run in both types: name it alone".into());
     }
     let wanted =
         |name: &str| arguments.names.is_empty() || arguments.names.iter().any(|n| n == name);
@@ -269,7 +291,11 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         print(&measure(&spiral::workload(), arguments)?, arguments);
     }
     if wanted("mlp") {
-        print(&measure(&mlp::workload::<f32>(), arguments)?, arguments);
+        let report = match arguments.dtype {
+            Some(Dtype::F64) => measure(&mlp::workload::<f64>(), arguments)?,
+            _ => measure(&mlp::workload::<f32>(), arguments)?,
+        };
+        print(&report, arguments);
     }
     if wanted("lotka_volterra") {
         print(&measure(&lotka_volterra::workload(), arguments)?, arguments);
@@ -279,6 +305,9 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     }
     if wanted("cnf") {
         print(&measure(&cnf::workload(), arguments)?, arguments);
+    }
+    if wanted("cnf_formula") {
+        print(&measure(&cnf::workload_by_formula(), arguments)?, arguments);
     }
     if wanted("wide") {
         print(&measure(&wide::workload(), arguments)?, arguments);
