@@ -78,8 +78,23 @@ impl Controller {
 }
 
 /// The root mean square of `e_i / (atol + rtol max(|a_i|, |b_i|))`; NaN if anything is.
-pub(crate) fn error_norm<T: Real>(e: &[T], a: &[T], b: &[T], options: &Options) -> f64 {
+/// `each` holds absolute tolerances for each component, or is empty.
+pub(crate) fn error_norm<T: Real>(
+    e: &[T],
+    a: &[T],
+    b: &[T],
+    options: &Options,
+    each: &[f64],
+) -> f64 {
     let (rtol, atol) = (options.rtol, options.atol);
+    if !each.is_empty() {
+        let term = |i: usize| {
+            let size = a[i].abs().max(b[i].abs()).as_f64();
+            let ratio = e[i].as_f64() / (each[i] + rtol * size);
+            if e[i] == T::zero() { 0.0 } else { ratio * ratio }
+        };
+        return ((0..e.len()).map(term).sum::<f64>() / e.len() as f64).sqrt();
+    }
     let term = |e: T, a: T, b: T| {
         let size = a.abs().max(b.abs()).as_f64();
         let ratio = e.as_f64() / (atol + rtol * size);
@@ -103,10 +118,11 @@ pub(crate) fn error_norm<T: Real>(e: &[T], a: &[T], b: &[T], options: &Options) 
 }
 
 /// The component with the largest error.
-pub(crate) fn worst<T: Real>(e: &[T], a: &[T], b: &[T], options: &Options) -> usize {
+pub(crate) fn worst<T: Real>(e: &[T], a: &[T], b: &[T], options: &Options, each: &[f64]) -> usize {
     let ratio = |i: usize| {
         let size = a[i].abs().max(b[i].abs()).as_f64();
-        e[i].as_f64().abs() / (options.atol + options.rtol * size)
+        let atol = each.get(i).copied().unwrap_or(options.atol);
+        e[i].as_f64().abs() / (atol + options.rtol * size)
     };
     (0..e.len()).max_by(|&i, &j| ratio(i).total_cmp(&ratio(j))).unwrap_or(0)
 }

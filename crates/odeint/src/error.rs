@@ -131,6 +131,34 @@ pub enum ErrorKind {
         /// The method.
         method: &'static str,
     },
+    /// A time at which a dense solution was asked for is outside its span.
+    OutsideSpan {
+        /// The time.
+        t: f64,
+        /// Where the span starts.
+        start: f64,
+        /// Where it ends.
+        end: f64,
+    },
+    /// The function of an event is NaN.
+    EventNotANumber {
+        /// The number of the event.
+        event: usize,
+        /// The time.
+        t: f64,
+    },
+    /// The observer of the steps has asked to stop.
+    Cancelled {
+        /// The time that was reached.
+        t: f64,
+    },
+    /// There are not as many absolute tolerances as components.
+    WrongTolerances {
+        /// The number of tolerances.
+        tolerances: usize,
+        /// The number of components.
+        components: usize,
+    },
     /// The vector field returned an error.
     Field(FieldError),
 }
@@ -260,6 +288,18 @@ impl fmt::Display for Error {
                 f,
                 "the adjoint equations do not split into positions and momenta, so {method} cannot \
                  solve them; use `Gradient::Exact`"
+            ),
+            ErrorKind::OutsideSpan { t, start, end } => {
+                write!(f, "the solution goes from t = {start} to {end}; there is none at t = {t}")
+            }
+            ErrorKind::EventNotANumber { event, t } => {
+                write!(f, "the function of event {event} is NaN at t = {t}; check its domain there")
+            }
+            ErrorKind::Cancelled { t } => write!(f, "the solve was cancelled at t = {t}"),
+            ErrorKind::WrongTolerances { tolerances, components } => write!(
+                f,
+                "{tolerances} absolute tolerances were given for a state of {components} \
+                 components; give one for each, or a number for all"
             ),
             ErrorKind::Field(source) => write!(f, "the vector field failed: {source}"),
         }?;

@@ -37,8 +37,12 @@ pub struct Integrator<T: Real> {
     method: Method,
     tableau: &'static Tableau,
     options: Options,
+    /// Absolute tolerances of each component, if they differ.
+    atol: Vec<f64>,
     start: f64,
     end: f64,
+    /// How many of equal steps are done.
+    equal: usize,
     /// Where a step must end: at the end, or at a time before it.
     stop: f64,
     /// The state before the last step, and after it.
@@ -91,8 +95,10 @@ impl<T: Real> Integrator<T> {
             method,
             tableau,
             options,
+            atol: Vec::new(),
             start,
             end,
+            equal: 0,
             stop: end,
             t0: start,
             t1: start,
@@ -142,6 +148,7 @@ impl<T: Real> Integrator<T> {
         }
         self.y1.copy_from_slice(y0);
         (self.start, self.end, self.stop) = (start, end, end);
+        self.equal = 0;
         (self.t0, self.t1, self.h) = (start, start, 0.0);
         self.dt = 0.0;
         self.history = [1.0; 2];
@@ -172,9 +179,94 @@ impl<T: Real> Integrator<T> {
         self.dt
     }
 
-    /// Has the next adaptive steps end at `t` at the latest, between the time reached and the end.
-    pub(crate) fn stop_at(&mut self, t: f64) {
-        self.stop = t;
+    /// Has the next steps end at `t` at the latest. A time that is not between the one reached and
+    /// the end stands for the end.
+    pub fn stop_at(&mut self, t: f64) {
+        let inside = (t - self.t1) * (self.end - t) > 0.0;
+        self.stop = if inside { t } else { self.end };
+    }
+
+    /// Takes an absolute tolerance for each component instead of
+    /// [`Options::atol`](crate::Options::atol).
+    ///
+    /// # Errors
+    /// If there are not as many as components, or one is negative or not finite.
+    pub fn set_atol(&mut self, atol: &[f64]) -> Result<(), Error> {
+        let (tolerances, components) = (atol.len(), self.y1.len());
+        if tolerances != components {
+            return Err(ErrorKind::WrongTolerances { tolerances, components }.into());
+        }
+        if let Some(&value) = atol.iter().find(|a| !(**a >= 0.0 && a.is_finite())) {
+            let expected = "finite and not negative";
+            return Err(ErrorKind::BadOption { option: "atol", value, expected }.into());
+        }
+        if self.options.rtol == 0.0 && atol.contains(&0.0) {
+            let expected = "positive in each component if `rtol` is 0";
+            return Err(ErrorKind::BadOption { option: "atol", value: 0.0, expected }.into());
+        }
+        self.atol = atol.to_vec();
+        Ok(())
+    }
+
+    /// Has the next step start anew, because the field is another one from here on: the slope is
+    /// evaluated again, and the size of the step chosen as at the start.
+    pub fn jump(&mut self) {
+        self.has_end = false;
+        self.dt = 0.0;
+        self.history = [1.0; 2];
+        self.carry.fill(T::zero());
+    }
+
+    /// Goes on at a time that is next to the one reached, beyond a [`jump`](Integrator::jump).
+    pub(crate) fn jump_to(&mut self, t: f64) {
+        self.t1 = t;
+        self.jump();
+    }
+
+    /// Goes on from another state at the time reached, as after a [`jump`](Integrator::jump).
+    ///
+    /// # Errors
+    /// If the state is not finite; then nothing is changed.
+    ///
+    /// # Panics
+    /// If it has another length.
+    pub fn set_state(&mut self, y: &[T]) -> Result<(), Error> {
+        let (found, n) = (y.len(), self.y1.len());
+        assert!(found == n, "set_state: a state of length {found} instead of {n}");
+        if let Some(component) = y.iter().position(|y| !y.is_finite()) {
+            return Err(ErrorKind::NonFinite { t: self.t1, stage: None, component }.into());
+        }
+        self.y1.copy_from_slice(y);
+        self.jump();
+        Ok(())
+    }
+
+    /// Goes back to the time `t` within the last step, to the state of the interpolant there.
+    ///
+    /// # Panics
+    /// If `t` is not in the last step, or its [slopes](Integrator::dense_slopes) are not there.
+    pub fn cut(&mut self, t: f64) {
+        let inside = (t - self.t0) * self.h > 0.0 && (self.t1 - t) * self.h >= 0.0;
+        assert!(inside, "cut: {t} is not within the step from {} to {}", self.t0, self.t1);
+        if t == self.t1 {
+            return;
+        }
+        let mut y = std::mem::take(&mut self.scratch);
+        self.last_step().interpolate((t - self.t0) / self.h, &mut y);
+        self.y1.copy_from_slice(&y);
+        self.scratch = y;
+        // One of equal steps is still to end where it would have ended.
+        let direction = if self.h > 0.0 { 1.0 } else { -1.0 };
+        if self.options.stepping != Stepping::Adaptive {
+            let before = std::mem::replace(&mut self.t1, self.t0);
+            self.equal = self.equal.saturating_sub(1);
+            if before != self.next_equal(direction) {
+                self.equal += 1;
+            }
+        }
+        self.t1 = t;
+        self.has_end = false;
+        self.carry.fill(T::zero());
     }
 
     /// Has steps keep what the field's evaluations leave for a backward pass, from the start on.
@@ -412,7 +504,7 @@ impl<T: Real> Integrator<T> {
             if step.abs() <= 1.1 * smallest {
                 let too_small = || {
                     let (e, a, b) = (&self.scratch, &self.y0, &self.y1);
-                    let component = control::worst(e, a, b, &self.options);
+                    let component = control::worst(e, a, b, &self.options, &self.atol);
                     ErrorKind::StepTooSmall { t: self.t1, dt: h, component, error }.into()
                 };
                 return Err(self.not_finite(next).unwrap_or_else(too_small));
@@ -430,7 +522,7 @@ impl<T: Real> Integrator<T> {
             {
                 newton.filter(&mut self.scratch);
             }
-            control::error_norm(&self.scratch, &self.y0, &self.y1, &self.options)
+            control::error_norm(&self.scratch, &self.y0, &self.y1, &self.options, &self.atol)
         };
         let low = self.tableau.error_low.map(|(_, weights)| measure(weights));
         let error = measure(self.tableau.error.expect("checked with the options"));
@@ -463,19 +555,35 @@ impl<T: Real> Integrator<T> {
             Stepping::Adaptive if h < left && (1.01 * h < left || left > self.options.max_dt) => {
                 self.t1 + direction * h
             }
-            // Times are computed from the start, so that rounding does not pile up.
-            Stepping::Steps(steps) if self.stats.accepted + 1 < steps => {
-                let fraction = (self.stats.accepted + 1) as f64 / steps as f64;
+            Stepping::Adaptive => self.end,
+            _ => {
+                let next = self.next_equal(direction);
+                if (next - self.stop) * direction > 0.0 { self.stop } else { next }
+            }
+        }
+    }
+
+    /// The end of the next of equal steps. It is computed from the start, so that rounding does not
+    /// pile up.
+    fn next_equal(&self, direction: f64) -> f64 {
+        let left = (self.end - self.t1).abs();
+        match self.options.stepping {
+            Stepping::Steps(steps) if self.equal + 1 < steps => {
+                let fraction = (self.equal + 1) as f64 / steps as f64;
                 self.start + (self.end - self.start) * fraction
             }
             Stepping::Fixed(dt) if dt < left * (1.0 - 1e-9) => {
-                self.start + direction * dt * (self.stats.accepted + 1) as f64
+                self.start + direction * dt * (self.equal + 1) as f64
             }
             _ => self.end,
         }
     }
 
     fn accept(&mut self, next: f64) {
+        if self.options.stepping != Stepping::Adaptive {
+            let direction = if self.end > self.t1 { 1.0 } else { -1.0 };
+            self.equal += usize::from(next == self.next_equal(direction));
+        }
         self.t0 = self.t1;
         self.t1 = next;
         self.h = next - self.t0;
@@ -554,7 +662,7 @@ impl<T: Real> Integrator<T> {
         }
         let n = self.y1.len();
         let end = self.end_range();
-        let norm = |x: &[T], y: &[T]| control::error_norm(x, y, y, &self.options);
+        let norm = |x: &[T], y: &[T]| control::error_norm(x, y, y, &self.options, &self.atol);
         let (d0, d1) = (norm(&self.y1, &self.y1), norm(&self.k[end.clone()], &self.y1));
         let guess = control::first_guess(d0, d1).min(span);
         // Norms that overflow leave 0 or NaN.
@@ -567,7 +675,7 @@ impl<T: Real> Integrator<T> {
         let (probed, rest) = self.k.split_at(n);
         let here = &rest[end.start - n..end.end - n];
         lincomb(&[T::one(), -T::one()], &[probed, here], &mut self.scratch);
-        let d2 = control::error_norm(&self.scratch, &self.y1, &self.y1, &self.options) / guess;
+        let d2 = norm(&self.scratch, &self.y1) / guess;
         let step = control::first_step(guess, d1, d2, self.tableau.order);
         // A probe that left the field's domain, or overflowed, says nothing.
         Ok(if step.is_finite() && step > 0.0 { step } else { guess }.min(limit))

@@ -18,9 +18,12 @@
 #![forbid(unsafe_code)]
 
 mod adjoint;
+mod batch;
 mod control;
+mod dense;
 mod dirk;
 mod error;
+mod event;
 mod field;
 mod fixed_point;
 mod grid;
@@ -30,20 +33,27 @@ mod newton;
 mod ode;
 mod operation;
 mod options;
+#[cfg(feature = "progress")]
+mod progress;
 mod reversible;
 mod reversible_adjoint;
 mod reversible_ode;
 mod separable;
+mod sink;
 mod solve;
+mod solver;
 mod stats;
 mod step;
 mod tableau;
 mod unroll;
 mod vector_field;
 
+pub use batch::{Sample, solve_batch};
 pub use control::Controller;
+pub use dense::DenseSolution;
 pub use dirk::DirkTableau;
 pub use error::{Error, ErrorKind, FieldError, Partial};
+pub use event::{Direction, Event, Occurrence};
 pub use field::{Field, WithJacobian, with_jacobian};
 pub use integrator::Integrator;
 pub use method::{
@@ -53,10 +63,13 @@ pub use method::{
 };
 pub use ode::{Gradient, Ode, Times};
 pub use options::{Options, Stepping};
+#[cfg(feature = "progress")]
+pub use progress::progress_bar;
 pub use reversible::{Reversible, Scheme};
 pub use reversible_ode::ReversibleOde;
 pub use separable::Separable;
 pub use solve::{Solution, solve, solve_with};
+pub use solver::{Solved, Solver};
 pub use stats::Stats;
 pub use step::{Step, rk_step};
 pub use tableau::{Interpolant, Part, Tableau};

@@ -105,7 +105,7 @@ impl<T: Real> Continuous<T> {
                 let (x, p) = self.z.split_at_mut(dim);
                 let error = &mut self.scratch[..dim];
                 costate_ops::binary(costate_ops::Binary::Sub, x, from.y(i), error);
-                let distance = error_norm(error, x, from.y(i), &options);
+                let distance = error_norm(error, x, from.y(i), &options, &[]);
                 // Written so that NaN departs.
                 if !matches!(options.stepping, Stepping::Adaptive) || distance <= DEPARTED {
                     costate_ops::affine_in_place(T::from_f64(size), T::zero(), p);
