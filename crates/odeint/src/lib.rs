@@ -27,6 +27,7 @@ mod event;
 mod field;
 mod fixed_point;
 mod grid;
+mod instrument;
 mod integrator;
 mod method;
 mod newton;

@@ -4,16 +4,17 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use costate_ops::Real;
-use costate_tape::{Result, Tape, Var};
+use costate_tape::{Function, Result, Tape, Var};
 
 use crate::error::{Error, ErrorKind, FieldError};
 use crate::field::Field;
 use crate::grid::Grid;
+use crate::instrument::Probe;
 use crate::integrator::Integrator;
 use crate::method::Method;
 use crate::operation::{AdjointState, SolveOp, SolveState, solve_error};
 use crate::options::{Options, Stepping};
-use crate::solve::{check_times, drive};
+use crate::solve::{check_times, drive_on};
 use crate::stats::Stats;
 use crate::unroll::{Frozen, unroll};
 use crate::vector_field::VectorField;
@@ -245,9 +246,32 @@ impl Ode {
         let scope =
             tape.scope(&[start, y0], |x| Ok::<_, costate_tape::Error>(vec![checked(x[0], x[1])?]))?;
         if self.gradient == Gradient::Unrolled || scope.function.is_value_dependent() {
-            return self.unrolled(tape, checked, y0, fixed, times);
+            return self.unrolled(tape, checked, y0, fixed, times, None);
         }
-        let mut field = VectorField::new(scope.function, self.method.is_implicit())?;
+        self.apply(scope.function, &scope.captured, y0, fixed, times, Probe::default())
+    }
+
+    /// The solve of a recorded field, whose inputs are the time, the state and what it captures.
+    #[track_caller]
+    pub(crate) fn apply<'t, T: Real>(
+        &self,
+        field: Function<T>,
+        captured: &[Var<'t, T>],
+        y0: Var<'t, T>,
+        fixed: Option<Arc<[f64]>>,
+        times: Option<Var<'t, T>>,
+        probe: Probe<T>,
+    ) -> Result<Var<'t, T>> {
+        let tape = y0.tape();
+        let tableau = self.method.tableau();
+        if self.gradient == Gradient::Unrolled {
+            let at = |t: Var<'t, T>, y: Var<'t, T>| {
+                let inputs: Vec<_> = [t, y].iter().chain(captured).copied().collect();
+                Ok(field.inline(tape, &inputs)?[0])
+            };
+            return self.unrolled(tape, at, y0, fixed, times, probe.grid.as_deref());
+        }
+        let mut field = VectorField::new(field, self.method.is_implicit())?;
         if self.gradient == Gradient::Exact && !self.method.is_implicit() && !tableau.coupled {
             field = field.keeping(times.is_some())?;
         }
@@ -258,8 +282,10 @@ impl Ode {
             activations: self.activations,
             times: fixed,
             field: Arc::new(field),
+            probe,
         };
-        let inputs: Vec<_> = [y0].into_iter().chain(times).chain(scope.captured).collect();
+        let captured = captured.iter().copied();
+        let inputs: Vec<_> = [y0].into_iter().chain(times).chain(captured).collect();
         Ok(tape.call(Arc::new(op), &inputs)?[0])
     }
 
@@ -271,6 +297,7 @@ impl Ode {
         y0: Var<'t, T>,
         fixed: Option<Arc<[f64]>>,
         times: Option<Var<'t, T>>,
+        grid: Option<&[f64]>,
     ) -> Result<Var<'t, T>> {
         let ts: Vec<f64> = match (fixed, times) {
             (Some(ts), _) => ts.to_vec(),
@@ -284,7 +311,7 @@ impl Ode {
             let y = tape.leaf(y, shape.clone());
             Ok((y, f(tape.scalar(T::from_f64(t)), y)?))
         });
-        let frozen = find_grid(self, &mut field, &start, &ts).map_err(solve_error)?;
+        let frozen = find_grid(self, &mut field, &start, &ts, grid).map_err(solve_error)?;
         unroll(self.method, &frozen, y0, times, f)
     }
 
@@ -336,6 +363,7 @@ fn find_grid<T: Real>(
     field: &mut impl Field<T>,
     y0: &[T],
     ts: &[f64],
+    ends: Option<&[f64]>,
 ) -> std::result::Result<Frozen<T>, Error> {
     let (start, end) = (ts[0], ts[ts.len() - 1]);
     let mut integrator = Integrator::new(ode.method, y0, start, end, ode.options)?;
@@ -343,6 +371,8 @@ fn find_grid<T: Real>(
     grid.start(y0, ode.method.tableau());
     let mut ys = vec![T::zero(); ts.len() * y0.len()];
     let keep = ode.method.is_implicit();
-    drive(&mut integrator, field, ts, &mut ys, |step, saves| grid.push(step, saves, keep))?;
+    drive_on(&mut integrator, field, ts, &mut ys, ends, |step, saves| {
+        grid.push(step, saves, keep);
+    })?;
     Ok(grid.frozen(ts))
 }

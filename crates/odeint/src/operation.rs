@@ -10,11 +10,12 @@ use smallvec::SmallVec;
 use crate::adjoint::{Backward, Continuous, Cotangents, Exact, Programs};
 use crate::error::Error;
 use crate::grid::Grid;
+use crate::instrument::Probe;
 use crate::integrator::Integrator;
 use crate::method::Method;
 use crate::ode::Gradient;
 use crate::options::Options;
-use crate::solve::{check_times, drive};
+use crate::solve::{check_times, drive_on};
 use crate::stats::Stats;
 use crate::unroll::unroll;
 use crate::vector_field::{FieldMemory, FieldProgram, Replay, VectorField};
@@ -30,6 +31,7 @@ pub(crate) struct SolveOp<T: Real> {
     /// The times, unless they are the second input.
     pub times: Option<Arc<[f64]>>,
     pub field: Arc<VectorField<T>>,
+    pub probe: Probe<T>,
 }
 
 /// What a solve keeps.
@@ -128,9 +130,11 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         grid.keep(self.activations);
         // Unrolling an implicit stage starts from its solution.
         let keep = self.gradient == Gradient::Exact || self.method.is_implicit();
-        state.stats = drive(integrator, &mut field, &state.ts, e.output, |step, saves| {
-            grid.push(step, saves, keep);
-        })?;
+        let ends = self.probe.grid.as_deref();
+        state.stats =
+            drive_on(integrator, &mut field, &state.ts, e.output, ends, |step, saves| {
+                grid.push(step, saves, keep);
+            })?;
         state.stats.bytes_kept = state.grid.bytes();
         Ok(())
     }
@@ -159,6 +163,7 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
                 activations: self.activations,
                 times: self.times.clone(),
                 field: self.field.clone(),
+                probe: self.probe.clone(),
             },
             times,
             wrt: wrt.clone(),
@@ -317,7 +322,9 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
                         Ok::<_, CallError>(Replay::new(program, memory, &captured)?.keeping(places))
                     })
                     .transpose()?;
-                state.exact.run(&backward, Programs { vjp, kept, jacobian }, &mut bars)?
+                let mut pass = self.solve.probe.start();
+                let pass = pass.as_deref_mut();
+                state.exact.run(&backward, Programs { vjp, kept, jacobian }, &mut bars, pass)?
             }
         };
         Ok(())

@@ -123,8 +123,22 @@ pub(crate) fn drive<T: Real>(
     f: &mut impl Field<T>,
     ts: &[f64],
     ys: &mut [T],
+    observe: impl FnMut(&Step<'_, T>, Range<usize>),
+) -> Result<Stats, Error> {
+    drive_on(integrator, f, ts, ys, None, observe)
+}
+
+/// [`drive`] by steps that end at the given times, if there are any, instead of steps of its own
+/// choice. The last of them is taken to be the end.
+pub(crate) fn drive_on<T: Real>(
+    integrator: &mut Integrator<T>,
+    f: &mut impl Field<T>,
+    ts: &[f64],
+    ys: &mut [T],
+    grid: Option<&[f64]>,
     mut observe: impl FnMut(&Step<'_, T>, Range<usize>),
 ) -> Result<Stats, Error> {
+    let mut ends = grid.and_then(|grid| grid.split_last()).map(|(_, inner)| inner.iter());
     let dim = integrator.y().len();
     ys[..dim].copy_from_slice(integrator.y());
     let forward = ts[ts.len() - 1] >= ts[0];
@@ -134,7 +148,13 @@ pub(crate) fn drive<T: Real>(
             if integrator.options().stop_at_saves {
                 integrator.stop_at(ts[*saved]);
             }
-            integrator.step(f)?;
+            match &mut ends {
+                None => integrator.step(f)?,
+                Some(ends) => {
+                    let end = ends.next().copied().unwrap_or(ts[ts.len() - 1]);
+                    integrator.step_to(f, end)?;
+                }
+            }
             let t1 = integrator.t();
             let first = *saved;
             let step = integrator.last_step();

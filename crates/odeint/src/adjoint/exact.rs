@@ -22,6 +22,7 @@ use super::{Backward, Cotangents};
 use crate::error::{Error, ErrorKind, FieldError};
 use crate::fixed_point::Watch;
 use crate::grid::GridStep;
+use crate::instrument::Pass;
 use crate::solve::position;
 use crate::stats::Stats;
 use crate::step::combine;
@@ -101,6 +102,7 @@ impl<T: Real> Exact<T> {
         from: &Backward<'_, T>,
         mut programs: Programs<'_, T>,
         to: &mut Cotangents<'_, T>,
+        mut pass: Option<&mut Pass<T>>,
     ) -> Result<Stats, FieldError> {
         let programs = &mut programs;
         let tableau = from.method.tableau();
@@ -124,6 +126,10 @@ impl<T: Real> Exact<T> {
         let last_step = from.grid.steps.len().wrapping_sub(1);
         for (n, step) in from.grid.steps.iter().enumerate().rev() {
             let h = step.h;
+            if let Some(pass) = &mut pass {
+                let end = carried.then_some(&*self.end);
+                pass.visit(step.t1, from.grid.y(n + 1), &self.p, end, to.captured);
+            }
             let mut inside: SmallVec<[Inside; 8]> = SmallVec::new();
             for time in step.saves.clone() {
                 let theta = position(from.ts[time], step.t0, step.h, step.t1);
@@ -211,6 +217,9 @@ impl<T: Real> Exact<T> {
                 add(&mut self.p, from.g(save.time));
             }
 
+            if let Some(pass) = &mut pass {
+                pass.time += stages_bar + end_bar;
+            }
             if to.times.is_some() {
                 let mut start_bar = stages_bar;
                 for &Inside { time, theta } in &inside {
@@ -235,6 +244,10 @@ impl<T: Real> Exact<T> {
                 }
             }
             self.k = k_all;
+        }
+        if let Some(pass) = &mut pass {
+            let end = carried.then_some(&*self.end);
+            pass.visit(from.ts[0], from.grid.y(0), &self.p, end, to.captured);
         }
         if carried {
             let p = &mut self.p;
