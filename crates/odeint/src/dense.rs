@@ -9,7 +9,7 @@ use crate::step::Step;
 use crate::tableau::Tableau;
 
 /// A step as it is kept.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 struct Piece {
     t0: f64,
     h: f64,
@@ -17,6 +17,10 @@ struct Piece {
     end: f64,
     /// Whether the next one starts from another state than the one at its end.
     changed: bool,
+    /// Where its slopes start.
+    slopes: usize,
+    /// The method, which may not be the same throughout.
+    tableau: &'static Tableau,
 }
 
 /// A solution that can be evaluated at any time of its span: the steps with their interpolants.
@@ -37,7 +41,6 @@ struct Piece {
 /// ```
 #[derive(Clone, Debug)]
 pub struct DenseSolution<T: Real> {
-    tableau: &'static Tableau,
     dim: usize,
     pieces: Vec<Piece>,
     /// The state at the start of each piece, then the last one.
@@ -50,9 +53,8 @@ pub struct DenseSolution<T: Real> {
 }
 
 impl<T: Real> DenseSolution<T> {
-    pub(crate) fn new(tableau: &'static Tableau, y0: &[T], start: f64) -> DenseSolution<T> {
+    pub(crate) fn new(y0: &[T], start: f64) -> DenseSolution<T> {
         DenseSolution {
-            tableau,
             dim: y0.len(),
             pieces: Vec::new(),
             y: y0.to_vec(),
@@ -71,7 +73,14 @@ impl<T: Real> DenseSolution<T> {
             piece.changed = self.y[last..] != *step.y0;
         }
         self.y[last..].copy_from_slice(step.y0);
-        self.pieces.push(Piece { t0: step.t0, h: step.h, end, changed: false });
+        self.pieces.push(Piece {
+            t0: step.t0,
+            h: step.h,
+            end,
+            changed: false,
+            slopes: self.k.len(),
+            tableau: step.tableau,
+        });
         self.k.extend_from_slice(step.k);
         self.y.extend_from_slice(y1);
         self.end = end;
@@ -176,18 +185,17 @@ impl<T: Real> DenseSolution<T> {
     }
 
     fn step(&self, i: usize) -> Step<'_, T> {
-        let Piece { t0, h, end, .. } = self.pieces[i];
-        let slopes = self.tableau.slopes() * self.dim;
+        let Piece { t0, h, end, slopes, tableau, .. } = self.pieces[i];
         Step {
             t0,
             h,
             t1: end,
             y0: &self.y[i * self.dim..(i + 1) * self.dim],
             y1: &self.y[(i + 1) * self.dim..(i + 2) * self.dim],
-            k: &self.k[i * slopes..(i + 1) * slopes],
+            k: &self.k[slopes..slopes + tableau.slopes() * self.dim],
             kept: &[],
             rounds: 1,
-            tableau: self.tableau,
+            tableau,
         }
     }
 }

@@ -131,6 +131,11 @@ pub enum ErrorKind {
         /// The method.
         method: &'static str,
     },
+    /// A solve by the method has no gradient.
+    NotDifferentiable {
+        /// The method.
+        method: &'static str,
+    },
     /// A time at which a dense solution was asked for is outside its span.
     OutsideSpan {
         /// The time.
@@ -288,6 +293,11 @@ impl fmt::Display for Error {
                 f,
                 "the adjoint equations do not split into positions and momenta, so {method} cannot \
                  solve them; use `Gradient::Exact`"
+            ),
+            ErrorKind::NotDifferentiable { method } => write!(
+                f,
+                "a solve by {method} has no gradient; use another method, such as Tsit5, or \
+                 Kvaerno5 for a stiff problem"
             ),
             ErrorKind::OutsideSpan { t, start, end } => {
                 write!(f, "the solution goes from t = {start} to {end}; there is none at t = {t}")

@@ -69,6 +69,39 @@ pub trait Field<T: Real> {
         difference_jacobian(self, t, y, dy, jacobian)
     }
 
+    /// Writes the stiff part of `f(t, y)` to `dy`; see [`split`](crate::split). By default it is all of it. Only
+    /// [additive](crate::AdditiveTableau) methods tell the parts apart.
+    ///
+    /// # Errors
+    /// Those of [`eval`](Field::eval).
+    fn eval_stiff(&mut self, t: f64, y: &[T], dy: &mut [T]) -> Result<(), FieldError> {
+        self.eval(t, y, dy)
+    }
+
+    /// Writes `f(t, y)` less its [stiff part](Field::eval_stiff) to `dy`; by default 0.
+    ///
+    /// # Errors
+    /// Those of [`eval`](Field::eval).
+    fn eval_rest(&mut self, t: f64, y: &[T], dy: &mut [T]) -> Result<(), FieldError> {
+        let _ = (t, y);
+        dy.fill(T::zero());
+        Ok(())
+    }
+
+    /// [`jacobian`](Field::jacobian) of the stiff part, which is `dy`.
+    ///
+    /// # Errors
+    /// Those of [`eval`](Field::eval).
+    fn jacobian_stiff(
+        &mut self,
+        t: f64,
+        y: &[T],
+        dy: &[T],
+        jacobian: &mut [T],
+    ) -> Result<(), FieldError> {
+        self.jacobian(t, y, dy, jacobian)
+    }
+
     /// Writes `∂f/∂t` at `(t, y)` to `out`. `dy` is `f(t, y)` up to rounding. Only Rosenbrock
     /// methods ask for it.
     ///
@@ -213,6 +246,27 @@ impl<T: Real, F: Field<T>> Field<T> for Counted<'_, F> {
     fn jacobian(&mut self, t: f64, y: &[T], dy: &[T], out: &mut [T]) -> Result<(), FieldError> {
         self.stats.jacobian_evals += 1;
         self.field.jacobian(t, y, dy, out)
+    }
+
+    fn eval_stiff(&mut self, t: f64, y: &[T], dy: &mut [T]) -> Result<(), FieldError> {
+        self.stats.f_evals += 1;
+        self.field.eval_stiff(t, y, dy)
+    }
+
+    fn eval_rest(&mut self, t: f64, y: &[T], dy: &mut [T]) -> Result<(), FieldError> {
+        self.stats.f_evals += 1;
+        self.field.eval_rest(t, y, dy)
+    }
+
+    fn jacobian_stiff(
+        &mut self,
+        t: f64,
+        y: &[T],
+        dy: &[T],
+        out: &mut [T],
+    ) -> Result<(), FieldError> {
+        self.stats.jacobian_evals += 1;
+        self.field.jacobian_stiff(t, y, dy, out)
     }
 
     fn time_derivative(

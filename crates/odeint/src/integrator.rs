@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use costate_ops::{Buffer, Real, lincomb};
 
+use crate::auto::Switch;
 use crate::control;
 use crate::dirk::DirkTableau;
 use crate::error::{Error, ErrorKind};
@@ -62,6 +63,8 @@ pub struct Integrator<T: Real> {
     rounds: usize,
     /// The iterations of an implicit method.
     newton: Option<Newton<T>>,
+    /// The choice of the method, if it is not given.
+    auto: Option<Box<Switch<T>>>,
     /// The size that the next step should have, or 0 if there is none yet.
     dt: f64,
     /// The error measures of the last two steps, the later one first.
@@ -88,9 +91,12 @@ impl<T: Real> Integrator<T> {
         options: Options,
     ) -> Result<Integrator<T>, Error> {
         let method = method.into();
-        let tableau = method.tableau();
-        options.check(tableau)?;
+        options.check(method.tableau())?;
         let n = y0.len();
+        let auto = matches!(method, Method::Auto).then(|| Box::new(Switch::new(&options, n)));
+        let method = auto.as_ref().map_or(method, |auto| auto.method());
+        let tableau = method.tableau();
+        let slopes = auto.as_ref().map_or(tableau.slopes(), |auto| auto.slopes());
         let mut integrator = Integrator {
             method,
             tableau,
@@ -105,15 +111,16 @@ impl<T: Real> Integrator<T> {
             h: 0.0,
             y0: Buffer::zeros(n),
             y1: Buffer::zeros(n),
-            k: Buffer::zeros(n * tableau.slopes()),
+            k: Buffer::zeros(n * slopes),
             scratch: Buffer::zeros(n),
             kept: Buffer::default(),
             carry: Buffer::zeros(if tableau.coupled { n } else { 0 }),
             rounds: 1,
             newton: match method {
-                Method::Explicit(_) => None,
-                Method::Implicit(_) => Some(Newton::new(n)),
+                Method::Explicit(_) | Method::Auto => None,
+                Method::Implicit(_) | Method::Additive(_) => Some(Newton::new(n)),
             },
+            auto,
             dt: 0.0,
             history: [1.0; 2],
             has_end: false,
@@ -146,6 +153,11 @@ impl<T: Real> Integrator<T> {
         if let Some(component) = y0.iter().position(|y| !y.is_finite()) {
             return Err(ErrorKind::NonFinite { t: start, stage: None, component }.into());
         }
+        if let Some(auto) = &mut self.auto {
+            auto.restart();
+            self.method = auto.method();
+            self.tableau = self.method.tableau();
+        }
         self.y1.copy_from_slice(y0);
         (self.start, self.end, self.stop) = (start, end, end);
         self.equal = 0;
@@ -162,6 +174,11 @@ impl<T: Real> Integrator<T> {
         self.has_dense = false;
         self.stats = Stats::default();
         Ok(())
+    }
+
+    /// The method of the next step.
+    pub fn method(&self) -> Method {
+        self.auto.as_ref().map_or(self.method, |auto| auto.method())
     }
 
     /// The time that was reached.
@@ -380,6 +397,7 @@ impl<T: Real> Integrator<T> {
         if self.is_done() {
             return Ok(());
         }
+        self.choose_method();
         if self.tableau.uses_first() {
             self.end_slope(f)?;
         }
@@ -389,7 +407,9 @@ impl<T: Real> Integrator<T> {
             Stepping::Steps(steps) => (self.end - self.start).abs() / steps as f64,
             Stepping::Fixed(dt) => dt,
         };
-        self.begin(|integrator| integrator.attempt(f, h))
+        self.begin(|integrator| integrator.attempt(f, h))?;
+        self.watch(f);
+        Ok(())
     }
 
     /// Takes one step to the time `t`, whatever its error: so a recorded grid is taken again, to
@@ -405,10 +425,45 @@ impl<T: Real> Integrator<T> {
             let expected = "after the time that was reached, and not beyond the end";
             return Err(ErrorKind::BadOption { option: "t", value: t, expected }.into());
         }
+        self.choose_method();
         if self.tableau.uses_first() {
             self.end_slope(f)?;
         }
-        self.begin(|integrator| integrator.once(f, t))
+        self.begin(|integrator| integrator.once(f, t))?;
+        self.watch(f);
+        Ok(())
+    }
+
+    /// Goes over to the method that [`Auto`](crate::Auto) has chosen.
+    fn choose_method(&mut self) {
+        let Some(auto) = &self.auto else { return };
+        let tableau = auto.method().tableau();
+        if std::ptr::eq(tableau, self.tableau) {
+            return;
+        }
+        let end = self.end_range();
+        self.method = auto.method();
+        self.tableau = tableau;
+        let start = self.end_range().start;
+        self.k.copy_within(end, start);
+        self.history = [1.0; 2];
+        self.stats.switches += 1;
+        if self.method.is_implicit() && self.newton.is_none() {
+            self.newton = Some(Newton::new(self.y1.len()));
+        }
+    }
+
+    /// Has [`Auto`](crate::Auto) look at the step that was taken.
+    fn watch(&mut self, f: &mut impl Field<T>) {
+        if self.options.stepping != Stepping::Adaptive || self.auto.is_none() {
+            return;
+        }
+        // A slope that fails is found out by the next step.
+        let looks = !self.method.is_implicit() || self.end_slope(f).is_ok();
+        if looks && let Some(mut auto) = self.auto.take() {
+            self.stats.f_evals += auto.watch(f, &self.last_step());
+            self.auto = Some(auto);
+        }
     }
 
     /// Makes the state reached the start of a step, and undoes that if the step fails.
@@ -604,6 +659,11 @@ impl<T: Real> Integrator<T> {
         let (t, y0, k, y1) = (self.t1, &self.y0, &mut self.k, &mut self.y1);
         if let (Method::Implicit(method), Some(newton)) = (self.method, &mut self.newton) {
             let outcome = newton.step(method, &self.options, &mut f, t, next, y0, k, y1);
+            self.stats.factorisations += std::mem::take(&mut newton.factorisations);
+            return outcome.map_err(|e| ErrorKind::Field(e).into());
+        }
+        if let (Method::Additive(method), Some(newton)) = (self.method, &mut self.newton) {
+            let outcome = method.step(newton, &self.options, &mut f, t, next, y0, k, y1);
             self.stats.factorisations += std::mem::take(&mut newton.factorisations);
             return outcome.map_err(|e| ErrorKind::Field(e).into());
         }

@@ -17,7 +17,9 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod additive;
 mod adjoint;
+mod auto;
 mod batch;
 mod control;
 mod dense;
@@ -43,12 +45,15 @@ mod separable;
 mod sink;
 mod solve;
 mod solver;
+mod split;
 mod stats;
 mod step;
 mod tableau;
 mod unroll;
 mod vector_field;
 
+pub use additive::AdditiveTableau;
+pub use auto::Auto;
 pub use batch::{Sample, solve_batch};
 pub use control::Controller;
 pub use dense::DenseSolution;
@@ -59,8 +64,9 @@ pub use field::{Field, WithJacobian, with_jacobian};
 pub use integrator::Integrator;
 pub use method::{
     Bosh3, Dop853, Dopri5, Euler, GaussLegendre4, GaussLegendre6, Heun, ImplicitEuler, KenCarp4,
-    Kvaerno3, Kvaerno4, Kvaerno5, Method, Midpoint, Ralston, Rk4, Ssprk3, SymplecticEuler,
-    ThreeEighths, TrBdf2, Tsit5, VelocityVerlet, Verner6, Verner7, Verner9, Yoshida4, Yoshida6,
+    KenCarp4Imex, Kvaerno3, Kvaerno4, Kvaerno5, Method, Midpoint, Ralston, Rk4, Ssprk3,
+    SymplecticEuler, ThreeEighths, TrBdf2, Tsit5, VelocityVerlet, Verner6, Verner7, Verner9,
+    Yoshida4, Yoshida6,
 };
 pub use ode::{Gradient, Ode, Times};
 pub use options::{Options, Stepping};
@@ -71,6 +77,7 @@ pub use reversible_ode::ReversibleOde;
 pub use separable::Separable;
 pub use solve::{Solution, solve, solve_with};
 pub use solver::{Solved, Solver};
+pub use split::{Split, split};
 pub use stats::Stats;
 pub use step::{Step, rk_step};
 pub use tableau::{Interpolant, Part, Tableau};

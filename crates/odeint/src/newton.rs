@@ -92,6 +92,39 @@ impl<T: Real> Newton<T> {
         self.place = Place::Nowhere;
     }
 
+    /// Whether no step from this state was tried yet.
+    pub fn is_new(&self) -> bool {
+        self.place == Place::Nowhere
+    }
+
+    /// What a stage starts from, without its own slope.
+    pub fn base(&mut self) -> &mut [T] {
+        &mut self.base
+    }
+
+    /// Prepares for the stages of a step from `y0` at `t0`, where the slope is `k0`. Returns whether
+    /// their matrix is regular; a smaller step has one nearer to the unit matrix.
+    pub fn prepare(
+        &mut self,
+        options: &Options,
+        f: &mut impl Field<T>,
+        t0: f64,
+        y0: &[T],
+        k0: &[T],
+        hg: f64,
+    ) -> Result<bool, FieldError> {
+        if self.place != Place::Start {
+            f.jacobian(t0, y0, k0, &mut self.jacobian)?;
+            self.place = Place::Start;
+        }
+        if !self.factor(hg) {
+            return Ok(false);
+        }
+        self.measure(options, y0, hg);
+        self.eta = 1.0;
+        Ok(true)
+    }
+
     /// One step from `y0` at `t0` to `t1`: the stages to `k`, the first of which is there, and the
     /// state to `y1`.
     #[expect(clippy::too_many_arguments, reason = "those of `rk_step`, and the tolerances")]
@@ -109,16 +142,9 @@ impl<T: Real> Newton<T> {
         let (n, h) = (y0.len(), t1 - t0);
         let tableau = &method.tableau;
         let hg = h * method.diagonal();
-        if self.place != Place::Start {
-            f.jacobian(t0, y0, &k[..n], &mut self.jacobian)?;
-            self.place = Place::Start;
-        }
-        if !self.factor(hg) {
-            // A smaller step has a matrix nearer to the unit matrix.
+        if !self.prepare(options, f, t0, y0, &k[..n], hg)? {
             return Ok(Outcome::Diverged(1));
         }
-        self.measure(options, y0, hg);
-        self.eta = 1.0;
         for i in 1..tableau.rows() {
             let (done, rest) = k.split_at_mut(i * n);
             let k = &mut rest[..n];
@@ -175,9 +201,9 @@ impl<T: Real> Newton<T> {
         self.enough = (1e-3 * rtol).max(self.floor);
     }
 
-    /// Solves for the slope `k` of a stage from a first guess; `y` is room for the stage. Returns
-    /// whether the iteration converged.
-    fn stage(
+    /// Solves for the slope `k` of a stage from a first guess, with [`base`](Self::base) written; `y`
+    /// is room for the stage. Returns whether the iteration converged.
+    pub fn stage(
         &mut self,
         f: &mut impl Field<T>,
         t: f64,

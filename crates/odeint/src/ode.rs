@@ -224,6 +224,9 @@ impl Ode {
             return Err(solve_error(ErrorKind::EmptyState));
         }
         let tableau = self.method.tableau();
+        if !self.method.is_differentiable() {
+            return Err(solve_error(ErrorKind::NotDifferentiable { method: tableau.name }));
+        }
         if self.gradient == Gradient::Continuous && tableau.is_partitioned() {
             return Err(solve_error(ErrorKind::NoContinuousAdjoint { method: tableau.name }));
         }

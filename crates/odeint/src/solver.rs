@@ -176,7 +176,7 @@ impl<'a, T: Real> Solver<'a, T> {
         start: f64,
         end: f64,
     ) -> Result<DenseSolution<T>, Error> {
-        let mut sink = DenseSolution::new(self.method.tableau(), y0, start);
+        let mut sink = DenseSolution::new(y0, start);
         sink.stats = self.run(f, y0, start, end, &mut sink)?.stats;
         Ok(sink)
     }

@@ -18,6 +18,8 @@ pub struct Stats {
     pub jacobian_evals: usize,
     /// Factorisations of the matrix of Newton's method.
     pub factorisations: usize,
+    /// How often [`Auto`](crate::Auto) went from one method to the other.
+    pub switches: usize,
     /// Bytes kept for the backward pass.
     pub bytes_kept: usize,
 }
@@ -35,6 +37,9 @@ impl fmt::Display for Stats {
                 ", {} Jacobians, {} factorisations",
                 self.jacobian_evals, self.factorisations
             )?;
+        }
+        if self.switches > 0 {
+            write!(f, ", {} switches of the method", self.switches)?;
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ mod hermite;
 mod heun;
 mod implicit_euler;
 mod kencarp4;
+mod kencarp4_imex;
 mod kvaerno3;
 mod kvaerno4;
 mod kvaerno5;
@@ -32,6 +33,7 @@ pub use gauss_legendre::{GaussLegendre4, GaussLegendre6};
 pub use heun::Heun;
 pub use implicit_euler::ImplicitEuler;
 pub use kencarp4::KenCarp4;
+pub use kencarp4_imex::KenCarp4Imex;
 pub use kvaerno3::Kvaerno3;
 pub use kvaerno4::Kvaerno4;
 pub use kvaerno5::Kvaerno5;
@@ -47,6 +49,7 @@ pub use verner6::Verner6;
 pub use verner7::Verner7;
 pub use verner9::Verner9;
 
+use crate::additive::AdditiveTableau;
 use crate::dirk::DirkTableau;
 use crate::tableau::Tableau;
 
@@ -68,6 +71,8 @@ use crate::tableau::Tableau;
 /// | [`VelocityVerlet`] | 2 | 1½ | 2 | separable Hamiltonians |
 /// | [`Yoshida4`], [`Yoshida6`] | 4, 6 | 3½, 7½ | 4 | separable Hamiltonians |
 /// | [`GaussLegendre4`], [`GaussLegendre6`] | 4, 6 | by iteration | 4 | any Hamiltonian |
+/// | [`KenCarp4Imex`] | 4(3) | 6 of each part | 4 | fields with a stiff [part](crate::split) |
+/// | [`Auto`](crate::Auto) | 5(4) | 6 | 5 | problems that may be stiff at times |
 ///
 /// Orders are those of convergence, in brackets that of the error estimate. A kick or a drift counts
 /// as half a slope. [`Scheme`](crate::Scheme) has reversible steps.
@@ -78,6 +83,10 @@ pub enum Method {
     Explicit(&'static Tableau),
     /// A diagonally implicit Runge–Kutta method, for stiff problems.
     Implicit(&'static DirkTableau),
+    /// An additive Runge–Kutta method, for fields with a stiff part and another one.
+    Additive(&'static AdditiveTableau),
+    /// The choice of [`Auto`](crate::Auto).
+    Auto,
 }
 
 impl Method {
@@ -125,11 +134,18 @@ impl Method {
         matches!(self, Method::Implicit(_))
     }
 
-    /// The coefficients.
+    /// Whether [`Ode`](crate::Ode) takes it.
+    pub fn is_differentiable(self) -> bool {
+        matches!(self, Method::Explicit(_) | Method::Implicit(_))
+    }
+
+    /// The coefficients; of [`Auto`](crate::Auto) those of [`Tsit5`].
     pub fn tableau(self) -> &'static Tableau {
         match self {
             Method::Explicit(tableau) => tableau,
             Method::Implicit(method) => &method.tableau,
+            Method::Additive(method) => &method.tableau,
+            Method::Auto => &tsit5::TABLEAU,
         }
     }
 }
@@ -263,6 +279,12 @@ impl From<ImplicitEuler> for Method {
 impl From<KenCarp4> for Method {
     fn from(_: KenCarp4) -> Method {
         Method::Implicit(&kencarp4::METHOD)
+    }
+}
+
+impl From<KenCarp4Imex> for Method {
+    fn from(_: KenCarp4Imex) -> Method {
+        Method::Additive(&kencarp4_imex::METHOD)
     }
 }
 

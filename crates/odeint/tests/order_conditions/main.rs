@@ -7,6 +7,7 @@
 //! interpolant of Tsit5 is published with no more digits than an `f64` has; it is shown to satisfy
 //! the conditions to 1e-14. The constants of Hermite interpolants are computed, and good to 1e-15.
 
+mod additive;
 mod coefficients;
 mod fixed;
 mod trees;
