@@ -116,13 +116,7 @@ pub trait Field<T: Real> {
         dy: &[T],
         out: &mut [T],
     ) -> Result<(), FieldError> {
-        let moved = t + (T::EPSILON.as_f64() * t.abs().max(1e-5)).sqrt();
-        self.eval(moved, y, out)?;
-        let reciprocal = T::from_f64(1.0 / (moved - t));
-        for (out, &dy) in out.iter_mut().zip(dy) {
-            *out = (*out - dy) * reciprocal;
-        }
-        Ok(())
+        difference_rate(self, t, y, dy, out)
     }
 }
 
@@ -159,6 +153,23 @@ pub(crate) fn difference_jacobian<T: Real>(
         for j in 0..i {
             jacobian.swap(i * n + j, j * n + i);
         }
+    }
+    Ok(())
+}
+
+/// `∂f/∂t` by a forward difference.
+pub(crate) fn difference_rate<T: Real>(
+    field: &mut (impl Field<T> + ?Sized),
+    t: f64,
+    y: &[T],
+    dy: &[T],
+    out: &mut [T],
+) -> Result<(), FieldError> {
+    let moved = t + (T::EPSILON.as_f64() * t.abs().max(1e-5)).sqrt();
+    field.eval(moved, y, out)?;
+    let reciprocal = T::from_f64(1.0 / (moved - t));
+    for (out, &dy) in out.iter_mut().zip(dy) {
+        *out = (*out - dy) * reciprocal;
     }
     Ok(())
 }

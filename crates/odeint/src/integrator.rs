@@ -13,6 +13,7 @@ use crate::fixed_point::coupled_step;
 use crate::method::Method;
 use crate::newton::{Newton, Outcome};
 use crate::options::{Options, Stepping};
+use crate::rosenbrock::Rosenbrock;
 use crate::stats::Stats;
 use crate::step::{Step, combine, interpolant_slopes, keeping_step};
 use crate::tableau::{Part, Tableau};
@@ -65,6 +66,8 @@ pub struct Integrator<T: Real> {
     newton: Option<Newton<T>>,
     /// The choice of the method, if it is not given.
     auto: Option<Box<Switch<T>>>,
+    /// The memory of a Rosenbrock method.
+    rosenbrock: Option<Rosenbrock<T>>,
     /// The size that the next step should have, or 0 if there is none yet.
     dt: f64,
     /// The error measures of the last two steps, the later one first.
@@ -117,8 +120,12 @@ impl<T: Real> Integrator<T> {
             carry: Buffer::zeros(if tableau.coupled { n } else { 0 }),
             rounds: 1,
             newton: match method {
-                Method::Explicit(_) | Method::Auto => None,
                 Method::Implicit(_) | Method::Additive(_) => Some(Newton::new(n)),
+                _ => None,
+            },
+            rosenbrock: match method {
+                Method::Rosenbrock(_) => Some(Rosenbrock::new(n)),
+                _ => None,
             },
             auto,
             dt: 0.0,
@@ -360,7 +367,7 @@ impl<T: Real> Integrator<T> {
             self.end_slope(f)?;
         }
         let mut f = Counted { field: f, stats: &mut self.stats };
-        if !self.has_first {
+        if !self.has_first && tableau.interpolant.needs_first() {
             let m = self.kept.len() / tableau.rows();
             let (first, kept) = (&mut self.k[..self.y0.len()], &mut self.kept[..m]);
             f.eval_keeping(self.t0, &self.y0, first, Part::All, kept).map_err(ErrorKind::Field)?;
@@ -479,6 +486,9 @@ impl<T: Real> Integrator<T> {
         self.has_dense = false;
         if let Some(newton) = &mut self.newton {
             newton.begin();
+        }
+        if let Some(rosenbrock) = &mut self.rosenbrock {
+            rosenbrock.begin();
         }
         let result = step(self);
         if result.is_err() {
@@ -665,6 +675,12 @@ impl<T: Real> Integrator<T> {
         if let (Method::Additive(method), Some(newton)) = (self.method, &mut self.newton) {
             let outcome = method.step(newton, &self.options, &mut f, t, next, y0, k, y1);
             self.stats.factorisations += std::mem::take(&mut newton.factorisations);
+            return outcome.map_err(|e| ErrorKind::Field(e).into());
+        }
+        if let (Method::Rosenbrock(method), Some(rosenbrock)) = (self.method, &mut self.rosenbrock)
+        {
+            let outcome = rosenbrock.step(method, &mut f, t, next, y0, k, y1);
+            self.stats.factorisations += std::mem::take(&mut rosenbrock.factorisations);
             return outcome.map_err(|e| ErrorKind::Field(e).into());
         }
         let k = &mut k[..self.tableau.rows() * y0.len()];

@@ -31,6 +31,7 @@ mod fixed_point;
 mod grid;
 mod instrument;
 mod integrator;
+mod linear;
 mod method;
 mod newton;
 mod ode;
@@ -41,6 +42,7 @@ mod progress;
 mod reversible;
 mod reversible_adjoint;
 mod reversible_ode;
+mod rosenbrock;
 mod separable;
 mod sink;
 mod solve;
@@ -64,7 +66,7 @@ pub use field::{Field, WithJacobian, with_jacobian};
 pub use integrator::Integrator;
 pub use method::{
     Bosh3, Dop853, Dopri5, Euler, GaussLegendre4, GaussLegendre6, Heun, ImplicitEuler, KenCarp4,
-    KenCarp4Imex, Kvaerno3, Kvaerno4, Kvaerno5, Method, Midpoint, Ralston, Rk4, Ssprk3,
+    KenCarp4Imex, Kvaerno3, Kvaerno4, Kvaerno5, Method, Midpoint, Ralston, Rk4, Rodas5P, Ssprk3,
     SymplecticEuler, ThreeEighths, TrBdf2, Tsit5, VelocityVerlet, Verner6, Verner7, Verner9,
     Yoshida4, Yoshida6,
 };
@@ -74,6 +76,7 @@ pub use options::{Options, Stepping};
 pub use progress::progress_bar;
 pub use reversible::{Reversible, Scheme};
 pub use reversible_ode::ReversibleOde;
+pub use rosenbrock::RosenbrockTableau;
 pub use separable::Separable;
 pub use solve::{Solution, solve, solve_with};
 pub use solver::{Solved, Solver};

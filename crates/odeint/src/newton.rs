@@ -17,11 +17,12 @@
 //! the gradient; and since the iterations converge linearly with a small factor, the last digits
 //! cost one or two iterations of a stage.
 
-use costate_ops::{Buffer, Real, lu_factor, lu_solve};
+use costate_ops::{Buffer, Real};
 
 use crate::dirk::DirkTableau;
 use crate::error::FieldError;
 use crate::field::Field;
+use crate::linear::Matrix;
 use crate::options::Options;
 use crate::step::combine;
 
@@ -51,10 +52,8 @@ enum Place {
 /// The memory of the iterations.
 #[derive(Clone, Debug)]
 pub(crate) struct Newton<T: Real> {
-    jacobian: Buffer<T>,
+    matrix: Matrix<T>,
     place: Place,
-    lu: Buffer<T>,
-    pivots: Vec<usize>,
     base: Buffer<T>,
     residual: Buffer<T>,
     /// `hγ` over the size of each component.
@@ -72,10 +71,8 @@ pub(crate) struct Newton<T: Real> {
 impl<T: Real> Newton<T> {
     pub fn new(n: usize) -> Newton<T> {
         Newton {
-            jacobian: Buffer::zeros(n * n),
+            matrix: Matrix::new(n),
             place: Place::Nowhere,
-            lu: Buffer::zeros(n * n),
-            pivots: vec![0; n],
             base: Buffer::zeros(n),
             residual: Buffer::zeros(n),
             scale: Buffer::zeros(n),
@@ -114,7 +111,7 @@ impl<T: Real> Newton<T> {
         hg: f64,
     ) -> Result<bool, FieldError> {
         if self.place != Place::Start {
-            f.jacobian(t0, y0, k0, &mut self.jacobian)?;
+            self.matrix.evaluate(f, t0, y0, k0)?;
             self.place = Place::Start;
         }
         if !self.factor(hg) {
@@ -165,21 +162,13 @@ impl<T: Real> Newton<T> {
 
     /// `x ← (I - hγ J)⁻¹ x` with the factors of the last step.
     pub fn filter(&self, x: &mut [T]) {
-        lu_solve(x.len(), &self.lu, &self.pivots, x);
+        self.matrix.solve(x);
     }
 
     /// Factors `I - hγ J`; returns whether it is regular.
     fn factor(&mut self, hg: f64) -> bool {
-        let n = self.pivots.len();
-        let minus = T::from_f64(-hg);
-        for (to, &from) in self.lu.iter_mut().zip(&*self.jacobian) {
-            *to = minus * from;
-        }
-        for i in 0..n {
-            self.lu[i * n + i] += T::one();
-        }
         self.factorisations += 1;
-        lu_factor(n, &mut self.lu, &mut self.pivots)
+        self.matrix.factor(hg)
     }
 
     /// Sets how updates are measured: relative to the state, or to the size at which the absolute
@@ -224,7 +213,7 @@ impl<T: Real> Newton<T> {
                 for (r, &k) in self.residual.iter_mut().zip(&*k) {
                     *r -= k;
                 }
-                lu_solve(n, &self.lu, &self.pivots, &mut self.residual);
+                self.matrix.solve(&mut self.residual);
                 let mut sum = T::zero();
                 for ((k, &r), &scale) in k.iter_mut().zip(&*self.residual).zip(&*self.scale) {
                     *k += r;
@@ -263,7 +252,7 @@ impl<T: Real> Newton<T> {
                     *y = base + step * k;
                 }
                 f.eval(t, y, &mut self.residual)?;
-                f.jacobian(t, y, &self.residual, &mut self.jacobian)?;
+                self.matrix.evaluate(f, t, y, &self.residual)?;
                 self.place = Place::Stage;
                 if !self.factor(hg) {
                     return Ok(false);

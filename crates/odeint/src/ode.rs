@@ -274,8 +274,8 @@ impl Ode {
             };
             return self.unrolled(tape, at, y0, fixed, times, probe.grid.as_deref());
         }
-        let mut field = VectorField::new(field, self.method.is_implicit())?;
-        if self.gradient == Gradient::Exact && !self.method.is_implicit() && !tableau.coupled {
+        let mut field = VectorField::new(field)?.for_method(self.method)?;
+        if self.gradient == Gradient::Exact && !self.method.needs_jacobian() && !tableau.coupled {
             field = field.keeping(times.is_some())?;
         }
         let op = SolveOp {
@@ -311,8 +311,8 @@ impl Ode {
         let shape = y0.shape();
         let start = y0.to_vec();
         let mut field = Recorded(|t: f64, y: &[T]| {
-            let y = tape.leaf(y, shape.clone());
-            Ok((y, f(tape.scalar(T::from_f64(t)), y)?))
+            let (t, y) = (tape.scalar(T::from_f64(t)), tape.leaf(y, shape.clone()));
+            Ok((t, y, f(t, y)?))
         });
         let frozen = find_grid(self, &mut field, &start, &ts, grid).map_err(solve_error)?;
         unroll(self.method, &frozen, y0, times, f)
@@ -332,16 +332,16 @@ impl Ode {
     }
 }
 
-/// A field that records on a tape: the state and its slope.
+/// A field that records on a tape: the time, the state and the slope.
 struct Recorded<F>(F);
 
 impl<'t, T, F> Field<T> for Recorded<F>
 where
     T: Real,
-    F: FnMut(f64, &[T]) -> Result<(Var<'t, T>, Var<'t, T>)>,
+    F: FnMut(f64, &[T]) -> Result<(Var<'t, T>, Var<'t, T>, Var<'t, T>)>,
 {
     fn eval(&mut self, t: f64, y: &[T], dy: &mut [T]) -> std::result::Result<(), FieldError> {
-        dy.copy_from_slice(&(self.0)(t, y)?.1.to_vec());
+        dy.copy_from_slice(&(self.0)(t, y)?.2.to_vec());
         Ok(())
     }
 
@@ -354,8 +354,21 @@ where
         _: &[T],
         out: &mut [T],
     ) -> std::result::Result<(), FieldError> {
-        let (y, slope) = (self.0)(t, y)?;
+        let (_, y, slope) = (self.0)(t, y)?;
         out.copy_from_slice(&slope.jacobian(y)?.to_vec());
+        Ok(())
+    }
+
+    fn time_derivative(
+        &mut self,
+        t: f64,
+        y: &[T],
+        _: &[T],
+        out: &mut [T],
+    ) -> std::result::Result<(), FieldError> {
+        let (t, _, slope) = (self.0)(t, y)?;
+        let one = t.tape().scalar(T::one());
+        out.copy_from_slice(&t.tape().jvp(&[slope], &[t], &[one])?[0].to_vec());
         Ok(())
     }
 }

@@ -39,6 +39,7 @@ pub(crate) struct SolveOp<T: Real> {
 pub(crate) struct SolveState<T: Real> {
     workspace: FieldMemory<T>,
     jacobian: Option<FieldMemory<T>>,
+    rate: Option<FieldMemory<T>>,
     integrator: Option<Integrator<T>>,
     pub ts: Vec<f64>,
     pub grid: Grid<T>,
@@ -91,6 +92,7 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         Box::new(SolveState::<T> {
             workspace: FieldMemory::new(&self.field.program),
             jacobian: self.field.jacobian.as_ref().map(FieldMemory::new),
+            rate: self.field.rate.as_ref().map(FieldMemory::new),
             integrator: None,
             ts: Vec::new(),
             grid: Grid::default(),
@@ -123,6 +125,7 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         let jacobian = self.field.jacobian.as_ref().zip(state.jacobian.as_mut());
         let mut field = Replay::new(&self.field.program, &mut state.workspace, &captured)?
             .with_jacobian(jacobian)?
+            .with_rate(self.field.rate.as_ref().zip(state.rate.as_mut()))?
             .keeping(self.field.places().filter(|_| self.activations > 0));
         integrator.keep(&field);
         let grid = &mut state.grid;
@@ -156,6 +159,10 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
             },
             vjp: self.field.vjp(times, &wrt)?,
             backward: self.field.backward(times, &wrt)?,
+            second: match (self.method, self.gradient) {
+                (Method::Rosenbrock(_), Gradient::Exact) => Some(self.field.second(times, &wrt)?),
+                _ => None,
+            },
             solve: SolveOp {
                 method: self.method,
                 options: self.options,
@@ -208,6 +215,8 @@ pub(crate) struct AdjointOp<T: Real> {
     /// The same from what evaluations kept.
     backward: Option<FieldProgram<T>>,
     hamiltonian: Option<FieldProgram<T>>,
+    /// The vjp of the field's derivatives, for Rosenbrock methods.
+    second: Option<FieldProgram<T>>,
 }
 
 /// The memory of a backward pass.
@@ -217,6 +226,7 @@ pub(crate) struct AdjointState<T: Real> {
     backward: Option<FieldMemory<T>>,
     jacobian: Option<FieldMemory<T>>,
     hamiltonian: Option<FieldMemory<T>>,
+    second: Option<FieldMemory<T>>,
     exact: Exact<T>,
     continuous: Continuous<T>,
     pub stats: Stats,
@@ -269,6 +279,7 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
             backward: self.backward.as_ref().map(FieldMemory::new),
             jacobian: self.solve.field.jacobian.as_ref().map(FieldMemory::new),
             hamiltonian: self.hamiltonian.as_ref().map(FieldMemory::new),
+            second: self.second.as_ref().map(FieldMemory::new),
             exact: Exact::default(),
             continuous: Continuous::default(),
             stats: Stats::default(),
@@ -322,9 +333,16 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
                         Ok::<_, CallError>(Replay::new(program, memory, &captured)?.keeping(places))
                     })
                     .transpose()?;
+                let second = self
+                    .second
+                    .as_ref()
+                    .zip(state.second.as_mut())
+                    .map(|(program, memory)| Replay::new(program, memory, &captured))
+                    .transpose()?
+                    .map(|replay| (replay, 1 + usize::from(self.times) + self.wrt.len()));
+                let programs = Programs { vjp, kept, jacobian, second };
                 let mut pass = self.solve.probe.start();
-                let pass = pass.as_deref_mut();
-                state.exact.run(&backward, Programs { vjp, kept, jacobian }, &mut bars, pass)?
+                state.exact.run(&backward, programs, &mut bars, pass.as_deref_mut())?
             }
         };
         Ok(())

@@ -100,7 +100,7 @@ impl<T: Real> Reversible<T> {
         let slopes = match scheme {
             Scheme::Coupled { method, coupling } => {
                 let tableau = method.tableau();
-                if !tableau.uses_first() {
+                if !tableau.uses_first() || !tableau.is_explicit() {
                     return Err(ErrorKind::NotExplicit { method: tableau.name }.into());
                 }
                 // Written so that NaN fails.

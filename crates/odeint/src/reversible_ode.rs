@@ -89,7 +89,7 @@ impl ReversibleOde {
             scheme: self.scheme,
             steps: self.steps,
             ts: ts.into(),
-            field: Arc::new(VectorField::new(scope.function, false)?),
+            field: Arc::new(VectorField::new(scope.function)?),
         };
         let inputs: Vec<_> = [y0].into_iter().chain(scope.captured).collect();
         Ok(tape.call(Arc::new(op), &inputs)?[0])

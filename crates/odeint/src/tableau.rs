@@ -26,7 +26,8 @@ pub struct Tableau {
     pub order: u32,
     /// The order of the embedded method that estimates the error.
     pub embedded_order: Option<u32>,
-    /// Row `i` holds `a_ij` for `j < i`, and `a_ii` of an implicit stage, or more if the stages are
+    /// Row `i` holds `a_ij` for `j < i`, and `a_ii` of an implicit stage, which is 0 in a
+    /// [Rosenbrock method](crate::RosenbrockTableau), or more if the stages are
     /// [coupled](Tableau::coupled).
     pub a: &'static [&'static [f64]],
     /// The weights of the solution.
@@ -200,6 +201,11 @@ impl Interpolant {
     pub fn weight_derivative(&self, i: usize, theta: f64) -> f64 {
         let terms = self.weights[i].iter().enumerate().rev();
         terms.fold(0.0, |sum, (j, &c)| sum * theta + (j + 1) as f64 * c)
+    }
+
+    /// Whether it uses the first slope.
+    pub fn needs_first(&self) -> bool {
+        !self.c.is_empty() || self.weights[0].iter().any(|&c| c != 0.0)
     }
 
     /// The highest power of `θ` in the weights.

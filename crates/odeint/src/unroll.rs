@@ -5,6 +5,7 @@ use costate_tape::{Result, Shape, Var};
 
 use crate::grid::GridStep;
 use crate::method::Method;
+use crate::rosenbrock::RosenbrockTableau;
 use crate::solve::position;
 use crate::tableau::{Part, Tableau};
 
@@ -129,6 +130,9 @@ pub(crate) fn unroll<'t, T: Real>(
                 |i| stage_time(tableau.c[i], start, h, end),
                 at,
             )?);
+        }
+        if let Method::Rosenbrock(method) = method {
+            k.extend(rosenbrock_stages(method, y, start, h, end, k[0], &field)?);
         }
         let stages = if method.is_implicit() { rows } else { rows - 1 };
         for i in k.len()..stages {
@@ -257,6 +261,44 @@ fn implicit_stage<'t, T: Real>(
         k = k + matrix.solve(residual.reshape([n])).reshape(shape.clone());
     }
     Ok(solution + (k - k.detach()))
+}
+
+/// The stages of a Rosenbrock step from `y`, where the slope is `first`.
+fn rosenbrock_stages<'t, T: Real>(
+    method: &RosenbrockTableau,
+    y: Var<'t, T>,
+    start: Number<'t, T>,
+    h: Number<'t, T>,
+    end: Number<'t, T>,
+    first: Var<'t, T>,
+    field: impl Fn(Var<'t, T>, Var<'t, T>) -> Result<Var<'t, T>>,
+) -> Result<Vec<Var<'t, T>>> {
+    let (tape, shape, tableau) = (y.tape(), y.shape(), &method.tableau);
+    let n = shape.numel();
+    // Apart from whatever else depends on the time and the state.
+    let (t, at) = (start.var(y).fresh(), y.fresh());
+    let slope = field(t, at)?;
+    let jacobian = slope.jacobian(at)?.reshape([n, n]);
+    let rate = tape.jvp(&[slope], &[t], &[tape.scalar(T::one())])?[0];
+    let gamma = T::from_f64(method.gamma);
+    let size = h.var(y);
+    let matrix = tape.eye(n) - size.scale(gamma) * jacobian;
+    let mut k = vec![first];
+    for i in method.stages() {
+        let f = match i {
+            1 => first,
+            _ => {
+                let t = stage_time(tableau.c[i], start, h, end).var(y);
+                field(t, combine(y, h, &tableau.a[i][..i], &k))?
+            }
+        };
+        let right = f + size.scale(T::from_f64(method.time[i])) * rate;
+        let right = combine(right, Number::Fixed(1.0), method.coupling[i], &k);
+        let right = right.reshape([n]).scale(gamma);
+        k.push(matrix.solve(right).reshape(shape.clone()));
+    }
+    k.remove(0);
+    Ok(k)
 }
 
 /// `y + h Σ b_i(θ) k_i` with a `θ` that is differentiated.

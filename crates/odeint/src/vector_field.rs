@@ -7,7 +7,8 @@ use costate_tape::{Function, Outputs, Program, Result, Shape, Small, Workspace};
 use smallvec::SmallVec;
 
 use crate::error::FieldError;
-use crate::field::{Field, difference_jacobian};
+use crate::field::{Field, difference_jacobian, difference_rate};
+use crate::method::Method;
 use crate::tableau::Part;
 
 /// A recorded field; the inputs of its function are the time, the state, and what it captures.
@@ -17,6 +18,8 @@ pub(crate) struct VectorField<T: Real> {
     pub program: FieldProgram<T>,
     /// From the inputs to the Jacobian, for implicit methods.
     pub jacobian: Option<FieldProgram<T>>,
+    /// From the inputs to the derivative with respect to the time, for Rosenbrock methods.
+    pub rate: Option<FieldProgram<T>>,
     /// What the program leaves for the backward pass after the slope, and that pass.
     keeping: Option<Kept<T>>,
 }
@@ -89,15 +92,45 @@ impl Places {
 const UNFOLDED: usize = 16;
 
 impl<T: Real> VectorField<T> {
-    /// With the Jacobian's program if `with_jacobian`.
-    pub fn new(function: Function<T>, with_jacobian: bool) -> Result<VectorField<T>> {
+    /// From the inputs and `(v, τ, w)`, one after another, to what a backward pass through
+    /// `w · (∂f/∂y v + ∂f/∂t τ)` adds to the cotangents of the state, of the time if asked for, and
+    /// of the captured inputs of the given numbers, and then that number itself.
+    pub fn second(&self, time: bool, captured: &[usize]) -> Result<FieldProgram<T>> {
+        let shape = self.function.input_shapes()[1].clone();
+        let n = shape.numel();
+        let times = time.then_some(0);
+        let captured = captured.iter().map(|i| i + 2);
+        let wrt: Vec<usize> = [1].into_iter().chain(times).chain(captured).collect();
+        let function =
+            self.function.transform(&[[2 * n + 1].into()], |tape, inputs, outputs, further| {
+                let part = |range| further[0].slice_axis(0, range);
+                let (v, w) = (part(0..n).reshape(shape.clone()), part(n + 1..2 * n + 1));
+                let tau = part(n..n + 1).reshape([]);
+                let dot = tape.jvp(outputs, &[inputs[0], inputs[1]], &[tau, v])?[0];
+                let number = dot.reshape([n]).dot(w);
+                let wrt: Vec<_> = wrt.iter().map(|&i| inputs[i]).collect();
+                let found = number.grad(&wrt)?;
+                Ok(found.into_iter().chain([number]).collect())
+            })?;
+        self.compile(&function)
+    }
+
+    /// With its program alone.
+    pub fn new(function: Function<T>) -> Result<VectorField<T>> {
         let captured = function.input_shapes().len() - 2;
         let program = FieldProgram::compile(&function, captured)?;
-        let jacobian = match with_jacobian {
-            false => None,
-            true => Some(FieldProgram::compile(&jacobian(&function)?, captured)?),
-        };
-        Ok(VectorField { function, program, jacobian, keeping: None })
+        Ok(VectorField { function, program, jacobian: None, rate: None, keeping: None })
+    }
+
+    /// With the programs of the derivatives that the method needs.
+    pub fn for_method(mut self, method: Method) -> Result<VectorField<T>> {
+        if method.needs_jacobian() {
+            self.jacobian = Some(self.compile(&jacobian(&self.function)?)?);
+        }
+        if let Method::Rosenbrock(_) = method {
+            self.rate = Some(self.compile(&rate(&self.function)?)?);
+        }
+        Ok(self)
     }
 
     /// Has evaluations keep what a backward pass can use, which may be with respect to the `time` as
@@ -176,11 +209,19 @@ fn jacobian<T: Real>(function: &Function<T>) -> Result<Function<T>> {
     })
 }
 
+/// From the inputs to `∂f/∂t`.
+fn rate<T: Real>(function: &Function<T>) -> Result<Function<T>> {
+    function.transform(&[], |tape, inputs, outputs, _| {
+        tape.jvp(outputs, &[inputs[0]], &[tape.scalar(T::one())])
+    })
+}
+
 /// A program of a field at work, with what the field captures.
 #[derive(Debug)]
 pub(crate) struct Replay<'a, T: Real> {
     program: AtWork<'a, T>,
     jacobian: Option<AtWork<'a, T>>,
+    rate: Option<AtWork<'a, T>>,
     captured: &'a [&'a [T]],
     /// Where the program's further outputs, or inputs, are kept.
     places: Option<&'a Places>,
@@ -301,7 +342,7 @@ impl<'a, T: Real> Replay<'a, T> {
         captured: &'a [&'a [T]],
     ) -> Result<Replay<'a, T>> {
         let program = AtWork::new(program, memory, captured)?;
-        Ok(Replay { program, jacobian: None, captured, places: None, evaluations: 0 })
+        Ok(Replay { program, jacobian: None, rate: None, captured, places: None, evaluations: 0 })
     }
 
     /// Where what evaluations keep lies, if they keep anything.
@@ -317,6 +358,17 @@ impl<'a, T: Real> Replay<'a, T> {
     ) -> Result<Replay<'a, T>> {
         if let Some((program, memory)) = jacobian {
             self.jacobian = Some(AtWork::new(program, memory, self.captured)?);
+        }
+        Ok(self)
+    }
+
+    /// With the program of the field's derivative with respect to the time, if there is one.
+    pub fn with_rate(
+        mut self,
+        rate: Option<(&'a FieldProgram<T>, &'a mut FieldMemory<T>)>,
+    ) -> Result<Replay<'a, T>> {
+        if let Some((program, memory)) = rate {
+            self.rate = Some(AtWork::new(program, memory, self.captured)?);
         }
         Ok(self)
     }
@@ -402,6 +454,20 @@ impl<T: Real> Field<T> for Replay<'_, T> {
             return difference_jacobian(self, t, y, dy, jacobian);
         };
         program.run(t, y, None, None, |found| jacobian.copy_from_slice(found.get(0)))?;
+        Ok(())
+    }
+
+    fn time_derivative(
+        &mut self,
+        t: f64,
+        y: &[T],
+        dy: &[T],
+        out: &mut [T],
+    ) -> std::result::Result<(), FieldError> {
+        let Some(program) = &mut self.rate else {
+            return difference_rate(self, t, y, dy, out);
+        };
+        program.run(t, y, None, None, |found| copy_few(found.get(0), out))?;
         Ok(())
     }
 }

@@ -2,8 +2,8 @@
 //! cases.
 
 use costate_odeint::{
-    Error, ErrorKind, Integrator, Kvaerno5, Method, Options, Stepping, Tableau, solve,
-    with_jacobian,
+    Error, ErrorKind, Field, FieldError, Integrator, Kvaerno5, Method, Options, Rodas5P,
+    RosenbrockTableau, Stepping, Tableau, solve, with_jacobian,
 };
 use proptest::prelude::*;
 
@@ -60,6 +60,104 @@ fn violation(tableau: &Tableau, b: &[f64], n: usize, theta: f64) -> f64 {
 
 fn tableaus() -> impl Iterator<Item = &'static Tableau> {
     Method::implicit().into_iter().map(Method::tableau)
+}
+
+/// All methods for stiff problems.
+fn methods() -> impl Iterator<Item = Method> {
+    Method::implicit().into_iter().chain([Rodas5P.into()])
+}
+
+fn rodas5p() -> &'static RosenbrockTableau {
+    let Method::Rosenbrock(method) = Rodas5P.into() else { panic!("a Rosenbrock method") };
+    method
+}
+
+/// A Rosenbrock method in the form in which its order conditions are stated: `α`, `β = α + Γ`, and
+/// `Γ`, by which weights of the other form are multiplied.
+struct Classical {
+    alpha: Vec<Vec<f64>>,
+    beta: Vec<Vec<f64>>,
+    gamma: Vec<Vec<f64>>,
+}
+
+impl Classical {
+    /// `Γ⁻¹ = 1/γ - C`, `α = A Γ` (Hairer, Wanner, IV.7).
+    fn of(method: &RosenbrockTableau) -> Classical {
+        let n = method.stages().len();
+        let mut gamma = vec![vec![0.0; n]; n];
+        for i in 0..n {
+            let (done, rest) = gamma.split_at_mut(i);
+            for (j, entry) in rest[0][..=i].iter_mut().enumerate() {
+                let right = f64::from(u8::from(i == j));
+                let column: Vec<f64> = done.iter().map(|row| row[j]).collect();
+                *entry = method.gamma * (right + dot(&method.coupling[i + 1][1..], &column));
+            }
+        }
+        let a = |i: usize| &method.tableau.a[i + 1][1..=n.min(i + 1)];
+        let alpha: Vec<Vec<f64>> = (0..n).map(|i| product(a(i), &gamma)).collect();
+        let add = |(a, g): (&Vec<f64>, &Vec<f64>)| a.iter().zip(g).map(|(a, g)| a + g).collect();
+        let beta = alpha.iter().zip(&gamma).map(add).collect();
+        Classical { alpha, beta, gamma }
+    }
+
+    /// The weights of an order condition: a vertex with one child has `β`, with more `α`.
+    fn weights(&self, tree: &Tree) -> Vec<f64> {
+        let below: Vec<Vec<f64>> = tree.0.iter().map(|t| self.weights(t)).collect();
+        let matrix = if below.len() == 1 { &self.beta } else { &self.alpha };
+        let sum = |i: usize, w: &[f64]| dot(&matrix[i], w);
+        (0..self.alpha.len()).map(|i| below.iter().map(|w| sum(i, w)).product()).collect()
+    }
+
+    /// The largest violation of an order condition with `n` vertices, for weights of the tableau.
+    fn violation(&self, b: &[f64], n: usize, theta: f64) -> f64 {
+        let b = product(&b[1..b.len() - 1], &self.gamma);
+        let exact = |tree: &Tree| theta.powi(n as i32) / tree.density();
+        let wrong = |tree: Tree| (dot(&b, &self.weights(&tree)) - exact(&tree)).abs();
+        trees(n).into_iter().map(wrong).fold(0.0, f64::max)
+    }
+}
+
+fn product(row: &[f64], matrix: &[Vec<f64>]) -> Vec<f64> {
+    let n = matrix.len();
+    (0..n).map(|j| row.iter().zip(matrix).map(|(x, row)| x * row[j]).sum()).collect()
+}
+
+#[test]
+fn order_conditions_of_rosenbrock_methods() {
+    let method = rodas5p();
+    let (tableau, classical) = (&method.tableau, Classical::of(method));
+    for i in method.stages() {
+        let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-13, "stage {i}: {a} {b}");
+        close(classical.alpha[i - 1].iter().sum(), tableau.c[i]);
+        close(classical.gamma[i - 1].iter().sum(), method.time[i]);
+    }
+    for n in 1..=5 {
+        let v = classical.violation(tableau.b, n, 1.0);
+        assert!(v < 1e-12, "order {n} violated by {v:e}");
+    }
+    assert!(classical.violation(tableau.b, 6, 1.0) > 1e-5);
+    let embedded: Vec<f64> =
+        tableau.b.iter().zip(tableau.error.unwrap()).map(|(b, e)| b - e).collect();
+    for n in 1..=4 {
+        let v = classical.violation(&embedded, n, 1.0);
+        assert!(v < 1e-12, "embedded order {n} violated by {v:e}");
+    }
+    assert!(classical.violation(&embedded, 5, 1.0) > 1e-5);
+    for theta in [0.1, 0.3, 0.5, 0.8] {
+        let weights: Vec<f64> =
+            (0..tableau.rows()).map(|i| tableau.interpolant.weight(i, theta)).collect();
+        for n in 1..=4 {
+            let v = classical.violation(&weights, n, theta);
+            assert!(v < 1e-12, "order {n} at {theta} violated by {v:e}");
+        }
+    }
+    // R(∞) = 1 - bᵀ B⁻¹ 1, by substitution.
+    let b = product(&tableau.b[1..9], &classical.gamma);
+    let mut x: Vec<f64> = Vec::new();
+    for (i, row) in classical.beta.iter().enumerate() {
+        x.push((1.0 - dot(&row[..i], &x)) / row[i]);
+    }
+    assert!((1.0 - dot(&b, &x)).abs() < 1e-12);
 }
 
 /// A field as a closure.
@@ -154,7 +252,7 @@ fn amplification(method: Method, re: f64, im: f64) -> f64 {
 
 #[test]
 fn stability() {
-    for method in Method::implicit() {
+    for method in methods() {
         let name = method.tableau().name;
         for exponent in -20..=24 {
             let x = 2f64.powf(f64::from(exponent) / 2.0);
@@ -196,7 +294,7 @@ fn error(method: Method, n: usize, ts: &[f64]) -> f64 {
 #[test]
 fn order_of_convergence() {
     let between: Vec<f64> = (0..=271).map(|i| 2.0 * f64::from(i) / 271.0).collect();
-    for method in Method::implicit() {
+    for method in methods() {
         let order = method.tableau().order;
         let n = [0, 1000, 60, 60, 40, 16][order as usize];
         for ts in [&[0.0, 2.0], &[2.0, 0.0], &between[..]] {
@@ -211,7 +309,7 @@ fn order_of_convergence() {
 /// 145): the error does not grow with stiffness, and order 2 is left of the method's.
 #[test]
 fn stiffness_costs_no_stability() {
-    for method in Method::implicit() {
+    for method in methods() {
         let solve = |n: usize, rate: f64| {
             let f = |t: f64, y: &[f64], dy: &mut [f64]| {
                 dy[0] = -rate * (y[0] - t.sin()) + t.cos();
@@ -233,7 +331,7 @@ fn a_grid_taken_again_gives_the_same_bits() {
         dy[0] = y[1];
         dy[1] = 30.0 * (1.0 - y[0] * y[0]) * y[1] - y[0];
     };
-    for method in Method::implicit().into_iter().filter(|m| m.tableau().order > 1) {
+    for method in methods().filter(|m| m.tableau().order > 1) {
         let options = Options::tolerance(1e-5, 1e-7);
         let start = || Integrator::new(method, &[2.0, 0.0], 0.0, 60.0, options).unwrap();
         let (mut first, mut again) = (start(), start());
@@ -258,7 +356,7 @@ fn kind(e: Result<impl Sized, Error>) -> String {
 #[test]
 fn hard_cases() {
     let options = Options::default();
-    for method in Method::implicit() {
+    for method in methods() {
         let run =
             |f: &Plain, options: &Options| kind(solve(method, f, &[1.0], &[0.0, 2.0], options));
         let nan = |t: f64, _: &[f64], dy: &mut [f64]| dy[0] = if t > 1.0 { f64::NAN } else { 1.0 };
@@ -275,8 +373,11 @@ fn hard_cases() {
         assert_ne!(found, "solved");
         // A Jacobian for which the matrix of the first try is singular.
         let h = 0.25;
-        let Method::Implicit(dirk) = method else { panic!("an implicit method") };
-        let pole = 1.0 / (h * dirk.diagonal());
+        let diagonal = match method {
+            Method::Implicit(dirk) => dirk.diagonal(),
+            _ => rodas5p().gamma,
+        };
+        let pole = 1.0 / (h * diagonal);
         let f = with_jacobian(
             |_: f64, y: &[f64], dy: &mut [f64]| dy[0] = pole * y[0],
             |_: f64, _: &[f64], j: &mut [f64]| j[0] = pole,
@@ -300,7 +401,7 @@ fn hard_cases() {
 #[test]
 fn single_precision() {
     let f = |t: f64, y: &[f32], dy: &mut [f32]| dy[0] = -1e3 * (y[0] - (t as f32).cos());
-    for method in Method::implicit() {
+    for method in methods() {
         let solution =
             solve(method, f, &[0.0f32], &[0.0, 2.0], &Options::tolerance(1e-3, 1e-4)).unwrap();
         assert!((solution.y(1)[0] - 2f32.cos()).abs() < 3e-3, "{}", method.tableau().name);
@@ -311,7 +412,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     /// Whatever a field returns, a solve ends after the steps it may try.
     #[test]
-    fn nothing_hangs(seed in any::<u64>(), which in 0..Method::implicit().len()) {
+    fn nothing_hangs(seed in any::<u64>(), which in 0..methods().count()) {
         let mut state = seed;
         let f = |_: f64, y: &[f64], dy: &mut [f64]| {
             for (dy, y) in dy.iter_mut().zip(y) {
@@ -324,7 +425,7 @@ proptest! {
                 };
             }
         };
-        let method = Method::implicit()[which];
+        let method = methods().nth(which).unwrap();
         let options = Options { max_steps: 200, ..Options::default() };
         let result = solve(method, f, &[1.0, -0.5], &[0.0, 1.0], &options);
         if let Err(e) = result
@@ -332,5 +433,57 @@ proptest! {
         {
             prop_assert_eq!(*steps, 200);
         }
+    }
+}
+
+/// `y' = -rate (y - sin t) + cos t` (Prothero and Robinson) with its derivatives.
+struct Relaxation {
+    rate: f64,
+}
+
+impl Field<f64> for Relaxation {
+    fn eval(&mut self, t: f64, y: &[f64], dy: &mut [f64]) -> Result<(), FieldError> {
+        dy[0] = -self.rate * (y[0] - t.sin()) + t.cos();
+        Ok(())
+    }
+
+    fn jacobian(
+        &mut self,
+        _: f64,
+        _: &[f64],
+        _: &[f64],
+        out: &mut [f64],
+    ) -> Result<(), FieldError> {
+        out[0] = -self.rate;
+        Ok(())
+    }
+
+    fn time_derivative(
+        &mut self,
+        t: f64,
+        _: &[f64],
+        _: &[f64],
+        out: &mut [f64],
+    ) -> Result<(), FieldError> {
+        out[0] = self.rate * t.cos() - t.sin();
+        Ok(())
+    }
+}
+
+/// At any stiffness the error falls with order 3 at least, and does not grow with it; with many steps
+/// for the time scale the order is 5.
+#[test]
+fn rosenbrock_methods_keep_their_order_on_stiff_problems() {
+    let solve = |n: usize, rate: f64| {
+        let ts = [0.0, 0.37, 2.0];
+        let solution = solve(Rodas5P, Relaxation { rate }, &[0.0], &ts, &Options::steps(n));
+        let solution = solution.unwrap();
+        [1, 2].map(|i| (solution.y(i)[0] - solution.ts[i].sin()).abs())
+    };
+    for rate in [1e0, 1e2, 1e3, 1e4, 1e6, 1e8] {
+        let ([_, coarse], [between, fine]) = (solve(16, rate), solve(128, rate));
+        let slope = (coarse / fine).log2() / 3.0;
+        assert!(slope > 2.9 || fine < 1e-13, "rate {rate:e}: {slope} at {fine:e}");
+        assert!(fine < 1e-11 && between < 1e-11, "rate {rate:e}: {fine:e} {between:e}");
     }
 }

@@ -2,8 +2,8 @@
 //! differences.
 
 use costate_odeint::{
-    Gradient, ImplicitEuler, KenCarp4, Kvaerno3, Kvaerno5, Method, Ode, Options, Stepping, Times,
-    TrBdf2, Tsit5,
+    Gradient, ImplicitEuler, KenCarp4, Kvaerno3, Kvaerno5, Method, Ode, Options, Rodas5P, Stepping,
+    Times, TrBdf2, Tsit5,
 };
 use costate_tape::{Function, Program, Result, Tape, Var, Workspace, check};
 use ndarray::{Array1, ArrayD, IxDyn};
@@ -61,10 +61,15 @@ fn close(a: &[Vec<f64>], b: &[Vec<f64>], tolerance: f64, what: &str) {
     }
 }
 
+/// The methods with an exact gradient that goes through linear systems.
+fn methods() -> impl Iterator<Item = Method> {
+    Method::implicit().into_iter().chain([Rodas5P.into()])
+}
+
 /// Every method, with steps of its own choice, and equal ones.
 fn solvers() -> Vec<(String, Ode)> {
     let mut solvers = Vec::new();
-    for method in Method::implicit() {
+    for method in methods() {
         let name = method.tableau().name;
         solvers.push((format!("{name}, steps"), Ode::new(method).steps(7)));
         let options = Options { stepping: Stepping::Fixed(0.3), ..Options::default() };
@@ -90,25 +95,31 @@ fn exact_is_unrolled() {
 
 #[test]
 fn exact_agrees_with_differences_on_a_fixed_grid() {
-    for ode in [Ode::new(Kvaerno5).steps(6), Ode::new(ImplicitEuler).steps(9)] {
+    for ode in
+        [Ode::new(Kvaerno5).steps(6), Ode::new(ImplicitEuler).steps(9), Ode::new(Rodas5P).steps(5)]
+    {
         check::gradient(|_, x| solve(&ode, x, TIMES[..].into()), &inputs()).unwrap();
     }
 }
 
 #[test]
 fn times_agree_with_differences_at_tight_tolerance() {
-    let ode = Ode::new(Kvaerno5).tolerance(1e-11, 1e-12);
+    let odes =
+        [Kvaerno5.into(), Method::from(Rodas5P)].map(|m| Ode::new(m).tolerance(1e-11, 1e-12));
     let mut x = inputs();
     // The start is on the slow solution, so that the times' gradients are not dominated by a layer.
     x[4].fill(20.0);
     x.push(Array1::from(TIMES.to_vec()).into_dyn());
-    check::gradient(|_, x| solve(&ode, &x[..5], x[5].into()), &x).unwrap();
+    for ode in odes {
+        check::gradient(|_, x| solve(&ode, &x[..5], x[5].into()), &x).unwrap();
+    }
 }
 
 #[test]
 fn second_derivatives() {
     let ts = [0.0, 0.4, 1.0];
-    for ode in [Ode::new(Kvaerno3).steps(2), Ode::new(TrBdf2).steps(3)] {
+    for ode in [Ode::new(Kvaerno3).steps(2), Ode::new(TrBdf2).steps(3), Ode::new(Rodas5P).steps(2)]
+    {
         let mut x = inputs();
         x[4].fill(10.0);
         check::gradient(
@@ -289,9 +300,9 @@ proptest! {
         size in 0.1..2.0f64,
         end in 0.2..4.0f64,
         exponent in 2..9i32,
-        which in 0..Method::implicit().len(),
+        which in 0..methods().count(),
     ) {
-        let method = Method::implicit()[which];
+        let method = methods().nth(which).unwrap();
         let tolerance = 10f64.powi(-exponent);
         let ode = match method.tableau().order {
             3.. => Ode::new(method).tolerance(tolerance, tolerance),

@@ -2,7 +2,8 @@
 //! release 2.4, 2008), at the end values that are published there.
 
 use costate_odeint::{
-    Field, KenCarp4, Kvaerno3, Kvaerno4, Kvaerno5, Method, Options, TrBdf2, solve, with_jacobian,
+    Field, KenCarp4, Kvaerno3, Kvaerno4, Kvaerno5, Method, Options, Rodas5P, TrBdf2, solve,
+    with_jacobian,
 };
 
 /// The largest relative error at the end, in units of the relative tolerance.
@@ -79,6 +80,7 @@ fn cases() -> Vec<(Method, &'static [i32])> {
         (Kvaerno4.into(), &[5, 7]),
         (KenCarp4.into(), &[5, 7]),
         (Kvaerno5.into(), &[5, 7, 9]),
+        (Rodas5P.into(), &[5, 7, 9]),
     ]
 }
 

@@ -17,12 +17,14 @@ use costate_ops::{Buffer, Real, dot};
 use costate_tape::Outputs;
 use smallvec::SmallVec;
 
+use super::rosenbrock::Rosenbrock;
 use super::stages::Stages;
 use super::{Backward, Cotangents};
 use crate::error::{Error, ErrorKind, FieldError};
 use crate::fixed_point::Watch;
 use crate::grid::GridStep;
 use crate::instrument::Pass;
+use crate::method::Method;
 use crate::solve::position;
 use crate::stats::Stats;
 use crate::step::combine;
@@ -47,6 +49,7 @@ pub(crate) struct Exact<T: Real> {
     /// The slopes of a step with those of its interpolant.
     k: Buffer<T>,
     stages: Stages<T>,
+    rosenbrock: Rosenbrock<T>,
 }
 
 /// A step on its way back.
@@ -68,8 +71,11 @@ pub(crate) struct Programs<'a, T: Real> {
     pub vjp: Replay<'a, T>,
     /// The vjp that reads what an evaluation kept.
     pub kept: Option<Replay<'a, T>>,
-    /// The field's Jacobian, if the method is implicit.
+    /// The field's Jacobian, if the method needs it.
     pub jacobian: Option<Replay<'a, T>>,
+    /// The vjp of its derivatives, if the method is a Rosenbrock method, and which of the outputs
+    /// is the number that is differentiated.
+    pub second: Option<(Replay<'a, T>, usize)>,
 }
 
 impl<T: Real> Programs<'_, T> {
@@ -113,9 +119,16 @@ impl<T: Real> Exact<T> {
         }
         let all = tableau.slopes();
         self.bars.resize(all * dim);
-        let implicit = programs.jacobian.is_some();
+        let implicit = from.method.is_implicit();
         if implicit {
             self.stages.resize(dim);
+        }
+        let rosenbrock = match from.method {
+            Method::Rosenbrock(method) => Some(method),
+            _ => None,
+        };
+        if rosenbrock.is_some() {
+            self.rosenbrock.resize(dim, rows);
         }
         let a = |i: usize, j: usize| tableau.row(i).get(j).copied().unwrap_or(0.0);
         self.columns.clear();
@@ -177,7 +190,7 @@ impl<T: Real> Exact<T> {
                     costate_ops::axpy(c, &self.bars[i * dim..(i + 1) * dim], &mut self.end);
                 }
             }
-            if let Some(jacobian) = &mut programs.jacobian {
+            if let Some(jacobian) = programs.jacobian.as_mut().filter(|_| implicit) {
                 // The last stage is the state, so what the state sends goes through it.
                 let hg = h * tableau.a[rows - 1][rows - 1];
                 costate_ops::axpy(T::from_f64(hg), &self.p, &mut self.end);
@@ -200,11 +213,16 @@ impl<T: Real> Exact<T> {
             if tableau.coupled {
                 self.couple(from, &back, &mut programs.vjp)?;
             }
+            if let (Some(method), Some(jacobian)) = (rosenbrock, &mut programs.jacobian) {
+                self.rosenbrock.begin(jacobian, step.t0, y0, h * method.gamma)?;
+            }
             for i in (1..rows - 1).rev() {
                 let (t_bar, bar) = self.stage(from, &back, i, programs, to)?;
                 (stages_bar, h_bar) = (stages_bar + t_bar, h_bar + bar);
             }
-            combine(None, h, &self.columns[1..slopes], &self.bars[dim..], &mut self.slope);
+            if rosenbrock.is_none() {
+                combine(None, h, &self.columns[1..slopes], &self.bars[dim..], &mut self.slope);
+            }
             gather(from, &inside, h, 0, &mut self.slope);
             std::mem::swap(&mut self.slope, &mut self.end);
             carried = tableau.uses_first() || !inside.is_empty();
@@ -215,6 +233,11 @@ impl<T: Real> Exact<T> {
             }
             for save in &inside {
                 add(&mut self.p, from.g(save.time));
+            }
+            if let (Some(method), Some(second)) = (rosenbrock, &mut programs.second) {
+                let (r, p) = (&mut self.rosenbrock, &mut self.p);
+                let (t_bar, bar) = r.derivatives(method, second, step.t0, h, y0, k, p, to)?;
+                (stages_bar, h_bar) = (stages_bar + t_bar, h_bar + bar);
             }
 
             if let Some(pass) = &mut pass {
@@ -264,7 +287,8 @@ impl<T: Real> Exact<T> {
         Ok(Stats {
             accepted: grid.steps.len(),
             vjp_evals: programs.vjp.evaluations
-                + programs.kept.as_ref().map_or(0, |kept| kept.evaluations),
+                + programs.kept.as_ref().map_or(0, |kept| kept.evaluations)
+                + programs.second.as_ref().map_or(0, |(second, _)| second.evaluations),
             jacobian_evals: programs.jacobian.as_ref().map_or(0, |j| j.evaluations),
             factorisations: programs.jacobian.as_ref().map_or(0, |j| j.evaluations),
             bytes_kept: grid.bytes(),
@@ -286,7 +310,14 @@ impl<T: Real> Exact<T> {
         let (tableau, dim) = (from.method.tableau(), from.dim());
         self.prepare(from, back, i);
         let t = tableau.time(i, step.t0, step.t1);
-        if let Some(jacobian) = &mut programs.jacobian {
+        if let Method::Rosenbrock(method) = from.method {
+            self.rosenbrock.stage(method, i, &mut self.slope);
+            if i == 1 {
+                // Its f is the first slope, whose cotangent the step before joins.
+                self.bars[dim..2 * dim].fill(T::zero());
+                return Ok((0.0, 0.0));
+            }
+        } else if let Some(jacobian) = &mut programs.jacobian {
             let hg = step.h * tableau.a[i][i];
             self.stages.solve(jacobian, t, &self.stage, hg, &mut self.slope)?;
         }

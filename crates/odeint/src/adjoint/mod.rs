@@ -2,6 +2,7 @@
 
 mod continuous;
 mod exact;
+mod rosenbrock;
 mod stages;
 
 pub(crate) use continuous::Continuous;

@@ -16,6 +16,7 @@ mod kvaerno5;
 mod midpoint;
 mod ralston;
 mod rk4;
+mod rodas5p;
 mod ssprk3;
 mod symplectic;
 mod three_eighths;
@@ -40,6 +41,7 @@ pub use kvaerno5::Kvaerno5;
 pub use midpoint::Midpoint;
 pub use ralston::Ralston;
 pub use rk4::Rk4;
+pub use rodas5p::Rodas5P;
 pub use ssprk3::Ssprk3;
 pub use symplectic::{SymplecticEuler, VelocityVerlet, Yoshida4, Yoshida6};
 pub use three_eighths::ThreeEighths;
@@ -51,6 +53,7 @@ pub use verner9::Verner9;
 
 use crate::additive::AdditiveTableau;
 use crate::dirk::DirkTableau;
+use crate::rosenbrock::RosenbrockTableau;
 use crate::tableau::Tableau;
 
 /// A method of integration.
@@ -71,6 +74,7 @@ use crate::tableau::Tableau;
 /// | [`VelocityVerlet`] | 2 | 1½ | 2 | separable Hamiltonians |
 /// | [`Yoshida4`], [`Yoshida6`] | 4, 6 | 3½, 7½ | 4 | separable Hamiltonians |
 /// | [`GaussLegendre4`], [`GaussLegendre6`] | 4, 6 | by iteration | 4 | any Hamiltonian |
+/// | [`Rodas5P`] | 5(4) | 8 | 5 | stiff problems of moderate size |
 /// | [`KenCarp4Imex`] | 4(3) | 6 of each part | 4 | fields with a stiff [part](crate::split) |
 /// | [`Auto`](crate::Auto) | 5(4) | 6 | 5 | problems that may be stiff at times |
 ///
@@ -83,6 +87,8 @@ pub enum Method {
     Explicit(&'static Tableau),
     /// A diagonally implicit Runge–Kutta method, for stiff problems.
     Implicit(&'static DirkTableau),
+    /// A Rosenbrock method, for stiff problems: its stages solve linear systems.
+    Rosenbrock(&'static RosenbrockTableau),
     /// An additive Runge–Kutta method, for fields with a stiff part and another one.
     Additive(&'static AdditiveTableau),
     /// The choice of [`Auto`](crate::Auto).
@@ -136,7 +142,12 @@ impl Method {
 
     /// Whether [`Ode`](crate::Ode) takes it.
     pub fn is_differentiable(self) -> bool {
-        matches!(self, Method::Explicit(_) | Method::Implicit(_))
+        matches!(self, Method::Explicit(_) | Method::Implicit(_) | Method::Rosenbrock(_))
+    }
+
+    /// Whether its steps need the field's Jacobian.
+    pub fn needs_jacobian(self) -> bool {
+        !matches!(self, Method::Explicit(_))
     }
 
     /// The coefficients; of [`Auto`](crate::Auto) those of [`Tsit5`].
@@ -144,6 +155,7 @@ impl Method {
         match self {
             Method::Explicit(tableau) => tableau,
             Method::Implicit(method) => &method.tableau,
+            Method::Rosenbrock(method) => &method.tableau,
             Method::Additive(method) => &method.tableau,
             Method::Auto => &tsit5::TABLEAU,
         }
@@ -303,6 +315,12 @@ impl From<Kvaerno4> for Method {
 impl From<Kvaerno5> for Method {
     fn from(_: Kvaerno5) -> Method {
         Method::Implicit(&kvaerno5::METHOD)
+    }
+}
+
+impl From<Rodas5P> for Method {
+    fn from(_: Rodas5P) -> Method {
+        Method::Rosenbrock(&rodas5p::METHOD)
     }
 }
 
