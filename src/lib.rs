@@ -88,7 +88,8 @@ pub mod prelude {
         Bosh3, Dop853, Dopri5, Euler, GaussLegendre4, GaussLegendre6, Gradient, Heun,
         ImplicitEuler, KenCarp4, Kvaerno3, Kvaerno4, Kvaerno5, Midpoint, Ode, Options, Ralston,
         ReversibleOde, Rk4, Scheme, Ssprk3, SymplecticEuler, ThreeEighths, TrBdf2, Tsit5,
-        VelocityVerlet, Verner6, Verner7, Verner9, Yoshida4, Yoshida6,
+        VelocityVerlet, Verner6, Verner7, Verner9, Yoshida4, Yoshida6, gradient_with_error,
+        momentum_trajectory, p_dot_delta,
     };
     pub use costate_ops::Real;
     pub use costate_tape::{Function, Program, Tape, Var, Workspace, check};

@@ -67,6 +67,11 @@ pub enum ErrorKind {
         /// The number.
         steps: usize,
     },
+    /// An instrument was to record a backward pass that does not go step by step.
+    NoRecord {
+        /// The method.
+        method: &'static str,
+    },
     /// There is no time to solve for.
     EmptyTimes,
     /// The times neither increase nor decrease throughout.
@@ -246,6 +251,10 @@ impl fmt::Display for Error {
                 f,
                 "{steps} steps have only reached t = {t}; raise `max_steps`, or try a larger \
                  tolerance or a method for stiff problems"
+            ),
+            ErrorKind::NoRecord { method } => write!(
+                f,
+                "the backward pass of {method} cannot be followed step by step; take another method"
             ),
             ErrorKind::EmptyTimes => {
                 write!(f, "the list of times is empty; give at least the start")

@@ -63,6 +63,10 @@ pub use dirk::DirkTableau;
 pub use error::{Error, ErrorKind, FieldError, Partial};
 pub use event::{Direction, Event, Occurrence};
 pub use field::{Field, WithJacobian, with_jacobian};
+pub use instrument::{
+    GradientWithError, Invariant, MomentumTrajectory, Segment, gradient_with_error,
+    momentum_trajectory, p_dot_delta,
+};
 pub use integrator::Integrator;
 pub use method::{
     Bosh3, Dop853, Dopri5, Euler, GaussLegendre4, GaussLegendre6, Heun, ImplicitEuler, KenCarp4,

@@ -161,6 +161,10 @@ impl Ode {
         self
     }
 
+    pub(crate) fn method(&self) -> Method {
+        self.method
+    }
+
     /// Solves `dy/dt = f(t, y)`, `y(ts[0]) = y0`, and returns the states at `ts`, stacked along a
     /// new first axis: shape `[ts.len(), …shape of y0]`.
     ///

@@ -1,0 +1,268 @@
+//! Whether a gradient is right: `p · δ` along its backward pass.
+
+use std::sync::{Arc, Mutex};
+
+use costate_ops::Real;
+use costate_tape::{Result, Tape, Var};
+
+use super::probe::{Pass, Probe};
+use super::recorded::{Recorded, frozen, one_step, read};
+use crate::method::Method;
+use crate::ode::{Gradient, Ode};
+use crate::solve::position;
+use crate::unroll::unroll;
+
+/// What [`p_dot_delta`] found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Invariant {
+    /// The ends of the steps from the first to the last, the start of the first before them, and
+    /// before that the start once more, for the gradient that is returned.
+    pub ts: Vec<f64>,
+    /// The invariant at each of them.
+    pub values: Vec<f64>,
+    /// The largest sum of the absolute values of the terms that make up one of the values: what
+    /// rounding errors are to be compared with.
+    pub size: f64,
+    /// What rounding may do to the invariant, relative to the size: a step multiplies rounding
+    /// errors by the coefficients of its method, of the stages and then of the weights.
+    pub rounding: f64,
+}
+
+impl Invariant {
+    /// Whether the invariant is constant to rounding: whether the gradient is right.
+    pub fn holds(&self) -> bool {
+        self.deviation() <= self.rounding
+    }
+
+    /// The largest difference between a value and the last one, which the tangents alone make,
+    /// relative to [`size`](Invariant::size): some units in the last place if the gradient is right.
+    /// Infinite if a value is not a number.
+    pub fn deviation(&self) -> f64 {
+        self.worst().0
+    }
+
+    /// The time at which the difference is largest.
+    pub fn worst_at(&self) -> f64 {
+        self.worst().1
+    }
+
+    fn worst(&self) -> (f64, f64) {
+        let last = self.values[self.values.len() - 1];
+        let mut worst = (0.0, self.ts[0]);
+        for (&value, &t) in self.values.iter().zip(&self.ts).rev() {
+            let difference = (value - last).abs();
+            let relative = match difference {
+                0.0 => 0.0,
+                x if x.is_nan() => f64::INFINITY,
+                x => x / self.size,
+            };
+            if relative > worst.0 {
+                worst = (relative, t);
+            }
+        }
+        worst
+    }
+}
+
+/// Follows `p · δ` along the backward pass of a solve: the sharp test that a gradient is right.
+///
+/// `δ` is the tangent of the solution, `p` the momentum conjugate to it, the cotangent of the state.
+/// With tangents `δ₀` of the initial state and `δθ` of what the field captures, and cotangents `g_i`
+/// of the states at `ts`,
+///
+/// ```text
+/// p(t) · δ(t) + δθ · ∫_t (∂f/∂θ)ᵀ p dt + Σ_{t_i ≤ t} g_i · δ(t_i)
+/// ```
+///
+/// is the same at the end of every step, to rounding, for any field, tolerance and number of steps,
+/// if [`Gradient::Exact`] and the derivatives of the field are right. No step size of a finite
+/// difference has to be chosen. At the end it is made of tangents alone, at the start of the
+/// gradient alone. Tangents are taken through each step by operations on the tape, by forward
+/// rules; the momentum is that of the backward pass itself, by reverse rules.
+///
+/// `cotangent` is that of the states at `ts`, of shape `[ts.len(), …shape of y0]`, and `tangents` are
+/// those of the variables `wrt`, on which `y0` and what the field captures may depend: as in
+/// [`Tape::vjp`] and [`Tape::jvp`]. It takes a recording of every step, so about as long as
+/// [`Gradient::Unrolled`], but the memory of one step.
+///
+/// ```
+/// use costate_odeint::{Ode, Tsit5, p_dot_delta};
+/// use costate_tape::Tape;
+///
+/// let tape = Tape::<f64>::new();
+/// let (y0, rate) = (tape.leaf(&[1.0, 0.0], [2]), tape.scalar(0.5));
+/// let field = |_, y| Ok((rate * y).sin() - y);
+/// let ts = [0.0, 0.3, 2.0];
+/// let cotangent = tape.leaf(&[0.0, 0.0, 1.0, -0.5, 2.0, 1.0], [3, 2]);
+/// let tangents = [tape.leaf(&[0.3, -0.7], [2]), tape.scalar(1.0)];
+/// let ode = Ode::new(Tsit5).tolerance(1e-3, 1e-3);
+/// let found = p_dot_delta(&ode, field, y0, &ts, cotangent, &[y0, rate], &tangents)?;
+/// assert!(found.holds() && found.deviation() < 1e-14);
+/// # Ok::<(), costate_tape::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of the solve and of `f`, if the field reads numbers, and if the method's backward pass does
+/// not go step by step.
+///
+/// # Panics
+/// If a shape does not fit, or there are not as many tangents as variables.
+#[track_caller]
+pub fn p_dot_delta<'t, T: Real>(
+    ode: &Ode,
+    f: impl Fn(Var<'t, T>, Var<'t, T>) -> Result<Var<'t, T>>,
+    y0: Var<'t, T>,
+    ts: &[f64],
+    cotangent: Var<'t, T>,
+    wrt: &[Var<'t, T>],
+    tangents: &[Var<'t, T>],
+) -> Result<Invariant> {
+    let ode = ode.gradient(Gradient::Exact);
+    let field = Recorded::new(f, y0, ts)?;
+    let inputs: Vec<_> = [y0].iter().chain(&field.captured).copied().collect();
+    let dots: Vec<Vec<T>> =
+        y0.tape().jvp(&inputs, wrt, tangents)?.iter().map(|dot| dot.to_vec()).collect();
+
+    // The pass itself, on a tape of its own.
+    let tape = Tape::new();
+    let leaves: Vec<_> = inputs.iter().map(|x| tape.leaf(&x.to_vec(), x.shape())).collect();
+    let pass = Arc::new(Mutex::new(Pass { tangent: dots[1..].concat(), ..Pass::default() }));
+    let probe = Probe { grid: None, pass: Some(pass.clone()) };
+    let function = field.function.clone();
+    let ys = ode.apply(function, &leaves[1..], leaves[0], Some(ts.into()), None, probe)?;
+    let g = cotangent.to_vec();
+    let bars = tape.vjp(&[ys], &[tape.leaf(&g, cotangent.shape())], &leaves)?;
+    let frozen = frozen(ys).expect("the state of a solve");
+    let pass = read(&pass, &ode)?;
+
+    let dim = dots[0].len();
+    let mut sum = Sum::default();
+    for (bar, dot) in bars.iter().zip(&dots) {
+        sum.add(&bar.to_vec(), dot);
+    }
+    let mut found = Invariant {
+        ts: vec![ts[0]],
+        values: vec![sum.value],
+        size: sum.size,
+        rounding: rounding::<T>(ode.method()),
+    };
+    // What has been observed so far.
+    let mut observed = Sum::default();
+    observed.add(&g[..dim], &dots[0]);
+    let mut delta = dots[0].clone();
+    let steps = frozen.steps.len();
+    for n in 0..=steps {
+        let place = (steps - n) * dim..(steps - n + 1) * dim;
+        let y = &pass.ys[place.clone()];
+        let step = Tangents { field: &field, leaves: &leaves, dots: &dots, y, delta: &delta };
+        let mut sum = observed;
+        sum.add(&pass.p[place.clone()], &delta);
+        sum.add(&pass.slope[place.clone()], &step.slope(pass.ts[steps - n])?);
+        if let Some([value, size]) = pass.captured.get(steps - n) {
+            sum.value += value;
+            sum.size += size;
+        }
+        found.ts.push(pass.ts[steps - n]);
+        found.values.push(sum.value);
+        found.size = found.size.max(sum.size);
+        if n == steps {
+            break;
+        }
+        let grid = &frozen.steps[n];
+        let inside = |i: &usize| position(ts[*i], grid.t0, grid.h, grid.t1) < 1.0;
+        let times: Vec<f64> = grid.saves.clone().filter(inside).map(|i| ts[i]).collect();
+        let slopes = match ode.method().is_implicit() {
+            true => {
+                let one = (ode.method().tableau().rows() - 1) * dim;
+                frozen.slopes[n * one..(n + 1) * one + dim].to_vec()
+            }
+            false => Vec::new(),
+        };
+        let all = step.through(&ode, &one_step(&frozen, n, &times, slopes))?;
+        delta.copy_from_slice(&all[all.len() - dim..]);
+        for (i, save) in grid.saves.clone().enumerate() {
+            // States at the end of the step are its last one.
+            let row = if inside(&save) { (i + 1) * dim } else { all.len() - dim };
+            observed.add(&g[save * dim..(save + 1) * dim], &all[row..row + dim]);
+        }
+    }
+    Ok(found)
+}
+
+/// What rounding may do to a gradient, relative to the size of its terms.
+pub(crate) fn rounding<T: Real>(method: Method) -> f64 {
+    let tableau = method.tableau();
+    let largest =
+        |rows: &[&[f64]]| rows.iter().copied().flatten().map(|x| x.abs()).fold(1.0, f64::max);
+    let step = largest(tableau.a) * largest(&[tableau.b]);
+    // The derivative of an interpolant multiplies its coefficients by their powers.
+    let dense = tableau.interpolant.degree() as f64 * largest(tableau.interpolant.weights);
+    T::EPSILON.as_f64() * (4.0 * step.max(dense)).max(4096.0)
+}
+
+/// A sum of products, and of their absolute values.
+#[derive(Clone, Copy, Default)]
+struct Sum {
+    value: f64,
+    size: f64,
+}
+
+impl Sum {
+    fn add<T: Real>(&mut self, a: &[T], b: &[T]) {
+        for (a, b) in a.iter().zip(b) {
+            let product = a.as_f64() * b.as_f64();
+            self.value += product;
+            self.size += product.abs();
+        }
+    }
+}
+
+/// The tangents at the start of a step.
+struct Tangents<'a, 't, T: Real> {
+    field: &'a Recorded<'t, T>,
+    /// The initial state and what is captured, with their tangents.
+    leaves: &'a [Var<'a, T>],
+    dots: &'a [Vec<T>],
+    y: &'a [T],
+    delta: &'a [T],
+}
+
+impl<T: Real> Tangents<'_, '_, T> {
+    /// That of what `f` makes of the state and of what is captured.
+    fn of(
+        &self,
+        f: impl for<'t> Fn(&'t Tape<T>, Var<'t, T>, &[Var<'t, T>]) -> Result<Var<'t, T>>,
+    ) -> Result<Vec<T>> {
+        let tape = Tape::new();
+        let shapes = self.leaves.iter().map(|leaf| leaf.shape());
+        let values = self.leaves[1..].iter().map(|leaf| leaf.to_vec());
+        let values = [self.y.to_vec()].into_iter().chain(values);
+        let deltas = [self.delta].into_iter().chain(self.dots[1..].iter().map(|dot| &dot[..]));
+        let (mut inputs, mut tangents) = (Vec::new(), Vec::new());
+        for ((shape, value), delta) in shapes.zip(values).zip(deltas) {
+            inputs.push(tape.leaf(&value, shape.clone()));
+            tangents.push(tape.leaf(delta, shape));
+        }
+        let out = f(&tape, inputs[0], &inputs[1..])?;
+        Ok(tape.jvp(&[out], &inputs, &tangents)?[0].to_vec())
+    }
+
+    /// That of the slope at the time `t`.
+    fn slope(&self, t: f64) -> Result<Vec<T>> {
+        self.of(|tape, y, captured| {
+            let inputs: Vec<_> =
+                [tape.scalar(T::from_f64(t)), y].iter().chain(captured).copied().collect();
+            Ok(self.field.function.inline(tape, &inputs)?[0])
+        })
+    }
+
+    /// Those of the states at the times of a step, its start first, its end last.
+    fn through(&self, ode: &Ode, step: &crate::unroll::Frozen<T>) -> Result<Vec<T>> {
+        self.of(|tape, y, captured| {
+            unroll(ode.method(), step, y, None, |t, y| {
+                let inputs: Vec<_> = [t, y].iter().chain(captured).copied().collect();
+                Ok(self.field.function.inline(tape, &inputs)?[0])
+            })
+        })
+    }
+}

@@ -1,0 +1,313 @@
+//! Instruments of a gradient, on fields whose derivatives are right and on one whose are wrong.
+
+use std::sync::Arc;
+
+use costate_odeint::{
+    Dopri5, Euler, Gradient, Heun, Kvaerno4, Method, Ode, Options, Rk4, Tsit5, Verner7, Verner9,
+    gradient_with_error, momentum_trajectory, p_dot_delta,
+};
+use costate_tape::{CallError, CallOp, CallRule, Evaluation, Result, Shape, Tape, Var};
+
+type V<'t> = Var<'t, f64>;
+
+/// A loss whose argument and result live on one tape.
+fn loss_of<'t, F: Fn(V<'t>) -> Result<V<'t>>>(loss: F) -> F {
+    loss
+}
+
+fn field_of<'t, F: Fn(V<'t>, V<'t>) -> Result<V<'t>>>(field: F) -> F {
+    field
+}
+
+fn numbers(n: usize, seed: f64, size: f64) -> Vec<f64> {
+    (0..n).map(|i| size * (seed + 12.9898 * i as f64).sin()).collect()
+}
+
+/// A small network that depends on the time.
+fn network<'t>(w: &[V<'t>], t: V<'t>, y: V<'t>) -> V<'t> {
+    (y.matmul(w[0]) + w[1] * t.sin()).tanh().matmul(w[2]) - y * 0.3
+}
+
+fn weights(tape: &Tape<f64>) -> Vec<V<'_>> {
+    vec![
+        tape.leaf(&numbers(8, 1.7, 0.9), [2, 4]),
+        tape.leaf(&numbers(4, 2.9, 0.4), [4]),
+        tape.leaf(&numbers(8, 4.1, 0.8), [4, 2]),
+    ]
+}
+
+/// All methods, with adaptive steps where they can.
+fn solvers() -> Vec<Ode> {
+    let methods = Method::all().into_iter().chain(Method::symplectic()).chain(Method::implicit());
+    let one = |method: Method| match method.tableau().error {
+        Some(_) => vec![Ode::new(method).tolerance(1e-3, 1e-4), Ode::new(method).steps(5)],
+        None => vec![Ode::new(method).steps(9)],
+    };
+    methods.flat_map(one).collect()
+}
+
+#[test]
+fn p_dot_delta_is_constant_along_the_pass() {
+    for ode in solvers() {
+        let tape = Tape::new();
+        let y0 = tape.leaf(&[0.5, -0.9], [1, 2]);
+        let w = weights(&tape);
+        // Times within steps, and a direction that is a function of another variable.
+        let scale = tape.scalar(1.1);
+        let scaled = w[0] * scale;
+        let ts = [0.0, 0.35, 0.4, 1.7];
+        let field = |t, y| Ok(network(&[scaled, w[1], w[2]], t, y));
+        let cotangent = tape.leaf(&numbers(8, 0.4, 1.0), [4, 1, 2]);
+        let wrt = [y0, scale, w[1], w[2]];
+        let tangents: Vec<_> = wrt
+            .iter()
+            .map(|x| tape.leaf(&numbers(x.shape().numel(), 3.3, 1.0), x.shape()))
+            .collect();
+        let found = p_dot_delta(&ode, field, y0, &ts, cotangent, &wrt, &tangents).unwrap();
+        assert!(found.holds(), "{ode:?}: {:e}, allowed {:e}", found.deviation(), found.rounding);
+        assert!(found.rounding < 1e-9);
+        assert!(found.values.len() > 3 && found.size > 0.0);
+    }
+}
+
+/// `x³`, with a rule of reverse mode that is wrong by a hundredth where `x > 1`.
+#[derive(Debug)]
+struct WrongCube;
+
+impl CallOp<f64> for WrongCube {
+    fn name(&self) -> &str {
+        "wrong_cube"
+    }
+    fn output_shapes(&self, inputs: &[Shape]) -> Vec<Shape> {
+        vec![inputs[0].clone()]
+    }
+    fn eval(&self, e: &mut Evaluation<'_, f64>) -> std::result::Result<(), CallError> {
+        e.output.iter_mut().zip(e.inputs[0].data).for_each(|(y, x)| *y = x * x * x);
+        Ok(())
+    }
+    fn vjp<'t>(
+        &self,
+        rule: &CallRule<'_, 't, f64>,
+        g: &[Option<V<'t>>],
+    ) -> Result<Vec<Option<V<'t>>>> {
+        let x = rule.inputs[0];
+        Ok(vec![g[0].map(|g| g * x * x * (3.0 + 0.03 * x.gt(x.ones_like())))])
+    }
+    fn jvp<'t>(
+        &self,
+        rule: &CallRule<'_, 't, f64>,
+        d: &[Option<V<'t>>],
+    ) -> Result<Vec<Option<V<'t>>>> {
+        let x = rule.inputs[0];
+        Ok(vec![d[0].map(|d| d * x * x * 3.0)])
+    }
+}
+
+/// The place of the worst deviation is where the wrong rule was used.
+#[test]
+fn p_dot_delta_finds_a_wrong_rule() {
+    let tape = Tape::new();
+    let y0 = tape.leaf(&[2.0], [1]);
+    let field = |_, y| Ok(-0.5 * tape.call(Arc::new(WrongCube), &[y])?[0]);
+    let (g, d) = (tape.leaf(&[0.0, 1.0], [2, 1]), tape.leaf(&[1.0], [1]));
+    let ode = Ode::new(Tsit5).tolerance(1e-6, 1e-6);
+    let found = p_dot_delta(&ode, field, y0, &[0.0, 2.0], g, &[y0], &[d]).unwrap();
+    assert!(!found.holds() && found.deviation() > 1e-3, "{:e}", found.deviation());
+    // y > 1 until t = 3/4: going backward the invariant is right up to there.
+    assert!(found.worst_at() < 0.75);
+    let last = found.values[found.values.len() - 1];
+    for (value, t) in found.values.iter().zip(&found.ts).filter(|(_, t)| **t > 0.9) {
+        assert!((value - last).abs() < 1e-14 * found.size, "{t}");
+    }
+}
+
+fn lotka_volterra<'t>(k: V<'t>, y: V<'t>) -> V<'t> {
+    let (a, b) = (y.index_axis(0, 0), y.index_axis(0, 1));
+    let k = |i| k.index_axis(0, i);
+    Var::stack(0, &[a * (k(0) - k(1) * b), b * (k(2) * a - k(3))])
+}
+
+const LOTKA_VOLTERRA: [f64; 4] = [1.5, 1.0, 1.0, 3.0];
+
+#[test]
+fn a_trajectory_is_that_of_the_gradient() {
+    for method in [Tsit5.into(), Kvaerno4.into(), Verner7.into(), Method::from(Dopri5)] {
+        let tape = Tape::new();
+        let y0 = tape.leaf(&[1.0, 1.2], [2]);
+        let k = tape.leaf(&LOTKA_VOLTERRA, [4]);
+        let options = Options { stop_at_saves: true, ..Options::tolerance(1e-7, 1e-9) };
+        let ode = Ode::new(method).options(options);
+        let ts = [0.0, 0.8, 1.1, 2.0];
+        // Nothing is observed at the third time.
+        let loss = loss_of(|ys| {
+            let (b, d) = (ys.index_axis(0, 1), ys.index_axis(0, 3));
+            Ok(b.square().sum() + d.index_axis(0, 0) * k.sum())
+        });
+        let path =
+            momentum_trajectory(&ode, |_, y| Ok(lotka_volterra(k, y)), y0, &ts, loss, &[k, y0])
+                .unwrap();
+
+        // The gradient is that of the tape, with what the loss has of the parameters itself.
+        let ys = ode.solve(|_, y| lotka_volterra(k, y), y0, ts).unwrap();
+        let l = loss(ys).unwrap();
+        assert_eq!(l.item(), path.loss);
+        let expected = l.grad(&[k, y0]).unwrap();
+        for (found, expected) in path.gradient.iter().zip(&expected) {
+            for (a, b) in found.iter().zip(expected.to_vec()) {
+                assert!((a - b).abs() < 1e-12 * b.abs().max(1.0), "{a} {b}");
+            }
+        }
+        assert_eq!(path.momentum(0), path.gradient[1]);
+        assert_eq!(path.forward.accepted, Ode::stats(ys).unwrap().accepted);
+        assert!(path.forward.f_evals > 0 && path.backward.vjp_evals > 0);
+
+        // One jump, by the cotangent there.
+        let twice: Vec<usize> =
+            (1..path.ts.len()).filter(|&i| path.ts[i] == path.ts[i - 1]).collect();
+        assert_eq!(twice.len(), 1);
+        let i = twice[0];
+        assert_eq!(path.ts[i], 0.8);
+        for c in 0..2 {
+            let jump = path.momentum(i - 1)[c] - path.momentum(i)[c];
+            assert!((jump - 2.0 * path.state(i)[c]).abs() < 1e-12);
+        }
+        assert_eq!(path.segments.len(), 2);
+        assert!(path.time_momentum.iter().all(|p| *p == 0.0));
+        assert!(path.drift() > 0.0 && path.drift() < 1e-5, "{:e}", path.drift());
+
+        // The rates integrate to the gradient, less the loss's own part: by the trapezoidal rule, to
+        // its accuracy.
+        for c in 0..4 {
+            let rate = |i: usize| path.rates[0][i * 4 + c];
+            let integral: f64 = (1..path.ts.len())
+                .map(|i| 0.5 * (path.ts[i] - path.ts[i - 1]) * (rate(i) + rate(i - 1)))
+                .sum();
+            let own = path.state(path.ts.len() - 1)[0];
+            let expected = path.gradient[0][c] - own;
+            assert!((integral - expected).abs() < 0.1 * expected.abs(), "{integral} {expected}");
+        }
+    }
+}
+
+/// The momentum at a time is the gradient of a solve that starts there.
+#[test]
+fn momenta_are_gradients_of_the_rest() {
+    let tape = Tape::new();
+    let y0 = tape.leaf(&[0.5, -0.9], [1, 2]);
+    let w = weights(&tape);
+    let ode = Ode::new(Dopri5).tolerance(1e-9, 1e-10);
+    let (ts, field) = ([0.0, 0.6, 2.0], field_of(|t, y| Ok(network(&w, t, y))));
+    let loss = loss_of(|ys| Ok(ys.square().sum()));
+    let path = momentum_trajectory(&ode, field, y0, &ts, loss, &[]).unwrap();
+    let n = path.ts.len();
+    for i in [1, n / 2, n - 3] {
+        let y = tape.leaf(path.state(i), [1, 2]);
+        let t = path.ts[i];
+        let rest: Vec<f64> = [t].into_iter().chain(ts.into_iter().filter(|&s| s > t)).collect();
+        let ys = ode.try_solve(field, y, &rest).unwrap();
+        // The state at the start of the rest is not observed.
+        let l = ys.slice_axis(0, 1..rest.len()).square().sum();
+        for (a, b) in l.grad(&[y]).unwrap()[0].to_vec().iter().zip(path.momentum(i)) {
+            assert!((a - b).abs() < 1e-7, "{t}: {a} {b}");
+        }
+    }
+}
+
+/// `H` drifts in proportion to the error; where the field depends on the time, together with the
+/// momentum of the time.
+#[test]
+fn drift_follows_the_tolerance() {
+    let drift = |tolerance: f64, forced: f64| {
+        let tape = Tape::new();
+        let y0 = tape.leaf(&[0.5, -0.9], [1, 2]);
+        let w = weights(&tape);
+        let ode = Ode::new(Tsit5).tolerance(tolerance, tolerance);
+        let field = field_of(|t, y| Ok(network(&w, t * forced + 1.0, y)));
+        let loss = loss_of(|ys| Ok(ys.index_axis(0, 1).square().sum()));
+        let path = momentum_trajectory(&ode, field, y0, &[0.0, 3.0], loss, &[]).unwrap();
+        let h = &path.hamiltonian;
+        let spread =
+            h.iter().fold(f64::MIN, |a, &b| a.max(b)) - h.iter().fold(f64::MAX, |a, &b| a.min(b));
+        (path.drift(), spread)
+    };
+    for forced in [0.0, 1.0] {
+        let (loose, _) = drift(1e-3, forced);
+        let (tight, spread) = drift(1e-8, forced);
+        assert!(loose < 0.1 && tight < 1e-4 * loose, "{forced}: {loose:e} {tight:e}");
+        assert_eq!(spread > 1e-3, forced > 0.0, "{spread:e}");
+    }
+}
+
+/// A problem: its name, the initial state, parameters, the end, the field.
+type Problem = (&'static str, Vec<f64>, Vec<f64>, f64, for<'t> fn(V<'t>, V<'t>, V<'t>) -> V<'t>);
+
+fn problems() -> [Problem; 4] {
+    [
+        ("lotka_volterra", vec![1.0, 1.2], LOTKA_VOLTERRA.to_vec(), 3.0, |k, _, y| {
+            lotka_volterra(k, y)
+        }),
+        ("van_der_pol", vec![2.0, 0.0], vec![1.5], 4.0, |k, _, y| {
+            let (x, v) = (y.index_axis(0, 0), y.index_axis(0, 1));
+            let mu = k.index_axis(0, 0);
+            Var::stack(0, &[v, mu * (1.0 - x * x) * v - x])
+        }),
+        ("lorenz", vec![1.0, 0.5, 0.0], vec![10.0, 28.0, 8.0 / 3.0], 1.5, |k, _, y| {
+            let (k, y) = (|i| k.index_axis(0, i), |i| y.index_axis(0, i));
+            Var::stack(
+                0,
+                &[k(0) * (y(1) - y(0)), y(0) * (k(1) - y(2)) - y(1), y(0) * y(1) - k(2) * y(2)],
+            )
+        }),
+        ("forced", vec![0.3], vec![0.8], 3.0, |k, t, y| (k.index_axis(0, 0) * t).sin() * y.cos()),
+    ]
+}
+
+#[test]
+fn the_estimated_error_is_the_error() {
+    for (name, start, parameters, end, field) in problems() {
+        let setups = [
+            (Ode::new(Tsit5).tolerance(1e-5, 1e-7), false),
+            (Ode::new(Tsit5).tolerance(1e-5, 1e-7), true),
+            (Ode::new(Dopri5).tolerance(1e-7, 1e-9), false),
+            (Ode::new(Rk4).steps(150), false),
+            (Ode::new(Heun).steps(2000), false),
+            (Ode::new(Euler).steps(4000), false),
+            (Ode::new(Kvaerno4).tolerance(1e-5, 1e-7), false),
+        ];
+        for (ode, inside) in setups {
+            let tape = Tape::new();
+            let y0 = tape.leaf(&start, [start.len()]);
+            let k = tape.leaf(&parameters, [parameters.len()]);
+            let ts = if inside { vec![0.0, 0.43 * end, end] } else { vec![0.0, end] };
+            let loss = loss_of(|ys| Ok(ys.slice_axis(0, 1..ts.len()).square().sum()));
+            let found =
+                gradient_with_error(&ode, |t, y| Ok(field(k, t, y)), y0, &ts, loss, &[y0, k])
+                    .unwrap();
+            let tight = Ode::new(Verner9).tolerance(1e-13, 1e-14);
+            let ys = tight.solve(|t, y| field(k, t, y), y0, &ts).unwrap();
+            let exact = loss(ys).unwrap().grad(&[y0, k]).unwrap();
+            let (mut error, mut size) = (0.0, 0.0);
+            for (a, b) in found.gradient.iter().zip(&exact) {
+                for (a, b) in a.to_vec().into_iter().zip(b.to_vec()) {
+                    error += (a - b) * (a - b);
+                    size += b * b;
+                }
+            }
+            let ratio = found.relative() / (error / size).sqrt();
+            assert!((0.5..2.0).contains(&ratio), "{name} {ode:?} {inside}: {ratio}");
+        }
+    }
+}
+
+#[test]
+fn instruments_say_what_is_wrong() {
+    let tape = Tape::new();
+    let y0 = tape.leaf(&[1.0], [1]);
+    let last = loss_of(|ys| Ok(ys.sum()));
+    let ode = Ode::new(Tsit5).gradient(Gradient::Unrolled);
+    let reads = field_of(|_, y| Ok(if y.item() > 0.5 { -y } else { y }));
+    let e = gradient_with_error(&ode, reads, y0, &[0.0, 1.0], last, &[y0]).unwrap_err();
+    assert!(e.is_value_dependent(), "{e}");
+    let e = momentum_trajectory(&ode, |_, y| Ok(-y), y0, &[], last, &[]).unwrap_err();
+    assert!(e.to_string().contains("the list of times is empty"), "{e}");
+}
