@@ -29,8 +29,9 @@ pub use continuous::{
 pub use error::{Error, Result};
 pub use init::Init;
 pub use layer::{
-    Activation, Attention, BatchNorm, Bilinear, Dropout, Embedding, FeedForwardOde, GroupNorm, Gru,
-    LayerNorm, Linear, Lstm, Mlp, Moments, NearIdentityNet, ResidualNet,
+    Activation, Attention, BatchNorm, Bilinear, Conv1d, Conv2d, Dropout, Embedding, FeedForwardOde,
+    GroupNorm, Gru, LayerNorm, Linear, Lstm, Mlp, Moments, NearIdentityNet, Pool1d, Pool2d,
+    ResidualNet,
 };
 pub use loss::{accuracy, cross_entropy};
 pub use module::{Module, Residual, Sequential};

@@ -65,7 +65,7 @@ fn weights_vary_with_depth() {
     let mut params = Params::<f64>::seeded(0);
     let ffode = FeedForwardOde::new(&mut params, "f", 1, 3, Activation::Identity);
     params.values_mut().copy_from_slice(&[0.0, 0.0, 0.0, 1.0, 3.0, -1.0]);
-    for (t, beta) in [(0.0, 1.0), (0.25, 2.0), (0.5, 3.0), (0.75, 1.0), (1.0, -1.0)] {
+    for (t, beta) in [(0.0, 1.0), (0.25, 2.0), (0.5, 3.0), (0.75, 1.0), (1.0, -1.0), (1.3, -1.0)] {
         let tape = Tape::new();
         let p = params.bind(&tape);
         let slope = ffode.field(&p, tape.scalar(t), tape.leaf(&[0.0], [1, 1]));

@@ -4,9 +4,13 @@ mod common;
 
 use common::{check_layer, panic_of, random, scatter};
 use costate_nn::{
-    Activation, Attention, BatchNorm, Bilinear, Dropout, Embedding, GroupNorm, Gru, Init,
-    LayerNorm, Linear, Lstm, Params, Residual, Rng, Sequential,
+    Activation, Attention, Augmented, Basis, BatchNorm, Bilinear, Conv1d, Conv2d, Dropout,
+    Embedding, FeedForwardOde, Flow, GroupNorm, Gru, HamiltonianNet, Init, LagrangianNet,
+    LatentOde, LayerNorm, Linear, Lstm, Mlp, Module, NearIdentityNet, NeuralCde, OdeBlock, Params,
+    Path, PathKind, Pool1d, Pool2d, Residual, ResidualNet, Rng, SecondOrder, Sequential, Trace,
+    Universal,
 };
+use costate_odeint::{Ode, Rk4};
 use costate_tape::Tape;
 use ndarray::{Array2, ArrayD, Axis};
 use proptest::prelude::*;
@@ -36,6 +40,80 @@ proptest! {
                 prop_assert!((y[[r, k]] - sum).abs() < 1e-12);
             }
         }
+    }
+
+    #[test]
+    fn convolutions(seed: u64, channels in 1usize..3, outputs in 1usize..3,
+                    [h, w] in [1usize..4, 1usize..4], stride in [1usize..3, 1usize..3],
+                    padding in [0usize..2, 0usize..2]) {
+        let mut params = Params::seeded(seed);
+        let layer = Conv2d::new(&mut params, "c", channels, outputs, [h, w]);
+        let layer = layer.stride(stride).padding(padding);
+        let x = random(seed, &[2, channels, 4, 5]);
+        check_layer(&params, std::slice::from_ref(&x), &|p, x| Ok(layer.forward(p, x[0])))?;
+        // Against the sum.
+        let tape = Tape::new();
+        let y = layer.forward(&params.bind(&tape), tape.constant(&x)).value();
+        let (kernel, bias) = (params.get(layer.kernel), params.get(layer.bias));
+        for (place, &found) in y.indexed_iter() {
+            let (n, o, i, j) = (place[0], place[1], place[2], place[3]);
+            let mut sum = bias[o];
+            for (k, &weight) in kernel.index_axis(Axis(0), o).indexed_iter() {
+                let row = (i * stride[0] + k[1]).wrapping_sub(padding[0]);
+                let column = (j * stride[1] + k[2]).wrapping_sub(padding[1]);
+                sum += weight * x.get([n, k[0], row, column]).unwrap_or(&0.0);
+            }
+            prop_assert!((found - sum).abs() < 1e-12);
+        }
+        prop_assert_eq!(Module::<f64>::output_shape(&layer, &[2, channels, 4, 5].into()),
+                        Ok(Some(y.shape().into())));
+        // A series is an image of height 1.
+        let mut params = Params::seeded(seed);
+        let line = Conv1d::new(&mut params, "c", channels, outputs, w);
+        let line = line.stride(stride[1]).padding(padding[1]);
+        let x = random(seed, &[2, channels, 5]);
+        check_layer(&params, std::slice::from_ref(&x), &|p, x| Ok(line.forward(p, x[0])))?;
+        let mut flat = Params::seeded(seed);
+        let image = Conv2d::new(&mut flat, "c", channels, outputs, [1, w]);
+        let image = image.stride([1, stride[1]]).padding([0, padding[1]]);
+        let a = line.forward(&params.bind(&tape), tape.constant(&x));
+        let wide = tape.constant(&x).unsqueeze(2);
+        prop_assert_eq!(a.to_vec(), image.forward(&flat.bind(&tape), wide).to_vec());
+        prop_assert_eq!(Module::<f64>::output_shape(&line, &x.shape().into()),
+                        Ok(Some((*a.shape()).into())));
+    }
+
+    #[test]
+    fn pooling(seed: u64, [h, w] in [1usize..4, 1usize..4], stride in [1usize..3, 1usize..3],
+               padded: bool, largest: bool) {
+        let pool = if largest { Pool2d::max([h, w]) } else { Pool2d::mean([h, w]) };
+        let padding = if padded { [h / 2, w / 2] } else { [0, 0] };
+        let pool = pool.stride(stride).padding(padding);
+        let x = random(seed, &[2, 2, 4, 5]);
+        check_layer(&Params::seeded(0), std::slice::from_ref(&x), &|_, x| Ok(pool.forward(x[0])))?;
+        let tape = Tape::new();
+        let y = pool.forward(tape.constant(&x)).value();
+        for (place, &found) in y.indexed_iter() {
+            let (mut most, mut sum) = (f64::NEG_INFINITY, 0.0);
+            for (a, b) in (0..h).flat_map(|a| (0..w).map(move |b| (a, b))) {
+                let row = (place[2] * stride[0] + a).wrapping_sub(padding[0]);
+                let column = (place[3] * stride[1] + b).wrapping_sub(padding[1]);
+                if let Some(&x) = x.get([place[0], place[1], row, column]) {
+                    (most, sum) = (most.max(x), sum + x);
+                }
+            }
+            let expected = if largest { most } else { sum / (h * w) as f64 };
+            prop_assert!((found - expected).abs() < 1e-12);
+        }
+        prop_assert_eq!(Module::<f64>::output_shape(&pool, &[2, 2, 4, 5].into()),
+                        Ok(Some(y.shape().into())));
+        let line = if largest { Pool1d::max(w) } else { Pool1d::mean(w) };
+        let line = line.stride(stride[1]).padding(padding[1]);
+        let x = random(seed, &[2, 2, 5]);
+        check_layer(&Params::seeded(0), std::slice::from_ref(&x), &|_, x| Ok(line.forward(x[0])))?;
+        let y = line.forward(tape.constant(&x));
+        prop_assert_eq!(Module::<f64>::output_shape(&line, &x.shape().into()),
+                        Ok(Some((*y.shape()).into())));
     }
 
     #[test]
@@ -183,7 +261,16 @@ proptest! {
             .then(Linear::new(&mut params, "b", 4, 3));
         let net = Sequential::new().then(LayerNorm::new(&mut params, "n", 3)).then(Residual(inner));
         let x = random(seed, &[rows, 3]);
-        check_layer(&params, &[x], &|p, x| net.forward(p, x[0]))?;
+        check_layer(&params, std::slice::from_ref(&x), &|p, x| net.forward(p, x[0]))?;
+        prop_assert_eq!(net.output_shape(&[rows, 3].into()), Ok(Some([rows, 3].into())));
+        // A closure has the bits of the module it calls.
+        let norm = LayerNorm::new(&mut params, "m", 3);
+        let other = Sequential::new().then_fn(move |p, x| Ok(norm.forward(p, x).tanh()));
+        let plain = Sequential::new().then(norm).then(Activation::Tanh);
+        let tape = Tape::new();
+        let (p, x) = (params.bind(&tape), tape.constant(&x));
+        prop_assert_eq!(other.forward(&p, x).unwrap().to_vec(), plain.forward(&p, x).unwrap().to_vec());
+        prop_assert_eq!(other.output_shape(&[rows, 3].into()), Ok(None));
     }
 
     #[test]
@@ -267,7 +354,7 @@ type Case<'a> = Box<dyn FnOnce() + 'a>;
 fn wrong_shapes_name_the_callers_line() {
     let mut params = Params::<f64>::seeded(0);
     let linear = Linear::new(&mut params, "linear", 3, 2);
-    let mlp = costate_nn::Mlp::new(&mut params, "mlp", &[3, 4, 2], Activation::Tanh);
+    let mlp = Mlp::new(&mut params, "mlp", &[3, 4, 2], Activation::Tanh);
     let bilinear = Bilinear::new(&mut params, "bilinear", 3, 2, 2);
     let embedding = Embedding::new(&mut params, "embedding", 3, 2);
     let layer_norm = LayerNorm::new(&mut params, "layer_norm", 3);
@@ -276,10 +363,29 @@ fn wrong_shapes_name_the_callers_line() {
     let gru = Gru::new(&mut params, "gru", 3, 2);
     let lstm = Lstm::new(&mut params, "lstm", 3, 2);
     let attention = Attention::new(&mut params, "attention", 4, 2);
+    let conv1 = Conv1d::new(&mut params, "conv1", 3, 2, 3);
+    let conv2 = Conv2d::new(&mut params, "conv2", 3, 2, [3, 2]);
+    let tanh = Activation::Tanh;
+    let residual = ResidualNet::new(&mut params, "residual", 3, 2, tanh);
+    let near = NearIdentityNet::new(&mut params, "near", 3, 2, tanh);
+    let limit = FeedForwardOde::new(&mut params, "limit", 3, 2, tanh);
+    let block = OdeBlock::new(&mut params, "block", 3, &[4], Basis::Linear(2), tanh);
+    let augmented = Augmented::new(&mut params, "augmented", [3, 1], &[4], Basis::Constant, tanh);
+    let second = SecondOrder::new(&mut params, "second", 1, &[4], tanh);
+    let hamiltonian = HamiltonianNet::new(&mut params, "hamiltonian", 1, &[4], tanh);
+    let lagrangian = LagrangianNet::new(&mut params, "lagrangian", 1, &[4], tanh);
+    let flow = Flow::new(&mut params, "flow", 3, &[4], Basis::Constant, tanh);
+    let latent = LatentOde::new(&mut params, "latent", 1, 2, 3);
+    let cde = NeuralCde::new(&mut params, "cde", [3, 2], &[4], tanh);
+    let universal = Universal::new(&mut params, "universal", 3, &[4], tanh);
+    let chain = Sequential::new().then(linear).then(tanh).then(LayerNorm::new(&mut params, "n", 3));
+    let skip = Residual(linear);
+    let (ode, ends) = (Ode::new(Rk4).steps(1), [0.0, 1.0]);
     let tape = Tape::new();
     let p = params.bind(&tape);
     let x = |shape: &[usize]| tape.constant(&random(0, shape));
     let (bad, state) = (x(&[2, 5]), x(&[2, 2]));
+    let wide = Path::new(PathKind::Linear, &ends, x(&[2, 2, 5]));
     let line = line!();
     let cases: Vec<(&str, Case<'_>)> = vec![
         ("[2, 5]", Box::new(|| _ = linear.forward(&p, bad))),
@@ -296,6 +402,28 @@ fn wrong_shapes_name_the_callers_line() {
         ("[2, 5]", Box::new(|| _ = lstm.forward(&p, bad, [state, state]))),
         ("[2, 5]", Box::new(|| _ = attention.forward(&p, bad, bad, None))),
         ("[2, 2] for shape [2, 5]", Box::new(|| _ = Dropout::new(0.5).forward(bad, state))),
+        ("[2, 5], not [samples, 3, length]", Box::new(|| _ = conv1.forward(&p, bad))),
+        ("[1, 3, 2, 9]", Box::new(|| _ = conv2.forward(&p, x(&[1, 3, 2, 9])))),
+        ("[2, 5]", Box::new(|| _ = Pool1d::max(2).forward(bad))),
+        ("window of 2 by 3", Box::new(|| _ = Pool2d::mean([2, 3]).forward(x(&[1, 1, 2, 2])))),
+        ("[2, 5]", Box::new(|| _ = residual.forward(&p, bad))),
+        ("[2, 5]", Box::new(|| _ = near.forward(&p, bad))),
+        ("[2, 5]", Box::new(|| _ = limit.forward(&p, &ode, bad))),
+        ("[2, 5]", Box::new(|| _ = block.forward(&p, &ode, bad))),
+        ("[2, 5]", Box::new(|| _ = augmented.forward(&p, &ode, bad))),
+        ("[2, 5]", Box::new(|| _ = second.forward(&p, &ode, bad, ends))),
+        ("[2, 5]", Box::new(|| _ = hamiltonian.forward(&p, &ode, bad, ends))),
+        ("[2, 5]", Box::new(|| _ = lagrangian.forward(&p, &ode, bad, ends))),
+        ("[2, 5]", Box::new(|| _ = flow.sample(&p, &ode, bad))),
+        ("[2, 5]", Box::new(|| _ = flow.log_density(&p, &ode, bad, &Trace::Exact, &[]))),
+        ("[2, 5]", Box::new(|| _ = latent.encode(&p, &ends, bad, bad))),
+        ("[2, 5]", Box::new(|| _ = latent.decode(&p, &ode, bad, &ends))),
+        ("[2, 5]", Box::new(|| _ = universal.forward(&p, &ode, |_, x| x, bad, ends))),
+        ("[2, 5] at 2 times", Box::new(|| _ = Path::new(PathKind::Natural, &ends, bad))),
+        ("[2, 5]", Box::new(|| _ = cde.forward(&p, &ode, &wide))),
+        ("module 0: Linear: shape [2, 5]", Box::new(|| _ = chain.forward(&p, bad))),
+        ("module 2: LayerNorm: shape [2, 2]", Box::new(|| _ = chain.forward(&p, x(&[2, 3])))),
+        ("Residual: [2, 2]", Box::new(|| _ = skip.forward(&p, x(&[2, 3])))),
     ];
     for (i, (shapes, case)) in cases.into_iter().enumerate() {
         let (file, at, message) = panic_of(case);

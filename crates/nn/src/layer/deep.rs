@@ -1,9 +1,10 @@
 //! The discrete counterparts of the differential equations: networks of many equal layers.
 
 use costate_ops::Real;
-use costate_tape::Var;
+use costate_tape::{Shape, Var};
 
 use super::Activation;
+use crate::module::last_axis;
 use crate::params::{Bound, Param, Params};
 
 /// The parameters of `depth` layers of one width.
@@ -12,6 +13,7 @@ struct Stack {
     weight: Param,
     bias: Param,
     depth: usize,
+    width: usize,
     antisymmetric: bool,
 }
 
@@ -24,6 +26,7 @@ impl Stack {
             weight: params.uniform(format!("{name}.weight"), [depth, width, width], bound),
             bias: params.zeros(format!("{name}.bias"), [depth, width]),
             depth,
+            width,
             antisymmetric: false,
         }
     }
@@ -67,6 +70,11 @@ impl ResidualNet {
         ResidualNet { stack: Stack::new(params, name, width, depth), sigma }
     }
 
+    /// The width of its layers.
+    pub fn width(&self) -> usize {
+        self.stack.width
+    }
+
     /// From `[…, width]` to `[…, width]`.
     ///
     /// # Panics
@@ -77,6 +85,11 @@ impl ResidualNet {
             x = x + self.sigma.apply(self.stack.affine(p, l, x)).scale(self.stack.step());
         }
         x
+    }
+
+    /// The shape of its output, or what is wrong with the input's.
+    pub(crate) fn output_shape(&self, input: &Shape) -> Result<Shape, String> {
+        last_axis("ResidualNet", [self.width(); 2], input)
     }
 }
 
@@ -113,6 +126,11 @@ impl NearIdentityNet {
         self
     }
 
+    /// The width of its layers.
+    pub fn width(&self) -> usize {
+        self.stack.width
+    }
+
     /// From `[…, width]` to `[…, width]`.
     ///
     /// # Panics
@@ -125,5 +143,10 @@ impl NearIdentityNet {
             x = z + self.phi.apply(z).scale(step);
         }
         x
+    }
+
+    /// The shape of its output, or what is wrong with the input's.
+    pub(crate) fn output_shape(&self, input: &Shape) -> Result<Shape, String> {
+        last_axis("NearIdentityNet", [self.width(); 2], input)
     }
 }

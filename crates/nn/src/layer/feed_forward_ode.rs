@@ -14,7 +14,7 @@ use crate::params::{Bound, Param, Params};
 /// are near the identity (J. Ruseckas, arXiv 1909.03767, section 5).
 ///
 /// The weights vary along depth: `A` and `β` are parameters at equidistant knots, and linear
-/// between them. With one knot they are constant.
+/// between them; before time 0 and after time 1 they stay. With one knot they are constant.
 #[derive(Clone, Copy, Debug)]
 pub struct FeedForwardOde {
     /// `A` at the knots, `[knots, width, width]`, for states that are rows: `x A`.
@@ -93,6 +93,7 @@ impl FeedForwardOde {
     /// If the last length of `x` is not the width.
     #[track_caller]
     pub fn field<'t, T: Real>(&self, p: &Bound<'t, T>, t: Var<'t, T>, x: Var<'t, T>) -> Var<'t, T> {
+        self.check(x);
         let (a, beta) = self.weights(p, t);
         x.matmul(a) + beta + self.phi.apply(x)
     }
@@ -145,7 +146,8 @@ impl FeedForwardOde {
         Ok(normal_log_density(xs.index_axis(0, 1)) + integrals[0])
     }
 
-    /// What is given at the knots, at time `t`: `Σ_j max(0, 1 - |t (knots - 1) - j|) y_j`.
+    /// What is given at the knots, at time `t`, kept inside `[0, 1]`:
+    /// `Σ_j max(0, 1 - |t (knots - 1) - j|) y_j`.
     fn at<'t, T: Real>(&self, y: Var<'t, T>, t: Var<'t, T>) -> Var<'t, T> {
         let shape = y.shape();
         let flat = y.reshape([self.knots, shape[1..].iter().product()]);
@@ -154,7 +156,8 @@ impl FeedForwardOde {
         }
         let places: Vec<T> = (0..self.knots).map(|j| T::from_f64(j as f64)).collect();
         let places = t.tape().leaf(&places, [self.knots]);
-        let distance = (t.scale(T::from_f64((self.knots - 1) as f64)) - places).abs();
+        let place = t.clamp(T::zero(), T::one()).scale(T::from_f64((self.knots - 1) as f64));
+        let distance = (place - places).abs();
         distance.affine(-T::one(), T::one()).relu().matmul(flat)
     }
 
@@ -172,7 +175,14 @@ impl FeedForwardOde {
         ode: &Ode,
         x: Var<'t, T>,
     ) -> Result<Var<'t, T>> {
+        self.check(x);
         let xs = ode.solve(|t, x| self.field(p, t, x), x, [0.0, 1.0])?;
         Ok(xs.index_axis(0, 1))
+    }
+
+    #[track_caller]
+    fn check<T: Real>(&self, x: Var<'_, T>) {
+        let (shape, width) = (x.shape(), self.width);
+        assert!(shape.last() == Some(&width), "FeedForwardOde: shape {shape}, not […, {width}]");
     }
 }

@@ -1,9 +1,10 @@
 //! The affine layer.
 
 use costate_ops::Real;
-use costate_tape::Var;
+use costate_tape::{Shape, Var};
 
 use crate::init::Init;
+use crate::module::last_axis;
 use crate::params::{Bound, Param, Params};
 
 /// `x W + b`, with `W: [inputs, outputs]` and `b: [outputs]`.
@@ -13,6 +14,8 @@ pub struct Linear {
     pub weight: Param,
     /// `b`.
     pub bias: Param,
+    inputs: usize,
+    outputs: usize,
 }
 
 impl Linear {
@@ -26,6 +29,8 @@ impl Linear {
         Linear {
             weight: params.uniform(format!("{name}.weight"), [inputs, outputs], bound),
             bias: params.uniform(format!("{name}.bias"), [outputs], bound),
+            inputs,
+            outputs,
         }
     }
 
@@ -44,6 +49,8 @@ impl Linear {
         Linear {
             weight: params.init(format!("{name}.weight"), [inputs, outputs], init),
             bias: params.zeros(format!("{name}.bias"), [outputs]),
+            inputs,
+            outputs,
         }
     }
 
@@ -54,5 +61,15 @@ impl Linear {
     #[track_caller]
     pub fn forward<'t, T: Real>(&self, p: &Bound<'t, T>, x: Var<'t, T>) -> Var<'t, T> {
         x.matmul(p[self.weight]) + p[self.bias]
+    }
+
+    /// The lengths of its inputs and outputs.
+    pub fn widths(&self) -> [usize; 2] {
+        [self.inputs, self.outputs]
+    }
+
+    /// The shape of its output, or what is wrong with the input's.
+    pub(crate) fn output_shape(&self, input: &Shape) -> Result<Shape, String> {
+        last_axis("Linear", self.widths(), input)
     }
 }

@@ -1,9 +1,10 @@
 //! The multi-layer perceptron.
 
 use costate_ops::Real;
-use costate_tape::Var;
+use costate_tape::{Shape, Var};
 
 use super::{Activation, Linear};
+use crate::module::last_axis;
 use crate::params::{Bound, Params};
 
 /// Affine layers with an activation between them, and none after the last.
@@ -34,6 +35,11 @@ impl Mlp {
         Mlp { layers, activation }
     }
 
+    /// Its first layer.
+    pub fn first(&self) -> Linear {
+        self.layers[0]
+    }
+
     /// Its last layer.
     pub fn last(&self) -> Linear {
         *self.layers.last().expect("at least one layer")
@@ -52,5 +58,10 @@ impl Mlp {
             x = self.activation.apply(layer.forward(p, x));
         }
         last.forward(p, x)
+    }
+
+    /// The shape of its output, or what is wrong with the input's.
+    pub(crate) fn output_shape(&self, input: &Shape) -> Result<Shape, String> {
+        last_axis("Mlp", [self.first().widths()[0], self.last().widths()[1]], input)
     }
 }

@@ -5,6 +5,7 @@ use costate_tape::{Shape, Var};
 use ndarray::ArrayD;
 
 use crate::init::Init;
+use crate::module::{last_axis, second_axis};
 use crate::params::{Bound, Param, Params};
 
 /// `(x - mean) / √(variance + ε)` over the given axes.
@@ -82,6 +83,11 @@ impl LayerNorm {
         assert!(shape.last() == Some(&width), "LayerNorm: shape {shape}, not […, {width}]");
         normalise(x, &[last], 1e-5) * p[self.scale.scale] + p[self.scale.shift]
     }
+
+    /// The shape of its output, or what is wrong with the input's.
+    pub(crate) fn output_shape(&self, input: &Shape) -> Result<Shape, String> {
+        last_axis("LayerNorm", [self.width; 2], input)
+    }
 }
 
 /// Groups of channels to mean 0 and variance 1 in each sample, then a scale and a shift of each
@@ -125,6 +131,11 @@ impl GroupNorm {
         let inner = channels / self.groups * shape[2..].iter().product::<usize>();
         let grouped = x.reshape([shape[0], self.groups, inner]);
         self.scale.channels(p, normalise(grouped, &[2], 1e-5).reshape(shape))
+    }
+
+    /// The shape of its output, or what is wrong with the input's.
+    pub(crate) fn output_shape(&self, input: &Shape) -> Result<Shape, String> {
+        second_axis("GroupNorm", self.channels, input)
     }
 }
 
@@ -263,5 +274,10 @@ impl BatchNorm {
             new.zip_mut_with(found, |r, &m| *r += share * (m - *r));
             params.set(param, &new);
         }
+    }
+
+    /// The shape of its output, or what is wrong with the input's.
+    pub(crate) fn output_shape(&self, input: &Shape) -> Result<Shape, String> {
+        second_axis("BatchNorm", self.channels, input)
     }
 }
