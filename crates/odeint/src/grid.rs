@@ -24,6 +24,12 @@ pub(crate) struct GridStep {
 #[derive(Clone, Debug)]
 pub(crate) struct Grid<T: Real> {
     pub dim: usize,
+    /// A state with tangents is blocks of so many components, the tangents after what they belong
+    /// to.
+    pub block: usize,
+    /// How often tangents were added: 0 for a state, 1 for a state and its tangents, 2 for those and
+    /// theirs.
+    pub order: usize,
     pub rows: usize,
     pub steps: Vec<GridStep>,
     /// The state at the start of each step, then the last one.
@@ -50,6 +56,8 @@ impl<T: Real> Default for Grid<T> {
     fn default() -> Self {
         Grid {
             dim: 0,
+            block: 0,
+            order: 0,
             rows: 0,
             steps: Vec::new(),
             y: Vec::new(),
@@ -69,6 +77,7 @@ impl<T: Real> Grid<T> {
     /// Forgets everything, but keeps the memory.
     pub fn start(&mut self, y0: &[T], tableau: &Tableau) {
         self.dim = y0.len();
+        (self.block, self.order) = (self.dim, 0);
         self.rows = tableau.rows();
         self.steps.clear();
         self.k.clear();
@@ -82,6 +91,12 @@ impl<T: Real> Grid<T> {
     /// Keeps what evaluations leave for the backward pass, in no more than as many bytes.
     pub fn keep(&mut self, bytes: usize) {
         self.kept_limit = bytes / size_of::<T>();
+    }
+
+    /// Whether the states and slopes of all steps are there.
+    pub fn is_whole(&self) -> bool {
+        let n = self.steps.len();
+        n == 0 || (self.own_start.len() == n && self.y.len() == (n + 1) * self.dim)
     }
 
     /// Adds a step, with its state and slopes if they are to be kept.
@@ -159,7 +174,8 @@ impl<T: Real> Grid<T> {
 
     /// The grid and the slopes, to be unrolled with these times.
     pub fn frozen(&self, ts: &[f64]) -> Frozen<T> {
-        Frozen { steps: self.steps.clone(), ts: ts.to_vec(), slopes: self.k.clone() }
+        let (steps, slopes, block) = (self.steps.clone(), self.k.clone(), self.block);
+        Frozen { steps, ts: ts.to_vec(), block, slopes }
     }
 
     pub fn bytes(&self) -> usize {

@@ -51,6 +51,7 @@ mod split;
 mod stats;
 mod step;
 mod tableau;
+mod tangent;
 mod unroll;
 mod vector_field;
 

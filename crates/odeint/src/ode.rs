@@ -16,6 +16,7 @@ use crate::operation::{AdjointState, SolveOp, SolveState, solve_error};
 use crate::options::{Options, Stepping};
 use crate::solve::{check_times, drive_on};
 use crate::stats::Stats;
+use crate::tangent::TangentState;
 use crate::unroll::{Frozen, unroll};
 use crate::vector_field::VectorField;
 
@@ -26,8 +27,14 @@ use crate::vector_field::VectorField;
 /// | `Exact` | what was computed, to rounding | states and slopes of each step | always, unless memory forbids it |
 /// | `Continuous` | the exact solution, to the tolerance | the saved states | to compare, or when states do not fit in memory and the solution does not contract |
 /// | `Unrolled` | what was computed, to rounding | every operation of every stage | to check the others |
+/// | `Forward` | what was computed, to rounding | the tangents of the saved states | few entries to differentiate with respect to, and many steps |
 ///
 /// In each way the steps are constants: their size is not differentiated.
+///
+/// Derivatives of any order, in reverse and in forward mode, are those of `Exact` on the recorded
+/// grid, whichever way was chosen, but for `Unrolled`. They can be compiled and taken inside a field.
+/// One case is left to unrolling, which needs the numbers of the grid and so can be neither: forward
+/// mode and second derivatives in directions in which [times](Times::Var) move.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Gradient {
@@ -39,6 +46,14 @@ pub enum Gradient {
     Continuous,
     /// Every operation of every stage on the tape, and plain back-propagation.
     Unrolled,
+    /// Sensitivities: the tangents of the solution in the direction of each entry of what is
+    /// differentiated with respect to, on the grid of the solve, and from them the gradient.
+    ///
+    /// Tangents go through the field in batches of 16, one pass along the grid for each, and do not
+    /// steer the step size. With `d` entries that takes `⌈d / 16⌉` passes of the cost of up to
+    /// seventeen solves each, and `d` solutions of memory. The cotangents of
+    /// [times](Times::Var) take one backward pass instead.
+    Forward,
 }
 
 /// An initial-value problem solver whose solve is an operation of the tape.
@@ -330,7 +345,10 @@ impl Ode {
     pub fn stats<T: Real>(x: Var<'_, T>) -> Option<Stats> {
         let read = |state: &dyn std::any::Any| {
             let solve = state.downcast_ref::<SolveState<T>>().map(|state| state.stats);
-            solve.or_else(|| state.downcast_ref::<AdjointState<T>>().map(|state| state.stats))
+            let tangent = || state.downcast_ref::<TangentState<T>>().map(|state| state.stats);
+            solve
+                .or_else(tangent)
+                .or_else(|| state.downcast_ref::<AdjointState<T>>().map(|state| state.stats))
         };
         x.tape().read_state(x, read).flatten()
     }

@@ -17,11 +17,12 @@ use crate::ode::Gradient;
 use crate::options::Options;
 use crate::solve::{check_times, drive_on};
 use crate::stats::Stats;
+use crate::tangent::recorded;
 use crate::unroll::unroll;
 use crate::vector_field::{FieldMemory, FieldProgram, Replay, VectorField};
 
 /// `y0, (times,) captured… ↦ y(times)`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct SolveOp<T: Real> {
     pub method: Method,
     pub options: Options,
@@ -48,7 +49,7 @@ pub(crate) struct SolveState<T: Real> {
 
 impl<T: Real> SolveOp<T> {
     /// The number of the first captured input.
-    fn first_captured(&self) -> usize {
+    pub fn first_captured(&self) -> usize {
         if self.times.is_some() { 1 } else { 2 }
     }
 
@@ -56,15 +57,15 @@ impl<T: Real> SolveOp<T> {
     fn unrolled<'t>(&self, call: Var<'t, T>, inputs: &[Var<'t, T>]) -> Result<Var<'t, T>> {
         let tape = call.tape();
         let frozen = tape.read_state(call, |state| {
-            let state: &SolveState<T> = state.downcast_ref().expect("the state of a solve");
-            state.grid.frozen(&state.ts)
+            let (ts, grid) = recorded(state);
+            grid.frozen(ts)
         });
         let Some(frozen) = frozen else {
             return Err(costate_tape::Error::from_call(
                 "solve",
-                "forward mode, and second derivatives, of a solve need its grid, which is not \
-                 known while a function is only traced (inside the field of another solve, or in \
-                 a function transformed before it is run)",
+                "forward mode and second derivatives with respect to the times of a solve need its \
+                 grid, which is not known while a function is only traced (inside the field of \
+                 another solve, or in a function transformed before it is run)",
             ));
         };
         let times = self.times.is_none().then(|| inputs[1]);
@@ -75,6 +76,67 @@ impl<T: Real> SolveOp<T> {
             Ok(function.inline(tape, &args)?[0])
         };
         unroll(self.method, &frozen, inputs[0], times, field)
+    }
+
+    /// Whether the times have a tangent, or a cotangent of theirs has.
+    pub fn moves_times(&self, dots: &[Option<Var<'_, T>>]) -> bool {
+        self.times.is_none() && dots[1].is_some()
+    }
+
+    /// The tangent where times move, by [`unrolling`](Self::unrolled).
+    pub fn unrolled_tangent<'t>(
+        &self,
+        call: Var<'t, T>,
+        inputs: &[Var<'t, T>],
+        dots: &[Option<Var<'t, T>>],
+    ) -> Result<Var<'t, T>> {
+        let inputs: Vec<_> = inputs.iter().map(|x| x.fresh()).collect();
+        let ys = self.unrolled(call, &inputs)?;
+        let (inputs, dots): (Vec<_>, Vec<_>) =
+            inputs.iter().zip(dots).filter_map(|(&x, dot)| Some((x, (*dot)?))).unzip();
+        Ok(ys.tape().jvp(&[ys], &inputs, &dots)?[0])
+    }
+
+    /// The cotangents of `inputs`, from that of the solution that `call` recorded.
+    pub fn backward<'t>(
+        &self,
+        call: Var<'t, T>,
+        inputs: &[Var<'t, T>],
+        needs: &[bool],
+        g: Var<'t, T>,
+    ) -> Result<Vec<Option<Var<'t, T>>>> {
+        let first = self.first_captured();
+        let times = self.times.is_none() && needs[1];
+        let wrt: Vec<usize> =
+            (first..inputs.len()).filter(|&i| needs[i]).map(|i| i - first).collect();
+        let adjoint = AdjointOp {
+            hamiltonian: match self.gradient {
+                Gradient::Continuous => Some(self.field.hamiltonian()?),
+                _ => None,
+            },
+            vjp: self.field.vjp(times, &wrt)?,
+            backward: self.field.backward(times, &wrt)?,
+            second: match (self.method, self.gradient) {
+                (Method::Rosenbrock(_), Gradient::Continuous) => None,
+                (Method::Rosenbrock(_), _) => Some(self.field.second(times, &wrt)?),
+                _ => None,
+            },
+            solve: self.clone(),
+            times,
+            wrt: wrt.clone(),
+        };
+        let given: Vec<_> = [call].iter().chain(inputs).chain([&g]).copied().collect();
+        let found = g.tape().call(Arc::new(adjoint), &given)?;
+        let mut found = found.into_iter();
+        let mut bars = vec![None; inputs.len()];
+        bars[0] = found.next();
+        if times {
+            bars[1] = found.next();
+        }
+        for (i, bar) in wrt.into_iter().zip(found) {
+            bars[first + i] = Some(bar);
+        }
+        Ok(bars)
     }
 }
 
@@ -120,7 +182,7 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
             }
             none => none.insert(Integrator::new(self.method, y0, start, end, self.options)?),
         };
-        let captured: SmallVec<[&[T]; 16]> =
+        let captured: SmallVec<[&[T]; 32]> =
             e.inputs[self.first_captured()..].iter().map(|a| a.data).collect();
         let jacobian = self.field.jacobian.as_ref().zip(state.jacobian.as_mut());
         let mut field = Replay::new(&self.field.program, &mut state.workspace, &captured)?
@@ -131,8 +193,13 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         let grid = &mut state.grid;
         grid.start(y0, self.method.tableau());
         grid.keep(self.activations);
-        // Unrolling an implicit stage starts from its solution.
-        let keep = self.gradient == Gradient::Exact || self.method.is_implicit();
+        // The tangent of a stage that was solved for starts from its solution, and so does unrolling
+        // it. Forward, the cotangents of the times take a backward pass.
+        let keep = match self.gradient {
+            Gradient::Exact => true,
+            Gradient::Forward => self.times.is_none() || self.method.needs_jacobian(),
+            _ => self.method.needs_jacobian(),
+        };
         let ends = self.probe.grid.as_deref();
         state.stats =
             drive_on(integrator, &mut field, &state.ts, e.output, ends, |step, saves| {
@@ -148,43 +215,16 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         cts: &[Option<Var<'t, T>>],
     ) -> Result<Vec<Option<Var<'t, T>>>> {
         let Some(g) = cts[0] else { return Ok(vec![None; rule.inputs.len()]) };
-        let first = self.first_captured();
-        let times = self.times.is_none() && rule.needs[1];
-        let wrt: Vec<usize> =
-            (first..rule.inputs.len()).filter(|&i| rule.needs[i]).map(|i| i - first).collect();
-        let adjoint = AdjointOp {
-            hamiltonian: match self.gradient {
-                Gradient::Continuous => Some(self.field.hamiltonian()?),
-                _ => None,
-            },
-            vjp: self.field.vjp(times, &wrt)?,
-            backward: self.field.backward(times, &wrt)?,
-            second: match (self.method, self.gradient) {
-                (Method::Rosenbrock(_), Gradient::Exact) => Some(self.field.second(times, &wrt)?),
-                _ => None,
-            },
-            solve: SolveOp {
-                method: self.method,
-                options: self.options,
-                gradient: self.gradient,
-                activations: self.activations,
-                times: self.times.clone(),
-                field: self.field.clone(),
-                probe: self.probe.clone(),
-            },
-            times,
-            wrt: wrt.clone(),
-        };
-        let inputs: Vec<_> = [rule.call].iter().chain(rule.inputs).chain([&g]).copied().collect();
-        let found = g.tape().call(Arc::new(adjoint), &inputs)?;
-        let mut found = found.into_iter();
-        let mut bars = vec![None; rule.inputs.len()];
-        bars[0] = found.next();
-        if times {
-            bars[1] = found.next();
+        let (call, inputs) = (rule.call, rule.inputs);
+        if self.gradient != Gradient::Forward {
+            return self.backward(call, inputs, rule.needs, g);
         }
-        for (i, bar) in wrt.into_iter().zip(found) {
-            bars[first + i] = Some(bar);
+        let mut bars = self.forward(call, inputs, rule.needs, g)?;
+        if self.times.is_none() && rule.needs[1] {
+            // Those of the times take one backward pass.
+            let mut needs = vec![false; inputs.len()];
+            needs[1] = true;
+            bars[1] = self.backward(call, inputs, &needs, g)?[1];
         }
         Ok(bars)
     }
@@ -194,11 +234,10 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         rule: &CallRule<'_, 't, T>,
         dots: &[Option<Var<'t, T>>],
     ) -> Result<Vec<Option<Var<'t, T>>>> {
-        let inputs: Vec<_> = rule.inputs.iter().map(|x| x.fresh()).collect();
-        let ys = self.unrolled(rule.call, &inputs)?;
-        let (inputs, dots): (Vec<_>, Vec<_>) =
-            inputs.iter().zip(dots).filter_map(|(&x, dot)| Some((x, (*dot)?))).unzip();
-        Ok(vec![Some(ys.tape().jvp(&[ys], &inputs, &dots)?[0])])
+        if self.moves_times(dots) {
+            return Ok(vec![Some(self.unrolled_tangent(rule.call, rule.inputs, dots)?)]);
+        }
+        Ok(vec![self.tangent_along(rule.call, rule.inputs, dots, false)?])
     }
 }
 
@@ -288,21 +327,20 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
 
     fn eval(&self, e: &mut Evaluation<'_, T>) -> std::result::Result<(), CallError> {
         let forward = e.producer.expect("the tape passes the state of the solve");
-        let forward: &SolveState<T> = forward.downcast_ref().expect("the state of a solve");
+        let (ts, grid) = recorded(forward);
         let state: &mut AdjointState<T> = e.state.downcast_mut().expect("made by `new_state`");
         let (inputs, cotangent) = self.parts(e.inputs);
-        let captured: SmallVec<[&[T]; 16]> =
+        let captured: SmallVec<[&[T]; 32]> =
             inputs[self.solve.first_captured()..].iter().map(|a| a.data).collect();
         e.output.fill(T::zero());
         let (y0, rest) = e.output.split_at_mut(inputs[0].data.len());
-        let (times, captured_bar) =
-            rest.split_at_mut(if self.times { forward.ts.len() } else { 0 });
+        let (times, captured_bar) = rest.split_at_mut(if self.times { ts.len() } else { 0 });
         let mut bars =
             Cotangents { y0, times: self.times.then_some(times), captured: captured_bar };
         let backward = Backward {
             method: self.solve.method,
-            ts: &forward.ts,
-            grid: &forward.grid,
+            ts,
+            grid,
             ys: e.inputs[0].data,
             cotangent: cotangent.data,
         };
@@ -353,12 +391,33 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
         rule: &CallRule<'_, 't, T>,
         cts: &[Option<Var<'t, T>>],
     ) -> Result<Vec<Option<Var<'t, T>>>> {
+        let call = rule.inputs[0];
         let inputs: Vec<_> = rule.inputs[1..].iter().map(|x| x.fresh()).collect();
-        let bars = self.unrolled(rule.inputs[0], &inputs)?;
-        let (bars, cts): (Vec<_>, Vec<_>) =
-            bars.iter().zip(cts).filter_map(|(&bar, ct)| Some((bar, (*ct)?))).unzip();
-        let found = rule.call.tape().vjp(&bars, &cts, &inputs)?;
-        Ok([None].into_iter().chain(found.into_iter().map(Some)).collect())
+        if self.times && cts[1].is_some() {
+            let bars = self.unrolled(call, &inputs)?;
+            let (bars, cts): (Vec<_>, Vec<_>) =
+                bars.iter().zip(cts).filter_map(|(&bar, ct)| Some((bar, (*ct)?))).unzip();
+            let found = call.tape().vjp(&bars, &cts, &inputs)?;
+            return Ok([None].into_iter().chain(found.into_iter().map(Some)).collect());
+        }
+        let (&g, inputs) = inputs.split_last().expect("a cotangent comes last");
+        let needs = &rule.needs[1..=inputs.len()];
+        let first = self.solve.first_captured();
+        let mut dots = vec![None; inputs.len()];
+        dots[0] = cts[0];
+        for (i, ct) in self.wrt.iter().zip(&cts[1 + usize::from(self.times)..]) {
+            dots[first + i] = *ct;
+        }
+        let mut bars = vec![None; rule.inputs.len()];
+        let keep = needs.contains(&true);
+        let Some(tangent) = self.solve.tangent_along(call, inputs, &dots, keep)? else {
+            return Ok(bars);
+        };
+        for (bar, found) in bars[1..].iter_mut().zip(second(tangent, g, inputs, needs)?) {
+            *bar = found;
+        }
+        bars[1 + inputs.len()] = Some(tangent);
+        Ok(bars)
     }
 
     fn jvp<'t>(
@@ -366,13 +425,65 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
         rule: &CallRule<'_, 't, T>,
         dots: &[Option<Var<'t, T>>],
     ) -> Result<Vec<Option<Var<'t, T>>>> {
+        let (call, dots) = (rule.inputs[0], &dots[1..]);
+        let tape: &Tape<T> = call.tape();
         let inputs: Vec<_> = rule.inputs[1..].iter().map(|x| x.fresh()).collect();
-        let bars = self.unrolled(rule.inputs[0], &inputs)?;
-        let (inputs, dots): (Vec<_>, Vec<_>) =
-            inputs.iter().zip(&dots[1..]).filter_map(|(&x, dot)| Some((x, (*dot)?))).unzip();
-        let tape: &Tape<T> = rule.call.tape();
-        Ok(tape.jvp(&bars, &inputs, &dots)?.into_iter().map(Some).collect())
+        if self.solve.moves_times(dots) {
+            let bars = self.unrolled(call, &inputs)?;
+            let (inputs, dots): (Vec<_>, Vec<_>) =
+                inputs.iter().zip(dots).filter_map(|(&x, dot)| Some((x, (*dot)?))).unzip();
+            return Ok(tape.jvp(&bars, &inputs, &dots)?.into_iter().map(Some).collect());
+        }
+        let (&g, inputs) = inputs.split_last().expect("a cotangent comes last");
+        let (&g_dot, dots) = dots.split_last().expect("a cotangent comes last");
+        let first = self.solve.first_captured();
+        let mut needs = vec![false; inputs.len()];
+        needs[0] = true;
+        if self.times {
+            needs[1] = true;
+        }
+        self.wrt.iter().for_each(|i| needs[first + i] = true);
+        let wanted = |bars: Vec<Option<Var<'t, T>>>| {
+            bars.into_iter().zip(&needs).filter(|(_, need)| **need).map(|(bar, _)| bar).collect()
+        };
+        // The backward pass is linear in the cotangent.
+        let with_g: Option<Vec<_>> = match g_dot {
+            Some(g_dot) => Some(wanted(self.solve.backward(call, inputs, &needs, g_dot)?)),
+            None => None,
+        };
+        let with_inputs: Option<Vec<_>> =
+            match self.solve.tangent_along(call, inputs, dots, true)? {
+                Some(tangent) => Some(wanted(second(tangent, g, inputs, &needs)?)),
+                None => None,
+            };
+        Ok(match (with_g, with_inputs) {
+            (Some(a), Some(b)) => a
+                .into_iter()
+                .zip(b)
+                .map(|(a, b)| match (a, b) {
+                    (Some(a), Some(b)) => Some(a + b),
+                    (a, b) => a.or(b),
+                })
+                .collect(),
+            (a, b) => a.or(b).unwrap_or_else(|| vec![None; rule.outputs.len()]),
+        })
     }
+}
+
+/// `∂(g · tangent)/∂x` for each of `inputs` that needs it.
+fn second<'t, T: Real>(
+    tangent: Var<'t, T>,
+    g: Var<'t, T>,
+    inputs: &[Var<'t, T>],
+    needs: &[bool],
+) -> Result<Vec<Option<Var<'t, T>>>> {
+    let wrt: Vec<_> =
+        inputs.iter().zip(needs).filter(|(_, need)| **need).map(|(x, _)| *x).collect();
+    if wrt.is_empty() {
+        return Ok(vec![None; inputs.len()]);
+    }
+    let mut found = tangent.tape().vjp(&[tangent], &[g], &wrt)?.into_iter();
+    Ok(needs.iter().map(|need| need.then(|| found.next()).flatten()).collect())
 }
 
 /// The error of a solve as one of the tape.

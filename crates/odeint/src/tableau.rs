@@ -111,6 +111,15 @@ impl Part {
     }
 }
 
+impl Part {
+    /// [`mask`](Part::mask) of each block of `n` components.
+    pub(crate) fn mask_blocks<T: Real>(self, n: usize, slope: &mut [T]) {
+        if self != Part::All {
+            slope.chunks_exact_mut(n).for_each(|block| self.mask(block));
+        }
+    }
+}
+
 impl Tableau {
     /// How many slopes a step has, the end slope included.
     pub fn rows(&self) -> usize {

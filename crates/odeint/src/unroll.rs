@@ -14,6 +14,8 @@ use crate::tableau::{Part, Tableau};
 pub(crate) struct Frozen<T: Real> {
     pub steps: Vec<GridStep>,
     pub ts: Vec<f64>,
+    /// The number of components of a block of the state; see `Grid`.
+    pub block: usize,
     /// The slopes of each step without its end slope, then the last step's end slope, if the method
     /// is implicit.
     pub slopes: Vec<T>,
@@ -88,7 +90,7 @@ pub(crate) fn unroll<'t, T: Real>(
     times: Option<Var<'t, T>>,
     field: impl Fn(Var<'t, T>, Var<'t, T>) -> Result<Var<'t, T>>,
 ) -> Result<Var<'t, T>> {
-    let Frozen { steps, ts, slopes } = frozen;
+    let Frozen { steps, ts, slopes, .. } = frozen;
     let tableau = method.tableau();
     let dim = y0.shape().numel();
     let time = |i: usize| match times {
@@ -139,7 +141,7 @@ pub(crate) fn unroll<'t, T: Real>(
             let t = stage_time(tableau.c[i], start, h, end);
             let base = combine(y, h, &tableau.a[i][..i], &k);
             k.push(match tableau.a[i].get(i) {
-                None => masked(at(t, base)?, tableau.part(i)),
+                None => masked(at(t, base)?, tableau.part(i), frozen.block),
                 Some(&diagonal) => {
                     let solution = &slopes[(n * (rows - 1) + i) * dim..][..dim];
                     let hg = Number::Fixed(0.0).plus(diagonal, h);
@@ -215,13 +217,13 @@ fn coupled<'t, T: Real>(
 }
 
 /// The slope with 0 for the components that are not in a part.
-fn masked<'t, T: Real>(slope: Var<'t, T>, part: Part) -> Var<'t, T> {
+fn masked<'t, T: Real>(slope: Var<'t, T>, part: Part, block: usize) -> Var<'t, T> {
     if part == Part::All {
         return slope;
     }
     let shape = slope.shape();
     let mut mask = vec![T::one(); shape.numel()];
-    part.mask(&mut mask);
+    part.mask_blocks(block, &mut mask);
     slope * slope.tape().leaf(&mask, shape)
 }
 

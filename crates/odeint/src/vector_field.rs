@@ -16,8 +16,11 @@ use crate::tableau::Part;
 pub(crate) struct VectorField<T: Real> {
     pub function: Function<T>,
     pub program: FieldProgram<T>,
-    /// From the inputs to the Jacobian, for implicit methods.
+    /// From the inputs to the Jacobian, for implicit methods. That of a field with tangents is the
+    /// Jacobian of the field that it comes from.
     pub jacobian: Option<FieldProgram<T>>,
+    /// The function of that program.
+    pub derivative: Option<Function<T>>,
     /// From the inputs to the derivative with respect to the time, for Rosenbrock methods.
     pub rate: Option<FieldProgram<T>>,
     /// What the program leaves for the backward pass after the slope, and that pass.
@@ -119,13 +122,22 @@ impl<T: Real> VectorField<T> {
     pub fn new(function: Function<T>) -> Result<VectorField<T>> {
         let captured = function.input_shapes().len() - 2;
         let program = FieldProgram::compile(&function, captured)?;
-        Ok(VectorField { function, program, jacobian: None, rate: None, keeping: None })
+        let (jacobian, derivative, rate, keeping) = (None, None, None, None);
+        Ok(VectorField { function, program, jacobian, derivative, rate, keeping })
+    }
+
+    /// With the function of the Jacobian.
+    pub fn with_derivative(mut self, derivative: Function<T>) -> Result<VectorField<T>> {
+        self.jacobian = Some(self.compile(&derivative)?);
+        self.derivative = Some(derivative);
+        Ok(self)
     }
 
     /// With the programs of the derivatives that the method needs.
     pub fn for_method(mut self, method: Method) -> Result<VectorField<T>> {
         if method.needs_jacobian() {
-            self.jacobian = Some(self.compile(&jacobian(&self.function)?)?);
+            let jacobian = jacobian(&self.function)?;
+            self = self.with_derivative(jacobian)?;
         }
         if let Method::Rosenbrock(_) = method {
             self.rate = Some(self.compile(&rate(&self.function)?)?);
@@ -150,7 +162,8 @@ impl<T: Real> VectorField<T> {
         Ok(self)
     }
 
-    fn compile(&self, function: &Function<T>) -> Result<FieldProgram<T>> {
+    /// Compiles a function of the same inputs, and perhaps more.
+    pub fn compile(&self, function: &Function<T>) -> Result<FieldProgram<T>> {
         FieldProgram::compile(function, self.function.input_shapes().len() - 2)
     }
 
@@ -238,7 +251,7 @@ enum AtWork<'a, T: Real> {
 }
 
 /// What is captured, and what follows from it alone.
-type Fixed<'a, T> = SmallVec<[&'a [T]; 16]>;
+type Fixed<'a, T> = SmallVec<[&'a [T]; 32]>;
 
 impl<'a, T: Real> AtWork<'a, T> {
     fn new(
@@ -291,7 +304,7 @@ impl<'a, T: Real> AtWork<'a, T> {
             }
             AtWork::Large(program, workspace, fixed) => {
                 let t = [t];
-                let mut inputs: SmallVec<[&[T]; 16]> = SmallVec::new();
+                let mut inputs: SmallVec<[&[T]; 32]> = SmallVec::new();
                 inputs.push(&t);
                 inputs.push(y);
                 for fixed in fixed {
@@ -320,7 +333,7 @@ impl<'a, T: Real> AtWork<'a, T> {
             return self.run(t, y, None, None, |found| copy_few(found.get(0), dy));
         };
         let t = [T::from_f64(t)];
-        let mut inputs: SmallVec<[&[T]; 16]> = SmallVec::new();
+        let mut inputs: SmallVec<[&[T]; 32]> = SmallVec::new();
         inputs.extend([&t[..], y]);
         inputs.extend_from_slice(fixed);
         let mut outputs: SmallVec<[&mut [T]; 16]> = SmallVec::new();
@@ -343,6 +356,16 @@ impl<'a, T: Real> Replay<'a, T> {
     ) -> Result<Replay<'a, T>> {
         let program = AtWork::new(program, memory, captured)?;
         Ok(Replay { program, jacobian: None, rate: None, captured, places: None, evaluations: 0 })
+    }
+
+    /// A program that a method may not need.
+    pub fn of(
+        program: Option<&'a FieldProgram<T>>,
+        memory: &'a mut Option<FieldMemory<T>>,
+        captured: &'a [&'a [T]],
+    ) -> Result<Option<Replay<'a, T>>> {
+        let pair = program.zip(memory.as_mut());
+        pair.map(|(program, memory)| Replay::new(program, memory, captured)).transpose()
     }
 
     /// Where what evaluations keep lies, if they keep anything.

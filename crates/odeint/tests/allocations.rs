@@ -3,8 +3,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use costate_odeint::{GaussLegendre6, Integrator, Method, Ode, Options, Tsit5};
-use costate_tape::{Function, Program, Workspace};
+use costate_odeint::{GaussLegendre6, Integrator, Kvaerno5, Method, Ode, Options, Tsit5};
+use costate_tape::{Function, Program, Result, Tape, Var, Workspace};
 use ndarray::{ArrayD, IxDyn};
 
 /// Counts the allocations of each thread.
@@ -69,19 +69,19 @@ fn steps_allocate_nothing(method: Method, options: Options) {
     assert!(integrator.stats().accepted > 5);
 }
 
-#[test]
-fn a_solve_with_its_gradient_allocates_nothing() {
+/// A small network's solve, `[5, 2] → [3, 5, 2]`.
+fn solve<'t>(ode: &Ode, x: &[Var<'t, f64>]) -> Result<Var<'t, f64>> {
+    ode.solve(|_, y| y.matmul(x[1]).tanh().matmul(x[2]) - y, x[0], [0.0, 0.4, 1.0])
+}
+
+fn replay_allocates_nothing<F>(f: F)
+where
+    F: for<'t> FnOnce(&'t Tape<f64>, &[Var<'t, f64>]) -> Result<Vec<Var<'t, f64>>>,
+{
     let array =
         |shape: &[usize]| ArrayD::from_shape_fn(IxDyn(shape), |i| (i[0] as f64 + 0.3).sin());
     let x = [array(&[5, 2]), array(&[2, 8]), array(&[8, 2])];
-    let ode = Ode::new(Tsit5).tolerance(1e-6, 1e-6);
-    let function = Function::trace(&x, |tape, x| {
-        let ys = ode.solve(|_, y| y.matmul(x[1]).tanh().matmul(x[2]) - y, x[0], [0.0, 0.4, 1.0])?;
-        let loss = ys.square().sum();
-        tape.vjp(&[loss], &[tape.scalar(1.0)], x)
-    })
-    .unwrap();
-    let program = Program::compile(&function).unwrap();
+    let program = Program::compile(&Function::trace(&x, f).unwrap()).unwrap();
     let mut workspace = Workspace::new(&program);
     let inputs: Vec<&[f64]> = x.iter().map(|x| x.as_slice().unwrap()).collect();
     // The first run finds out how many steps there are.
@@ -92,4 +92,24 @@ fn a_solve_with_its_gradient_allocates_nothing() {
         }
     });
     assert_eq!(count, 0);
+}
+
+#[test]
+fn a_solve_with_its_gradient_allocates_nothing() {
+    let ode = Ode::new(Tsit5).tolerance(1e-6, 1e-6);
+    replay_allocates_nothing(|_, x| solve(&ode, x)?.square().sum().grad(x));
+}
+
+#[test]
+fn nor_does_a_product_with_its_hessian() {
+    for ode in [
+        Ode::new(Tsit5).tolerance(1e-6, 1e-6),
+        Ode::new(Kvaerno5).tolerance(1e-6, 1e-6),
+        Ode::new(GaussLegendre6).steps(5),
+    ] {
+        replay_allocates_nothing(|tape, x| {
+            let bars = solve(&ode, x)?.square().sum().grad(x)?;
+            tape.vjp(&bars, x, x)
+        });
+    }
 }

@@ -170,6 +170,17 @@ impl<T: Real> Tape<T> {
         graph.states.get(&id).map(|state| read(&**state))
     }
 
+    /// The value of the call that `x` is an output of, or is itself: the first input of an operation
+    /// that [reads its state](CallOp::reads_state). `None` if `x` is neither.
+    pub fn producer<'t>(&'t self, x: Var<'t, T>) -> Option<Var<'t, T>> {
+        let graph = self.graph().borrow();
+        let mut id = x.id();
+        while graph.node(id).op.alias_offset().is_some() {
+            id = graph.node(id).args[0];
+        }
+        matches!(graph.node(id).op, Op::Call(_)).then(|| Var::new(self, id))
+    }
+
     /// Records a user's operation and evaluates it.
     ///
     /// # Errors

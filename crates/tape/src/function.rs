@@ -119,8 +119,18 @@ impl<T: Real> Function<T> {
         outputs: &[Var<'_, T>],
     ) -> Self {
         let last = tape.len() as NodeId - 1;
-        let depends = tape.active(inputs, 0, last);
+        let mut depends = tape.active(inputs, 0, last);
         let graph = tape.graph().borrow();
+        // An operation that reads the state of a call needs the call, and not only its value.
+        for id in (0..=last).rev().filter(|&id| depends[id as usize]).collect::<Vec<_>>() {
+            let mut reader = id;
+            while let Op::Call(call) = &graph.node(reader).op
+                && call.reads_state()
+            {
+                reader = graph.node(reader).args[0];
+                depends[reader as usize] = true;
+            }
+        }
         let mut needed = vec![false; graph.nodes.len()];
         outputs.iter().for_each(|y| needed[y.id() as usize] = true);
         for id in (0..=last).rev().filter(|&id| depends[id as usize]) {

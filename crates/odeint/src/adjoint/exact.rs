@@ -121,14 +121,14 @@ impl<T: Real> Exact<T> {
         self.bars.resize(all * dim);
         let implicit = from.method.is_implicit();
         if implicit {
-            self.stages.resize(dim);
+            self.stages.resize(from.grid.block);
         }
         let rosenbrock = match from.method {
             Method::Rosenbrock(method) => Some(method),
             _ => None,
         };
         if rosenbrock.is_some() {
-            self.rosenbrock.resize(dim, rows);
+            self.rosenbrock.resize(dim, from.grid.block, rows);
         }
         let a = |i: usize, j: usize| tableau.row(i).get(j).copied().unwrap_or(0.0);
         self.columns.clear();
@@ -194,7 +194,10 @@ impl<T: Real> Exact<T> {
                 // The last stage is the state, so what the state sends goes through it.
                 let hg = h * tableau.a[rows - 1][rows - 1];
                 costate_ops::axpy(T::from_f64(hg), &self.p, &mut self.end);
-                self.stages.solve(jacobian, step.t1, from.grid.y(n + 1), hg, &mut self.end)?;
+                let (t1, y1) = (step.t1, from.grid.y(n + 1));
+                self.stages.factor(jacobian, t1, y1, hg)?;
+                let (vjp, order) = (&mut programs.vjp, from.grid.order);
+                self.stages.solve_adjoint(vjp, order, (t1, y1, hg), &mut self.end)?;
             }
             if carried || needs_end || implicit {
                 let (p, sum) = (&mut self.p, &self.end);
@@ -311,7 +314,8 @@ impl<T: Real> Exact<T> {
         self.prepare(from, back, i);
         let t = tableau.time(i, step.t0, step.t1);
         if let Method::Rosenbrock(method) = from.method {
-            self.rosenbrock.stage(method, i, &mut self.slope);
+            let (vjp, at) = (&mut programs.vjp, (step.t0, back.y0, step.h * method.gamma));
+            self.rosenbrock.stage(method, i, (vjp, from.grid.order), at, &mut self.slope)?;
             if i == 1 {
                 // Its f is the first slope, whose cotangent the step before joins.
                 self.bars[dim..2 * dim].fill(T::zero());
@@ -319,7 +323,9 @@ impl<T: Real> Exact<T> {
             }
         } else if let Some(jacobian) = &mut programs.jacobian {
             let hg = step.h * tableau.a[i][i];
-            self.stages.solve(jacobian, t, &self.stage, hg, &mut self.slope)?;
+            self.stages.factor(jacobian, t, &self.stage, hg)?;
+            let (vjp, order) = (&mut programs.vjp, from.grid.order);
+            self.stages.solve_adjoint(vjp, order, (t, &self.stage, hg), &mut self.slope)?;
         }
         let bar = &mut self.bars[i * dim..(i + 1) * dim];
         let kept = from.grid.kept(back.n, i);
@@ -345,7 +351,7 @@ impl<T: Real> Exact<T> {
         let column = &self.columns[i * all + first..i * all + slopes];
         combine(None, h, column, &self.bars[first * dim..], &mut self.slope);
         gather(from, inside, h, i, &mut self.slope);
-        tableau.part(i).mask(&mut self.slope);
+        tableau.part(i).mask_blocks(from.grid.block, &mut self.slope);
         combine(Some(y0), h, tableau.row(i), k, &mut self.stage);
     }
 

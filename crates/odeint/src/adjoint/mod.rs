@@ -7,6 +7,7 @@ mod stages;
 
 pub(crate) use continuous::Continuous;
 pub(crate) use exact::{Exact, Programs};
+pub(crate) use stages::Stages;
 
 use costate_ops::{Real, axpy};
 use costate_tape::Outputs;

@@ -9,10 +9,10 @@
 //! and the derivatives at the start of the step send `w_i · (hγ J k_i + hγ d_i f_t)` back, which
 //! takes second derivatives of the field.
 
-use costate_ops::{Buffer, Real, lu_factor, lu_solve_transposed};
+use costate_ops::{Buffer, Real};
 
-use super::Cotangents;
-use crate::error::{Error, ErrorKind, FieldError};
+use super::{Cotangents, Stages};
+use crate::error::FieldError;
 use crate::rosenbrock::RosenbrockTableau;
 use crate::step::combine;
 use crate::vector_field::Replay;
@@ -20,8 +20,7 @@ use crate::vector_field::Replay;
 /// The memory of a step.
 #[derive(Debug, Default)]
 pub(super) struct Rosenbrock<T: Real> {
-    matrix: Buffer<T>,
-    pivots: Vec<usize>,
+    matrix: Stages<T>,
     /// The `w_i`, one after another as the slopes.
     w: Buffer<T>,
     /// `(v, τ, w)`, the inputs of the program of second derivatives.
@@ -30,9 +29,9 @@ pub(super) struct Rosenbrock<T: Real> {
 }
 
 impl<T: Real> Rosenbrock<T> {
-    pub fn resize(&mut self, n: usize, rows: usize) {
-        self.matrix.resize(n * n);
-        self.pivots.resize(n, 0);
+    /// For a state of `n` components in blocks of `block`.
+    pub fn resize(&mut self, n: usize, block: usize, rows: usize) {
+        self.matrix.resize(block);
         self.w.resize(n * rows);
         self.inputs.resize(2 * n + 1);
     }
@@ -45,24 +44,20 @@ impl<T: Real> Rosenbrock<T> {
         y: &[T],
         hg: f64,
     ) -> Result<(), FieldError> {
-        let n = y.len();
-        let minus = T::from_f64(-hg);
-        jacobian.run(t, y, None, |found| {
-            for (to, &from) in self.matrix.iter_mut().zip(found.get(0)) {
-                *to = minus * from;
-            }
-        })?;
-        for i in 0..n {
-            self.matrix[i * n + i] += T::one();
-        }
-        if !lu_factor(n, &mut self.matrix, &mut self.pivots) {
-            return Err(Box::new(Error::from(ErrorKind::Singular { t })));
-        }
-        Ok(())
+        self.matrix.factor(jacobian, t, y, hg)
     }
 
     /// From the cotangent of stage `i`, as far as it comes through states, to that of its `f`.
-    pub fn stage(&mut self, method: &RosenbrockTableau, i: usize, slope: &mut [T]) {
+    ///
+    /// `vjp` is that of the field, and `at` the start of the step with `hγ`; see [`Stages`].
+    pub fn stage(
+        &mut self,
+        method: &RosenbrockTableau,
+        i: usize,
+        (vjp, order): (&mut Replay<'_, T>, usize),
+        at: (f64, &[T], f64),
+        slope: &mut [T],
+    ) -> Result<(), FieldError> {
         let n = slope.len();
         let stages = method.stages();
         self.column.clear();
@@ -70,8 +65,9 @@ impl<T: Real> Rosenbrock<T> {
         let (w, later) = self.w.split_at_mut((i + 1) * n);
         let w = &mut w[i * n..];
         combine(Some(slope), 1.0, &self.column, later, w);
-        lu_solve_transposed(n, &self.matrix, &self.pivots, w);
+        self.matrix.solve_adjoint(vjp, order, at, w)?;
         costate_ops::affine(T::from_f64(method.gamma), T::zero(), w, slope);
+        Ok(())
     }
 
     /// What the derivatives at the start of the step, from `y` at `t`, send back: adds to the

@@ -1,33 +1,40 @@
-//! Implicit stages in reverse: systems with the transposed matrix of a stage.
+//! Implicit stages of what is linear: systems with the matrix of a stage, and with its transpose.
 
-use costate_ops::{Buffer, Real, lu_factor, lu_solve_transposed};
+use costate_ops::{Buffer, Real, lu_factor, lu_solve, lu_solve_transposed};
 
 use crate::error::{Error, ErrorKind, FieldError};
 use crate::vector_field::Replay;
 
 /// The memory of the factors.
+///
+/// The Jacobian of a field with tangents is block-triangular, with that of the field as every block
+/// on the diagonal: one factorisation serves all blocks. What is off the diagonal takes a state to
+/// its tangents, and is nilpotent: a system is solved by as many corrections as tangents were added
+/// times.
 #[derive(Debug, Default)]
-pub(super) struct Stages<T: Real> {
+pub(crate) struct Stages<T: Real> {
     matrix: Buffer<T>,
     pivots: Vec<usize>,
+    right: Buffer<T>,
+    residual: Buffer<T>,
 }
 
 impl<T: Real> Stages<T> {
+    /// For blocks of `n` components.
     pub fn resize(&mut self, n: usize) {
         self.matrix.resize(n * n);
         self.pivots.resize(n, 0);
     }
 
-    /// `x ← (I - hγ ∂f/∂y)⁻ᵀ x`, with the Jacobian at `(t, y)`.
-    pub fn solve(
+    /// Factors `I - hγ ∂f/∂y`, with the Jacobian at `(t, y)`.
+    pub fn factor(
         &mut self,
         jacobian: &mut Replay<'_, T>,
         t: f64,
         y: &[T],
         hg: f64,
-        x: &mut [T],
     ) -> Result<(), FieldError> {
-        let n = x.len();
+        let n = self.pivots.len();
         let minus = T::from_f64(-hg);
         jacobian.run(t, y, None, |found| {
             for (to, &from) in self.matrix.iter_mut().zip(found.get(0)) {
@@ -40,7 +47,54 @@ impl<T: Real> Stages<T> {
         if !lu_factor(n, &mut self.matrix, &mut self.pivots) {
             return Err(Box::new(Error::from(ErrorKind::Singular { t })));
         }
-        lu_solve_transposed(n, &self.matrix, &self.pivots, x);
+        Ok(())
+    }
+
+    /// `x ← (I - hγ ∂f/∂y)⁻¹ x` in each block, with the factors.
+    pub fn solve(&self, x: &mut [T]) {
+        let n = self.pivots.len();
+        for block in x.chunks_exact_mut(n) {
+            lu_solve(n, &self.matrix, &self.pivots, block);
+        }
+    }
+
+    fn solve_transposed(&self, x: &mut [T]) {
+        let n = self.pivots.len();
+        for block in x.chunks_exact_mut(n) {
+            lu_solve_transposed(n, &self.matrix, &self.pivots, block);
+        }
+    }
+
+    /// `x ← (I - hγ ∂F/∂z)⁻ᵀ x` with the factors, and with the `vjp` of the field `F` with tangents
+    /// at the same `(t, z)` for what is off the diagonal.
+    pub fn solve_adjoint(
+        &mut self,
+        vjp: &mut Replay<'_, T>,
+        order: usize,
+        (t, z, hg): (f64, &[T], f64),
+        x: &mut [T],
+    ) -> Result<(), FieldError> {
+        if order == 0 {
+            self.solve_transposed(x);
+            return Ok(());
+        }
+        self.right.resize(x.len());
+        self.right.copy_from_slice(x);
+        let mut residual = std::mem::take(&mut self.residual);
+        residual.resize(x.len());
+        self.solve_transposed(x);
+        let hg = T::from_f64(hg);
+        for _ in 0..order {
+            vjp.run(t, z, Some(x), |found| {
+                let terms = self.right.iter().zip(&*x).zip(found.get(0));
+                for (to, ((&right, &x), &product)) in residual.iter_mut().zip(terms) {
+                    *to = right - x + hg * product;
+                }
+            })?;
+            self.solve_transposed(&mut residual);
+            costate_ops::axpy(T::one(), &residual, x);
+        }
+        self.residual = residual;
         Ok(())
     }
 }

@@ -67,7 +67,7 @@ pub(crate) fn one_step<T: Real>(
     let step = &frozen.steps[n];
     let ts: Vec<f64> = [step.t0].iter().chain(inside).chain([&step.t1]).copied().collect();
     let steps = vec![GridStep { saves: 1..ts.len(), ..step.clone() }];
-    Frozen { steps, ts, slopes }
+    Frozen { steps, ts, block: frozen.block, slopes }
 }
 
 /// Reads the record of a backward pass.
