@@ -48,6 +48,10 @@ struct Arguments {
     /// The type of numbers; only `mlp` has both
     #[arg(long)]
     dtype: Option<Dtype>,
+    /// Time products of the Hessian with the inputs instead of gradients; the errors of gradients
+    /// are then not printed
+    #[arg(long)]
+    hessian: bool,
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -63,6 +67,7 @@ enum Way {
     Exact,
     Continuous,
     Unrolled,
+    Forward,
 }
 
 impl From<Way> for Gradient {
@@ -71,6 +76,7 @@ impl From<Way> for Gradient {
             Way::Exact => Gradient::Exact,
             Way::Continuous => Gradient::Continuous,
             Way::Unrolled => Gradient::Unrolled,
+            Way::Forward => Gradient::Forward,
         }
     }
 }
@@ -78,6 +84,21 @@ impl From<Way> for Gradient {
 /// A loss from the inputs in the order of `wrt`.
 type Loss<T> =
     for<'t> fn(&Data, &Ode, &'t Tape<T>, &[Var<'t, T>]) -> costate::Result<Solved<'t, T>>;
+
+/// What is timed of a loss: its gradient, or the product of its Hessian with the inputs.
+fn derivative<'t, T: Real>(
+    loss: Var<'t, T>,
+    x: &[Var<'t, T>],
+    hessian: bool,
+) -> costate::tape::Result<Vec<Var<'t, T>>> {
+    let gradient = loss.grad(x)?;
+    if !hessian {
+        return Ok(gradient);
+    }
+    // The direction is not differentiated.
+    let direction: Vec<_> = x.iter().map(|x| x.detach()).collect();
+    loss.tape().vjp(&gradient, &direction, x)
+}
 
 /// A problem: what it is differentiated with respect to, and its loss from these inputs.
 struct Workload<T: Real> {
@@ -148,7 +169,7 @@ fn measure<T: Real>(workload: &Workload<T>, arguments: &Arguments) -> costate::R
             let function = Function::trace_shapes(&shapes, |tape, x| {
                 let solved = (workload.loss)(&data, &ode, tape, x)
                     .map_err(|e| costate::tape::Error::from_call(workload.name, Box::new(e)))?;
-                let mut outputs = solved.loss.grad(x)?;
+                let mut outputs = derivative(solved.loss, x, arguments.hessian)?;
                 outputs.push(solved.loss);
                 Ok(outputs)
             })?;
@@ -169,7 +190,7 @@ fn measure<T: Real>(workload: &Workload<T>, arguments: &Arguments) -> costate::R
             let tape = Tape::new();
             let x: Vec<_> = inputs.iter().map(|x| tape.constant(x)).collect();
             let solved = (workload.loss)(&data, &ode, &tape, &x)?;
-            let mut outputs = solved.loss.grad(&x)?;
+            let mut outputs = derivative(solved.loss, &x, arguments.hessian)?;
             outputs.push(solved.loss);
             Ok(outputs.iter().map(|g| g.to_vec()).collect())
         }),
@@ -204,7 +225,7 @@ fn measure<T: Real>(workload: &Workload<T>, arguments: &Arguments) -> costate::R
         dtype: T::NAME,
         loss,
         loss_error: (loss - reference).abs() / reference.abs(),
-        gradient_error: (distance / size).sqrt(),
+        gradient_error: if arguments.hessian { f64::NAN } else { (distance / size).sqrt() },
         steps,
         vjp_evals,
         first_call_ms,
@@ -227,12 +248,13 @@ fn print(report: &Report, arguments: &Arguments) {
     if arguments.json {
         println!(
             "{{\"name\":\"{name}\",\"gradient\":\"{:?}\",\"dtype\":\"{dtype}\",\"threads\":{},\
-             \"loss\":{loss:e},\"loss_rel_err\":{loss_error:e},\"grad_rel_err\":{gradient_error:e},\
+             \"loss\":{loss:e},\"loss_rel_err\":{loss_error:e},\"grad_rel_err\":{},\
              \"steps\":{{\"accepted\":{},\"rejected\":{},\"f_evals\":{},\"vjp_evals\":{}}},\
              \"first_call_ms\":{:.3},\"ms_median\":{:.4},\"ms_min\":{:.4},\"repeats\":{},\
              \"peak_kept_bytes\":{},\"peak_rss_mb\":{:.1},\"bits\":\"{:016x}\"}}",
             arguments.gradient,
             arguments.threads,
+            if arguments.hessian { "null".into() } else { format!("{gradient_error:e}") },
             steps.accepted,
             steps.rejected,
             steps.f_evals,

@@ -70,7 +70,8 @@ impl<T: Real> Function<T> {
     /// [`trace`](Function::trace) for inputs of the given shapes, without evaluating anything: so
     /// tracing a long solve takes no longer than tracing a short one.
     ///
-    /// Second derivatives and forward mode through a solve need its grid, and so example inputs.
+    /// Second derivatives and forward mode with respect to the times of a solve need its grid, and
+    /// so example inputs.
     ///
     /// ```
     /// use costate_tape::{Function, Shape};
