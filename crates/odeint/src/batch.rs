@@ -8,6 +8,7 @@ use crate::field::Field;
 use crate::method::Method;
 use crate::options::Options;
 use crate::solve::{Solution, solve};
+use crate::solver::{Solved, Solver};
 
 /// One problem of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +55,41 @@ pub fn solve_batch<T: Real, F: Field<T>>(
     let method = method.into();
     let one = |(i, sample): (usize, &Sample<'_, T>)| {
         solve(method, field(i), sample.y0, sample.ts, &sample.options)
+    };
+    samples.par_iter().enumerate().with_max_len(1).map(one).collect()
+}
+
+/// [`solve_batch`] by a [`Solver`] for each sample, so that each has its own events, stops and
+/// tolerances for each component.
+///
+/// `solver(i)` and `field(i)` make those of sample `i`, on the thread that solves it; the solver's
+/// options are replaced by the sample's.
+///
+/// Balls that fall from different heights, each until it reaches the ground:
+///
+/// ```
+/// use costate_odeint::{Event, Options, Sample, Solver, Tsit5, solve_batch_with};
+///
+/// let starts = [[1.0, 0.0], [4.0, 0.0]];
+/// let samples = starts.each_ref().map(|y0| Sample {
+///     y0,
+///     ts: &[0.0, 10.0],
+///     options: Options::default(),
+/// });
+/// let ground = |_| Solver::new(Tsit5).event(Event::new(|_, y: &[f64]| y[0]).terminal());
+/// let fall = |_| |_t: f64, y: &[f64], dy: &mut [f64]| (dy[0], dy[1]) = (y[1], -9.81);
+/// for (found, start) in solve_batch_with(&samples, ground, fall).into_iter().zip(starts) {
+///     assert!((found?.t - (2.0 * start[0] / 9.81f64).sqrt()).abs() < 1e-9);
+/// }
+/// # Ok::<(), costate_odeint::Error>(())
+/// ```
+pub fn solve_batch_with<'a, T: Real, F: Field<T>>(
+    samples: &[Sample<'_, T>],
+    solver: impl Fn(usize) -> Solver<'a, T> + Sync,
+    field: impl Fn(usize) -> F + Sync,
+) -> Vec<Result<Solved<T>, Error>> {
+    let one = |(i, sample): (usize, &Sample<'_, T>)| {
+        solver(i).options(sample.options).solve(field(i), sample.y0, sample.ts)
     };
     samples.par_iter().enumerate().with_max_len(1).map(one).collect()
 }

@@ -15,8 +15,17 @@ use crate::options::Options;
 /// ```
 ///
 /// between `min_factor` and `max_factor` (G. Söderlind, ACM Trans. Math. Softw. 29 (2003) 1). The
-/// default, `I = 1` and `P = D = 0`, is the classical law. `P` about 0.4 and `I` about 0.3 (a PI
-/// controller) rejects fewer steps where stability limits them.
+/// default, `I = 1` and `P = D = 0`, is the classical law. Others are published as exponents `β₁ = I +
+/// P + D`, `β₂ = -(P + 2D)`, `β₃ = D` of the three errors:
+///
+/// | controller | `k β₁` | `k β₂` | `k β₃` | for |
+/// | --- | --- | --- | --- | --- |
+/// | [`i`](Controller::i) | 1 | | | smooth problems; the default |
+/// | [`pi42`](Controller::pi42) | 3/5 | -1/5 | | problems that are not stiff |
+/// | [`pi33`](Controller::pi33) | 2/3 | -1/3 | | the same, where stability limits steps |
+/// | [`pi34`](Controller::pi34) | 7/10 | -2/5 | | the same, more so |
+/// | [`h211pi`](Controller::h211pi) | 1/6 | 1/6 | | smooth sequences of steps |
+/// | [`h312pid`](Controller::h312pid) | 1/18 | 1/9 | 1/18 | smoother ones still |
 ///
 /// After a rejection the new try is `safety · e₀^(-1/k)` times the old one, at most 0.9, and the
 /// step that is then accepted is followed by none longer.
@@ -50,6 +59,58 @@ impl Default for Controller {
 }
 
 impl Controller {
+    /// The classical law, `I = 1`: the error alone decides. It is the default.
+    pub fn i() -> Controller {
+        Controller::default()
+    }
+
+    /// A PI controller with the weights `I` and `P`: a step also depends on how the error changes.
+    ///
+    /// Where stability limits the step of an explicit method, the classical law swings about the
+    /// limit and has steps rejected; a PI controller settles at it. (K. Gustafsson, ACM Trans. Math.
+    /// Softw. 17 (1991) 533.)
+    pub fn pi(integral: f64, proportional: f64) -> Controller {
+        Controller { integral, proportional, ..Controller::default() }
+    }
+
+    /// A PID controller with the weights `I`, `P` and `D`. (G. Söderlind, Numer. Algorithms 31
+    /// (2002) 281.)
+    pub fn pid(integral: f64, proportional: f64, derivative: f64) -> Controller {
+        Controller { integral, proportional, derivative, ..Controller::default() }
+    }
+
+    /// PI.4.2, `I = 2/5` and `P = 1/5`: a good one for problems that are not stiff. (G. Söderlind,
+    /// L. Wang, J. Comput. Appl. Math. 185 (2006) 225.)
+    pub fn pi42() -> Controller {
+        Controller::pi(0.4, 0.2)
+    }
+
+    /// PI.3.3, `I = P = 1/3`: for explicit methods at their limit of stability. (G. Söderlind,
+    /// L. Wang, J. Comput. Appl. Math. 185 (2006) 225.)
+    pub fn pi33() -> Controller {
+        Controller::pi(1.0 / 3.0, 1.0 / 3.0)
+    }
+
+    /// PI.3.4, `I = 3/10` and `P = 2/5`: for explicit methods at their limit of stability.
+    /// (K. Gustafsson, ACM Trans. Math. Softw. 17 (1991) 533.)
+    pub fn pi34() -> Controller {
+        Controller::pi(0.3, 0.4)
+    }
+
+    /// The digital filter H211PI, `I = 1/3` and `P = -1/6`: errors that jump about hardly reach the
+    /// sequence of steps, so that a solution depends more smoothly on tolerance and parameters.
+    /// (G. Söderlind, ACM Trans. Math. Softw. 29 (2003) 1.)
+    pub fn h211pi() -> Controller {
+        Controller::pi(1.0 / 3.0, -1.0 / 6.0)
+    }
+
+    /// The digital filter H312PID, `I = 2/9`, `P = -2/9` and `D = 1/18`: of higher order than
+    /// [`h211pi`](Controller::h211pi), and slower to follow. (G. Söderlind, ACM Trans. Math. Softw.
+    /// 29 (2003) 1.)
+    pub fn h312pid() -> Controller {
+        Controller::pid(2.0 / 9.0, -2.0 / 9.0, 1.0 / 18.0)
+    }
+
     /// The new step divided by the old one, which was accepted with `error`.
     pub(crate) fn factor(&self, error: f64, history: [f64; 2], embedded_order: u32) -> f64 {
         if error == 0.0 {
@@ -143,4 +204,27 @@ pub(crate) fn first_step(guess: f64, d1: f64, d2: f64, order: u32) -> f64 {
         (0.01 / largest).powf(1.0 / f64::from(order))
     };
     step.min(100.0 * guess)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The published exponents, of errors that are given.
+    #[test]
+    fn controllers_have_their_published_exponents() {
+        for (controller, beta) in [
+            (Controller::i(), [1.0, 0.0, 0.0]),
+            (Controller::pi42(), [0.6, -0.2, 0.0]),
+            (Controller::pi33(), [2.0 / 3.0, -1.0 / 3.0, 0.0]),
+            (Controller::pi34(), [0.7, -0.4, 0.0]),
+            (Controller::h211pi(), [1.0 / 6.0, 1.0 / 6.0, 0.0]),
+            (Controller::h312pid(), [1.0 / 18.0, 1.0 / 9.0, 1.0 / 18.0]),
+        ] {
+            let errors = [0.3f64, 0.7, 0.2];
+            let exact: f64 = errors.iter().zip(beta).map(|(e, b)| e.powf(-b / 5.0)).product();
+            let found = controller.factor(errors[0], [errors[1], errors[2]], 4);
+            assert!((found - 0.9 * exact).abs() < 1e-14, "{controller:?}: {found}");
+        }
+    }
 }

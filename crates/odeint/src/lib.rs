@@ -57,7 +57,7 @@ mod vector_field;
 
 pub use additive::AdditiveTableau;
 pub use auto::Auto;
-pub use batch::{Sample, solve_batch};
+pub use batch::{Sample, solve_batch, solve_batch_with};
 pub use control::Controller;
 pub use dense::DenseSolution;
 pub use dirk::DirkTableau;

@@ -32,3 +32,21 @@ pub fn progress_bar<T: Real>(
         ControlFlow::Continue(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::progress_bar;
+    use crate::method::Tsit5;
+    use crate::solver::Solver;
+
+    /// A bar changes nothing, in both directions and past an event.
+    #[test]
+    fn a_bar_changes_nothing() {
+        let f = |_: f64, y: &[f64], dy: &mut [f64]| (dy[0], dy[1]) = (y[1], -y[0]);
+        for end in [20.0, -20.0] {
+            let plain = Solver::new(Tsit5).solve(f, &[1.0, 0.0], &[0.0, end]).unwrap();
+            let shown = Solver::new(Tsit5).observe(progress_bar(0.0, end));
+            assert_eq!(shown.solve(f, &[1.0, 0.0], &[0.0, end]).unwrap(), plain);
+        }
+    }
+}

@@ -1,13 +1,30 @@
 //! Bad input and hard cases: each has its clear error, and nothing hangs.
 
 use costate_odeint::{
-    Controller, ErrorKind, Euler, Integrator, Method, Options, Rk4, Stepping, Tsit5, solve,
+    Auto, Controller, ErrorKind, Euler, Event, Integrator, KenCarp4Imex, Method, Options, Rk4,
+    Solver, Stepping, Tsit5, solve,
 };
 use proptest::prelude::*;
 
 fn decay(_: f64, y: &[f64], dy: &mut [f64]) {
     for (dy, y) in dy.iter_mut().zip(y) {
         *dy = -y;
+    }
+}
+
+fn every_method() -> Vec<Method> {
+    let mut all = Method::all().to_vec();
+    all.extend(Method::symplectic());
+    all.extend(Method::implicit());
+    all.extend([Method::from(KenCarp4Imex), Auto.into()]);
+    all
+}
+
+/// Adaptive where the method is.
+fn options_for(method: Method) -> Options {
+    match method.tableau().error {
+        Some(_) => Options::default(),
+        None => Options::steps(200),
     }
 }
 
@@ -283,6 +300,142 @@ fn an_integrator_can_be_inspected_and_cloned() {
     }
     assert_eq!(a.y(), b.y());
     assert_eq!(a.t(), 3.0);
+}
+
+/// What makes no sense is refused by every method in the same way.
+#[test]
+fn bad_input_to_every_method() {
+    for method in every_method() {
+        let o = options_for(method);
+        let kind = |y0: &[f64], ts: &[f64], o: &Options| {
+            let e = solve(method, decay, y0, ts, o).map(|s| s.ys).unwrap_err();
+            format!("{:?}", e.kind())
+        };
+        let name = method.tableau().name;
+        assert!(kind(&[1.0; 2], &[], &o).starts_with("EmptyTimes"), "{name}");
+        assert!(kind(&[1.0; 2], &[0.0, 1.0, 1.0], &o).starts_with("TimesNotMonotone"), "{name}");
+        assert!(kind(&[1.0; 2], &[0.0, 1.0, 0.5], &o).starts_with("TimesNotMonotone"), "{name}");
+        assert!(kind(&[1.0; 2], &[0.0, f64::INFINITY], &o).starts_with("NonFiniteTime"), "{name}");
+        assert!(kind(&[], &[0.0, 1.0], &o).starts_with("EmptyState"), "{name}");
+        assert!(kind(&[1.0, f64::NAN], &[0.0, 1.0], &o).starts_with("NonFinite"), "{name}");
+        if method.tableau().error.is_some() {
+            for (rtol, atol) in
+                [(0.0, 0.0), (-1.0, 1.0), (1.0, -1.0), (f64::NAN, 1.0), (1.0, f64::NAN)]
+            {
+                let o = Options { rtol, atol, ..o };
+                assert!(kind(&[1.0; 2], &[0.0, 1.0], &o).starts_with("BadOption"), "{name}");
+            }
+        }
+        // A span without length.
+        let found = solve(method, decay, &[1.0; 2], &[3.0], &o).unwrap();
+        assert_eq!((found.ys, found.stats.accepted), (vec![1.0; 2], 0), "{name}");
+        let mut integrator = Integrator::new(method, &[1.0; 2], 3.0, 3.0, o).unwrap();
+        assert!(integrator.is_done());
+        integrator.step(&mut decay).unwrap();
+        assert_eq!((integrator.t(), integrator.y()), (3.0, &[1.0; 2][..]), "{name}");
+    }
+}
+
+/// A tolerance that rounding does not allow ends in an error or in a good solution, and soon.
+#[test]
+fn tolerances_below_rounding() {
+    for method in every_method().into_iter().filter(|m| m.tableau().order > 3) {
+        if method.tableau().error.is_none() {
+            continue;
+        }
+        for (rtol, atol) in [(1e-17, 0.0), (0.0, 1e-17), (0.0, 1e-300)] {
+            let o = Options { rtol, atol, max_steps: 20_000, ..Options::default() };
+            match solve(method, decay, &[1.0, 2.0], &[0.0, 1.0], &o) {
+                Ok(found) => assert!((found.y(1)[0] - (-1f64).exp()).abs() < 1e-12),
+                Err(e) => assert!(e.partial().unwrap().y.iter().all(|y| y.is_finite()), "{e}"),
+            }
+        }
+    }
+}
+
+/// A right side that jumps is solved, to about the tolerance, where nobody says when it jumps.
+#[test]
+fn a_discontinuous_field() {
+    let f = |t: f64, y: &[f64], dy: &mut [f64]| {
+        dy[0] = if t < 0.37 { 1.0 } else { -2.0 };
+        dy[1] = -y[1];
+    };
+    for method in every_method().into_iter().filter(|m| !m.tableau().is_partitioned()) {
+        let o = Options { max_steps: 20_000, ..options_for(method) };
+        let found = solve(method, f, &[0.0, 1.0], &[0.0, 1.0], &o).unwrap();
+        let most = if method.tableau().error.is_some() { 1e-4 } else { 2e-2 };
+        let error = (found.y(1)[0] - (0.37 - 2.0 * 0.63)).abs();
+        assert!(error < most, "{}: {error:e}", method.tableau().name);
+    }
+}
+
+/// An event at the start is none, and one with a save time close to it is found once, whatever the
+/// method.
+#[test]
+fn events_by_every_method() {
+    let f = |_: f64, _: &[f64], dy: &mut [f64]| (dy[0], dy[1]) = (1.0, 0.0);
+    for method in every_method() {
+        for shift in [0.0, f64::EPSILON, -f64::EPSILON] {
+            let save = 0.5 + 0.5 * shift;
+            let event = Event::new(|_, y: &[f64]| y[0] * (y[0] - 0.5));
+            let o = Options { max_steps: 1000, ..options_for(method) };
+            let solver = Solver::new(method).options(o).event(event);
+            let found = solver.solve(f, &[0.0, 1.0], &[0.0, save, 1.0]).unwrap();
+            let name = method.tableau().name;
+            assert_eq!(found.events.len(), 1, "{name}: {:?}", found.events);
+            assert!((found.events[0].t - 0.5).abs() < 1e-12, "{name}");
+            assert!((found.solution.y(1)[0] - 0.5).abs() < 1e-12, "{name}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
+
+    /// By every method: a field that is anything at all ends within the steps that may be tried, and
+    /// so within evaluations in proportion; what is returned is finite.
+    #[test]
+    fn no_method_hangs(
+        which in 0usize..64,
+        seed in any::<u64>(),
+        wild in 0u32..8,
+        span in prop_oneof![-3.0..3.0f64, Just(1e12), Just(1e-12), Just(1e-300)],
+        start in prop_oneof![Just(0.0), -1e3..1e3f64, Just(1e12)],
+        adaptive in any::<bool>(),
+    ) {
+        let all = every_method();
+        let method = all[which % all.len()];
+        let (mut state, mut calls) = (seed, 0usize);
+        let mut f = |_: f64, y: &[f64], dy: &mut [f64]| {
+            calls += 1;
+            for (dy, y) in dy.iter_mut().zip(y) {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                *dy = match (state >> 56) as u32 {
+                    n if n >= 4 * wild => (n % 7) as f64 - 3.0 - y,
+                    n if n % 4 == 0 => f64::NAN,
+                    n if n % 4 == 1 => f64::INFINITY,
+                    n if n % 4 == 2 => f64::NEG_INFINITY,
+                    _ => 1e300 * y,
+                };
+            }
+        };
+        const STEPS: usize = 150;
+        let adaptive = adaptive && method.tableau().error.is_some();
+        let stepping = if adaptive { Stepping::Adaptive } else { Stepping::Steps(40) };
+        let o = Options { max_steps: STEPS, stepping, ..Options::default() };
+        let ts = [start, start + 0.3 * span, start + span];
+        let result = solve(method, &mut f, &[1.0, -0.5], &ts, &o);
+        match result {
+            Ok(found) => prop_assert!(found.ys.iter().all(|y| y.is_finite())),
+            Err(e) => if let Some(partial) = e.partial() {
+                prop_assert!(partial.y.iter().chain(&partial.ys).all(|y| y.is_finite()), "{}", e);
+                prop_assert!(partial.stats.accepted + partial.stats.rejected <= STEPS);
+            },
+        }
+        // An implicit stage is iterated at most 4 times 12 times, with differences for Jacobians, and
+        // coupled ones 200 times.
+        prop_assert!(calls <= (STEPS + 2) * 3 * 7 * (4 * 12 + 4 * 4), "{} {}", method.tableau().name, calls);
+    }
 }
 
 proptest! {

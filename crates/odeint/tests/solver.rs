@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 
 use costate_odeint::{
-    Bosh3, Dop853, Dopri5, ErrorKind, Euler, GaussLegendre6, Heun, ImplicitEuler, KenCarp4,
+    Bosh3, Dop853, Dopri5, ErrorKind, Euler, Event, GaussLegendre6, Heun, ImplicitEuler, KenCarp4,
     Kvaerno3, Kvaerno4, Kvaerno5, Method, Midpoint, Options, Ralston, Rk4, Sample, Solver, Ssprk3,
-    ThreeEighths, TrBdf2, Tsit5, Verner6, Verner7, Verner9, solve, solve_batch,
+    ThreeEighths, TrBdf2, Tsit5, Verner6, Verner7, Verner9, solve, solve_batch, solve_batch_with,
 };
 use proptest::prelude::*;
 
@@ -230,6 +230,45 @@ proptest! {
             let alone = solve(Tsit5, field(i), sample.y0, sample.ts, &sample.options).unwrap();
             prop_assert_eq!(found.unwrap(), alone);
         }
+    }
+}
+
+/// Samples with events, stops and tolerances of their own are what each is alone, for any number of
+/// threads, to the bit; events included.
+#[test]
+fn batches_with_events_are_their_samples() {
+    let starts: Vec<[f64; 2]> = (0..13).map(|i| [1.0 + 0.3 * f64::from(i), 0.1]).collect();
+    let times: Vec<Vec<f64>> =
+        (0..13).map(|i| (0..=i % 4 + 1).map(|j| 0.7 * f64::from(j)).collect()).collect();
+    let samples: Vec<Sample<'_, f64>> = starts
+        .iter()
+        .zip(&times)
+        .enumerate()
+        .map(|(i, (y0, ts))| {
+            let rtol = 10f64.powi(-3 - (i as i32) % 7);
+            Sample { y0, ts, options: Options::tolerance(rtol, rtol) }
+        })
+        .collect();
+    let solver = |i: usize| {
+        let level = 0.05 * i as f64;
+        let bounce = Event::new(move |_, y: &[f64]| y[0] - level).falling();
+        let solver = Solver::new(if i % 2 == 0 { Method::from(Tsit5) } else { Dop853.into() })
+            .event(bounce.change(|_, y| y[1] *= -0.5))
+            .stop_at([0.1 * i as f64]);
+        if i % 3 == 0 { solver.atol_each([1e-6, 1e-5]) } else { solver }
+    };
+    let field = |_| |_: f64, y: &[f64], dy: &mut [f64]| (dy[0], dy[1]) = (y[1], -9.81);
+    let alone: Vec<_> = samples
+        .iter()
+        .enumerate()
+        .map(|(i, s)| solver(i).options(s.options).solve(field(i), s.y0, s.ts).unwrap())
+        .collect();
+    assert!(alone.iter().any(|found| found.events.len() > 2));
+    for threads in [1, 2, 5] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let found = pool.install(|| solve_batch_with(&samples, solver, field));
+        let found: Vec<_> = found.into_iter().map(Result::unwrap).collect();
+        assert_eq!(found, alone, "{threads} threads");
     }
 }
 

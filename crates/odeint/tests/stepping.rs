@@ -1,8 +1,8 @@
 //! How steps are chosen, recorded and taken again.
 
 use costate_odeint::{
-    Controller, ErrorKind, Integrator, Method, Options, Rk4, Stepping, Tsit5, Verner7, rk_step,
-    solve, solve_with,
+    Controller, ErrorKind, Integrator, Method, Options, Rk4, Stats, Stepping, Tsit5, Verner7,
+    rk_step, solve, solve_with,
 };
 use proptest::prelude::*;
 
@@ -268,9 +268,48 @@ fn a_pi_controller_rejects_fewer_steps_where_stability_limits_them() {
         assert!((solution.y(1)[0] - exact).abs() < 1e-3);
         solution.stats.rejected
     };
-    let classical = rejected(Controller::default());
-    let pi = rejected(Controller { integral: 0.3, proportional: 0.4, ..Controller::default() });
-    assert!(2 * pi < classical, "{pi} and {classical}");
+    let classical = rejected(Controller::i());
+    for pi in [Controller::pi33(), Controller::pi34()] {
+        let pi = rejected(pi);
+        assert!(2 * pi < classical, "{pi} and {classical}");
+    }
+}
+
+/// On an orbit that is not stiff, a controller costs about as much as the classical law.
+#[test]
+fn controllers_on_a_smooth_problem() {
+    let kepler = |_: f64, y: &[f64], dy: &mut [f64]| {
+        let r3 = y[0].hypot(y[1]).powi(3);
+        (dy[0], dy[1], dy[2], dy[3]) = (y[2], y[3], -y[0] / r3, -y[1] / r3);
+    };
+    let run = |controller| {
+        let o = Options { controller, ..Options::tolerance(1e-8, 1e-8) };
+        let mut steps: Vec<f64> = Vec::new();
+        let start = [0.3, 0.0, 0.0, (1.7f64 / 0.3).sqrt()];
+        let end = 6.0 * std::f64::consts::PI;
+        let found = solve_with(Tsit5, kepler, &start, &[0.0, end], &o, |step, _| {
+            steps.push(step.h.ln());
+        })
+        .unwrap();
+        let error = found.y(1).iter().zip(start).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(error < 1e-4, "{controller:?}: {error:e}");
+        // How much the ratio of steps changes from one to the next, but for the ends.
+        let inner = &steps[5..steps.len() - 5];
+        let bends = inner.windows(3).map(|w| (w[0] - 2.0 * w[1] + w[2]).powi(2));
+        (found.stats, (bends.sum::<f64>() / inner.len() as f64).sqrt())
+    };
+    let (classical, rough) = run(Controller::i());
+    let tried = |stats: Stats| stats.accepted + stats.rejected;
+    for controller in [Controller::pi42(), Controller::pi33(), Controller::pi34()] {
+        let (stats, _) = run(controller);
+        assert!(stats.rejected <= classical.rejected, "{controller:?}: {stats}");
+        assert!(tried(stats) < tried(classical) * 6 / 5, "{controller:?}: {stats}, {classical}");
+    }
+    // What filters are for.
+    let (_, h211pi) = run(Controller::h211pi());
+    let (_, h312pid) = run(Controller::h312pid());
+    assert!(h211pi < 0.5 * rough, "{h211pi} and {rough}");
+    assert!(h312pid < h211pi, "{h312pid} and {h211pi}");
 }
 
 proptest! {

@@ -2,12 +2,24 @@
 
 mod detest;
 
-use costate_odeint::{Dop853, Method, Options, Verner9, solve};
+use costate_odeint::{
+    Auto, Dop853, KenCarp4, KenCarp4Imex, Kvaerno5, Method, Options, Verner9, solve,
+};
 use detest::problems;
 
 /// The methods for tolerances from 1e-4 down.
 fn methods() -> impl Iterator<Item = Method> {
-    Method::all().into_iter().filter(|m| m.tableau().embedded_order >= Some(2))
+    let explicit = Method::all().into_iter().filter(|m| m.tableau().embedded_order >= Some(2));
+    explicit.chain([Auto.into(), Kvaerno5.into(), KenCarp4.into(), KenCarp4Imex.into()])
+}
+
+/// Methods for stiff problems are allowed ten times the error here: their estimates are of lower
+/// order still where errors are amplified.
+fn slack(method: Method) -> f64 {
+    match method {
+        Method::Implicit(_) | Method::Additive(_) => 10.0,
+        _ => 1.0,
+    }
 }
 
 /// The largest error in units of the tolerance.
@@ -49,7 +61,8 @@ fn orbit(e: f64, t: f64) -> Vec<f64> {
 }
 
 /// On the 25 problems of DETEST, at the end and at 19 times before it, the error is at most 5000
-/// times the tolerance on the orbits (D) and 1000 times on the others. The largest found on those
+/// times the tolerance on the orbits (D) and 1000 times on the others, and ten times that by methods
+/// for stiff problems. The largest found on those
 /// is that of DOP853 between steps on C2, a linear decay with rates up to 9 where the step is as long
 /// as stability allows; at step ends, and for the other methods, it is below 300.
 #[test]
@@ -70,6 +83,7 @@ fn detest() {
         // Orbits amplify errors, the more the closer they come.
         let limit = if p.name.starts_with('D') { 5000.0 } else { 1000.0 };
         for method in methods() {
+            let limit = slack(method) * limit;
             for exponent in [3, 5, 7, 9] {
                 let tolerance = 10f64.powi(-exponent);
                 if method.tableau().order == 3 && exponent > 7 {
@@ -129,7 +143,7 @@ fn pleiades_ends_at_its_published_reference() {
             let found = solve(method, pleiades, &y0, &[0.0, 3.0], &options).unwrap();
             let factor = distance(&found.y(1)[..14], &reference, tolerance);
             let name = method.tableau().name;
-            assert!(factor < 1000.0, "{name}, {tolerance:e}: {factor}");
+            assert!(factor < 1000.0 * slack(method), "{name}, {tolerance:e}: {factor}");
         }
     }
 }
@@ -149,7 +163,7 @@ fn brusselator_ends_at_its_published_reference() {
             let found = solve(method, f, &[1.5, 3.0], &[0.0, 20.0], &options).unwrap();
             let factor = distance(found.y(1), &reference, tolerance);
             let name = method.tableau().name;
-            assert!(factor < 30.0, "{name}, {tolerance:e}: {factor}");
+            assert!(factor < 30.0 * slack(method), "{name}, {tolerance:e}: {factor}");
         }
     }
 }
