@@ -169,6 +169,20 @@ pub enum ErrorKind {
         /// The number of components.
         components: usize,
     },
+    /// A method cannot do what it was asked for.
+    Unsupported {
+        /// The method.
+        method: &'static str,
+        /// What it was asked for.
+        what: &'static str,
+    },
+    /// A mass matrix has not as many rows as the state has components.
+    WrongMass {
+        /// The rows.
+        rows: usize,
+        /// The components.
+        components: usize,
+    },
     /// The vector field returned an error.
     Field(FieldError),
 }
@@ -319,6 +333,11 @@ impl fmt::Display for Error {
                 f,
                 "{tolerances} absolute tolerances were given for a state of {components} \
                  components; give one for each, or a number for all"
+            ),
+            ErrorKind::Unsupported { method, what } => write!(f, "{method} cannot {what}"),
+            ErrorKind::WrongMass { rows, components } => write!(
+                f,
+                "the mass matrix has {rows} rows, but the state has {components} components"
             ),
             ErrorKind::Field(source) => write!(f, "the vector field failed: {source}"),
         }?;

@@ -4,6 +4,7 @@ use costate_ops::Real;
 use smallvec::SmallVec;
 
 use crate::error::FieldError;
+use crate::mass::Mass;
 use crate::stats::Stats;
 use crate::tableau::Part;
 
@@ -49,6 +50,12 @@ pub trait Field<T: Real> {
     ) -> Result<(), FieldError> {
         let _ = kept;
         self.eval_part(t, y, dy, part)
+    }
+
+    /// The mass matrix `M` of `M dy/dt = f(t, y)`, or `None` if it is the unit matrix, as by default.
+    /// It is the same at every call. See [`with_mass`](crate::with_mass).
+    fn mass(&self) -> Option<&Mass<T>> {
+        None
     }
 
     /// Writes `∂f/∂y` at `(t, y)` to `jacobian`, row-major: entry `i n + j` is `∂f_i/∂y_j`. `dy` is
@@ -236,6 +243,10 @@ impl<T: Real, F: Field<T>> Field<T> for Counted<'_, F> {
     fn eval_part(&mut self, t: f64, y: &[T], dy: &mut [T], part: Part) -> Result<(), FieldError> {
         self.stats.f_evals += 1;
         self.field.eval_part(t, y, dy, part)
+    }
+
+    fn mass(&self) -> Option<&Mass<T>> {
+        self.field.mass()
     }
 
     fn kept_len(&self) -> usize {

@@ -1,5 +1,7 @@
 //! One step after another.
 
+mod multistep;
+
 use std::ops::Range;
 
 use costate_ops::{Buffer, Real, lincomb};
@@ -10,7 +12,9 @@ use crate::dirk::DirkTableau;
 use crate::error::{Error, ErrorKind};
 use crate::field::{Counted, Field};
 use crate::fixed_point::coupled_step;
+use crate::mass::Mass;
 use crate::method::Method;
+use crate::multistep::Multistep;
 use crate::newton::{Newton, Outcome};
 use crate::options::{Options, Stepping};
 use crate::rosenbrock::Rosenbrock;
@@ -68,6 +72,8 @@ pub struct Integrator<T: Real> {
     auto: Option<Box<Switch<T>>>,
     /// The memory of a Rosenbrock method.
     rosenbrock: Option<Rosenbrock<T>>,
+    /// The memory of a multistep method.
+    multistep: Option<Box<Multistep<T>>>,
     /// The size that the next step should have, or 0 if there is none yet.
     dt: f64,
     /// The error measures of the last two steps, the later one first.
@@ -127,6 +133,10 @@ impl<T: Real> Integrator<T> {
                 Method::Rosenbrock(_) => Some(Rosenbrock::new(n)),
                 _ => None,
             },
+            multistep: match method {
+                Method::Multistep(_) => Some(Box::new(Multistep::new(n))),
+                _ => None,
+            },
             auto,
             dt: 0.0,
             history: [1.0; 2],
@@ -179,6 +189,7 @@ impl<T: Real> Integrator<T> {
         self.has_end = false;
         self.has_first = false;
         self.has_dense = false;
+        self.forget_steps();
         self.stats = Stats::default();
         Ok(())
     }
@@ -239,6 +250,14 @@ impl<T: Real> Integrator<T> {
         self.dt = 0.0;
         self.history = [1.0; 2];
         self.carry.fill(T::zero());
+        self.forget_steps();
+    }
+
+    /// Has a multistep method begin anew.
+    fn forget_steps(&mut self) {
+        if let Some(multistep) = &mut self.multistep {
+            multistep.forget();
+        }
     }
 
     /// Goes on at a time that is next to the one reached, beyond a [`jump`](Integrator::jump).
@@ -291,6 +310,7 @@ impl<T: Real> Integrator<T> {
         self.t1 = t;
         self.has_end = false;
         self.carry.fill(T::zero());
+        self.forget_steps();
     }
 
     /// Has steps keep what the field's evaluations leave for a backward pass, from the start on.
@@ -404,6 +424,10 @@ impl<T: Real> Integrator<T> {
         if self.is_done() {
             return Ok(());
         }
+        self.check_mass(f)?;
+        if self.tableau.is_multistep() {
+            return self.step_multistep(f);
+        }
         self.choose_method();
         if self.tableau.uses_first() {
             self.end_slope(f)?;
@@ -432,12 +456,31 @@ impl<T: Real> Integrator<T> {
             let expected = "after the time that was reached, and not beyond the end";
             return Err(ErrorKind::BadOption { option: "t", value: t, expected }.into());
         }
+        self.check_mass(f)?;
+        if self.tableau.is_multistep() {
+            let what = "step to a given time, since it remembers the steps before";
+            return Err(ErrorKind::Unsupported { method: self.tableau.name, what }.into());
+        }
         self.choose_method();
         if self.tableau.uses_first() {
             self.end_slope(f)?;
         }
         self.begin(|integrator| integrator.once(f, t))?;
         self.watch(f);
+        Ok(())
+    }
+
+    /// Checks that the method takes the field's mass matrix, if it has one.
+    fn check_mass(&self, f: &impl Field<T>) -> Result<(), Error> {
+        let Some(mass) = f.mass() else { return Ok(()) };
+        if !self.method.takes_mass() {
+            let what = "solve equations with a mass matrix; take Rodas5P or Bdf";
+            return Err(ErrorKind::Unsupported { method: self.tableau.name, what }.into());
+        }
+        let (rows, components) = (mass.rows(), self.y1.len());
+        if rows != components {
+            return Err(ErrorKind::WrongMass { rows, components }.into());
+        }
         Ok(())
     }
 
@@ -738,6 +781,9 @@ impl<T: Real> Integrator<T> {
         }
         let n = self.y1.len();
         let end = self.end_range();
+        if let Some(mass) = f.mass() {
+            return Ok(self.first_step_with(mass, limit));
+        }
         let norm = |x: &[T], y: &[T]| control::error_norm(x, y, y, &self.options, &self.atol);
         let (d0, d1) = (norm(&self.y1, &self.y1), norm(&self.k[end.clone()], &self.y1));
         let guess = control::first_guess(d0, d1).min(span);
@@ -752,8 +798,22 @@ impl<T: Real> Integrator<T> {
         let here = &rest[end.start - n..end.end - n];
         lincomb(&[T::one(), -T::one()], &[probed, here], &mut self.scratch);
         let d2 = norm(&self.scratch, &self.y1) / guess;
-        let step = control::first_step(guess, d1, d2, self.tableau.order);
+        // A multistep method begins with order 1.
+        let order = if self.tableau.is_multistep() { 2 } else { self.tableau.order };
+        let step = control::first_step(guess, d1, d2, order);
         // A probe that left the field's domain, or overflowed, says nothing.
         Ok(if step.is_finite() && step > 0.0 { step } else { guess }.min(limit))
+    }
+
+    /// The size of the first step with a mass matrix: a first guess from the differential equations
+    /// alone.
+    fn first_step_with(&mut self, mass: &Mass<T>, limit: f64) -> f64 {
+        let end = self.end_range();
+        self.scratch.copy_from_slice(&self.k[end]);
+        mass.rough_slope(&mut self.scratch);
+        let norm = |x: &[T]| control::error_norm(x, &self.y1, &self.y1, &self.options, &self.atol);
+        let guess = control::first_guess(norm(&self.y1), norm(&self.scratch));
+        let guess = if guess > 0.0 { guess } else { self.smallest_step() };
+        guess.min(1e-3 * limit)
     }
 }

@@ -32,7 +32,9 @@ mod grid;
 mod instrument;
 mod integrator;
 mod linear;
+mod mass;
 mod method;
+mod multistep;
 mod newton;
 mod ode;
 mod operation;
@@ -69,11 +71,12 @@ pub use instrument::{
     momentum_trajectory, p_dot_delta,
 };
 pub use integrator::Integrator;
+pub use mass::{Mass, WithMass, with_mass};
 pub use method::{
-    Bosh3, Dop853, Dopri5, Euler, GaussLegendre4, GaussLegendre6, Heun, ImplicitEuler, KenCarp4,
-    KenCarp4Imex, Kvaerno3, Kvaerno4, Kvaerno5, Method, Midpoint, Ralston, Rk4, Rodas5P, Ssprk3,
-    SymplecticEuler, ThreeEighths, TrBdf2, Tsit5, VelocityVerlet, Verner6, Verner7, Verner9,
-    Yoshida4, Yoshida6,
+    Bdf, Bosh3, Dop853, Dopri5, Euler, GaussLegendre4, GaussLegendre6, Heun, ImplicitEuler,
+    KenCarp4, KenCarp4Imex, Kvaerno3, Kvaerno4, Kvaerno5, Method, Midpoint, Ralston, Rk4, Rodas5P,
+    Ssprk3, SymplecticEuler, ThreeEighths, TrBdf2, Tsit5, VelocityVerlet, Verner6, Verner7,
+    Verner9, Yoshida4, Yoshida6,
 };
 pub use ode::{Gradient, Ode, Times};
 pub use options::{Options, Stepping};

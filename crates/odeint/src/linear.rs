@@ -4,6 +4,7 @@ use costate_ops::{Buffer, Real, lu_factor, lu_solve};
 
 use crate::error::FieldError;
 use crate::field::Field;
+use crate::mass::Mass;
 
 /// `M - c J` with the Jacobian `J` of a field and its mass matrix `M`.
 #[derive(Clone, Debug)]
@@ -31,14 +32,15 @@ impl<T: Real> Matrix<T> {
     }
 
     /// Factors `M - c J`; returns whether it is regular.
-    pub fn factor(&mut self, c: f64) -> bool {
+    pub fn factor(&mut self, c: f64, mass: Option<&Mass<T>>) -> bool {
         let n = self.n;
         let minus = T::from_f64(-c);
         for (to, &from) in self.lu.iter_mut().zip(&*self.jacobian) {
             *to = minus * from;
         }
-        for i in 0..n {
-            self.lu[i * n + i] += T::one();
+        match mass {
+            None => (0..n).for_each(|i| self.lu[i * n + i] += T::one()),
+            Some(mass) => mass.entries().for_each(|(i, j, m)| self.lu[i * n + j] += m),
         }
         lu_factor(n, &mut self.lu, &mut self.pivots)
     }
@@ -49,7 +51,10 @@ impl<T: Real> Matrix<T> {
     }
 
     /// `out += M x`.
-    pub fn add_mass(&self, x: &[T], out: &mut [T]) {
-        costate_ops::axpy(T::one(), x, out);
+    pub fn add_mass(&self, mass: Option<&Mass<T>>, x: &[T], out: &mut [T]) {
+        match mass {
+            None => costate_ops::axpy(T::one(), x, out),
+            Some(mass) => mass.multiply_add(x, out),
+        }
     }
 }

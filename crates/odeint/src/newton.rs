@@ -168,7 +168,7 @@ impl<T: Real> Newton<T> {
     /// Factors `I - hγ J`; returns whether it is regular.
     fn factor(&mut self, hg: f64) -> bool {
         self.factorisations += 1;
-        self.matrix.factor(hg)
+        self.matrix.factor(hg, None)
     }
 
     /// Sets how updates are measured: relative to the state, or to the size at which the absolute

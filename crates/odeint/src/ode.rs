@@ -243,7 +243,13 @@ impl Ode {
             return Err(solve_error(ErrorKind::EmptyState));
         }
         let tableau = self.method.tableau();
-        if !self.method.is_differentiable() {
+        if let Method::Multistep(_) = self.method {
+            if self.gradient != Gradient::Continuous {
+                let what = "give the gradient of its steps, since they depend on those before; use \
+                            `Gradient::Continuous`, or Rodas5P or Kvaerno5";
+                return Err(solve_error(ErrorKind::Unsupported { method: tableau.name, what }));
+            }
+        } else if !self.method.is_differentiable() {
             return Err(solve_error(ErrorKind::NotDifferentiable { method: tableau.name }));
         }
         if self.gradient == Gradient::Continuous && tableau.is_partitioned() {

@@ -79,6 +79,10 @@ impl Options {
         let bad = |option, value, expected| {
             Err(Error::from(ErrorKind::BadOption { option, value, expected }))
         };
+        if tableau.is_multistep() && self.stepping != Stepping::Adaptive {
+            let what = "take equal steps, since it chooses them itself";
+            return Err(ErrorKind::Unsupported { method: tableau.name, what }.into());
+        }
         match self.stepping {
             Stepping::Adaptive => {
                 if tableau.error.is_none() {

@@ -92,7 +92,7 @@ impl<T: Real> Rosenbrock<T> {
             self.known = true;
         }
         self.factorisations += 1;
-        if !self.matrix.factor(h * method.gamma) {
+        if !self.matrix.factor(h * method.gamma, f.mass()) {
             // A smaller step has a matrix nearer to the mass matrix.
             return Ok(Outcome::Diverged(1));
         }
@@ -107,7 +107,7 @@ impl<T: Real> Rosenbrock<T> {
                 f.eval(tableau.time(i, t0, t1), y1, k)?;
             }
             combine(None, 1.0, method.coupling[i], done, &mut self.sum);
-            self.matrix.add_mass(&self.sum, k);
+            self.matrix.add_mass(f.mass(), &self.sum, k);
             let d = T::from_f64(method.time[i] * h);
             for (k, &rate) in k.iter_mut().zip(&*self.rate) {
                 *k = gamma * (*k + d * rate);

@@ -154,7 +154,7 @@ pub(crate) fn keeping_step<T: Real>(
 ) -> Result<(), FieldError> {
     let (n, rows) = (y0.len(), tableau.rows());
     assert!(!tableau.coupled, "rk_step: the stages of {} are coupled", tableau.name);
-    assert!(tableau.a[rows - 1].len() < rows, "rk_step: {} is implicit", tableau.name);
+    assert!(tableau.is_explicit(), "rk_step: {} is not explicit", tableau.name);
     assert!(n > 0, "rk_step: a state without components");
     assert!(y1.len() == n, "rk_step: y0 has length {n}, but y1 has length {}", y1.len());
     assert!(

@@ -26,7 +26,7 @@ pub struct Tableau {
     pub order: u32,
     /// The order of the embedded method that estimates the error.
     pub embedded_order: Option<u32>,
-    /// Row `i` holds `a_ij` for `j < i`, and `a_ii` of an implicit stage, which is 0 in a
+    /// Empty if it is a multistep method. Else row `i` holds `a_ij` for `j < i`, and `a_ii` of an implicit stage, which is 0 in a
     /// [Rosenbrock method](crate::RosenbrockTableau), or more if the stages are
     /// [coupled](Tableau::coupled).
     pub a: &'static [&'static [f64]],
@@ -128,7 +128,7 @@ impl Tableau {
 
     /// Whether no stage is implicit.
     pub fn is_explicit(&self) -> bool {
-        self.a.iter().enumerate().all(|(i, row)| row.len() <= i)
+        !self.is_multistep() && self.a.iter().enumerate().all(|(i, row)| row.len() <= i)
     }
 
     /// How many slopes a step has together with those of the interpolant.
@@ -177,10 +177,15 @@ impl Tableau {
         !self.parts.is_empty()
     }
 
+    /// Whether it is no Runge–Kutta method, and has the weights of an interpolant only.
+    pub fn is_multistep(&self) -> bool {
+        self.a.is_empty()
+    }
+
     /// Whether a step uses its first slope. Splitting methods and coupled stages do not: only an
     /// interpolant may.
     pub fn uses_first(&self) -> bool {
-        !self.is_partitioned() && !self.coupled
+        !self.is_partitioned() && !self.coupled && !self.is_multistep()
     }
 
     /// The power of the step size that the error of one step follows, less one: the order that step

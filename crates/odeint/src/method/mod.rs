@@ -1,5 +1,6 @@
 //! The methods: each a file of data.
 
+mod bdf;
 mod bosh3;
 mod dop853;
 mod dopri5;
@@ -26,6 +27,7 @@ mod verner6;
 mod verner7;
 mod verner9;
 
+pub use bdf::Bdf;
 pub use bosh3::Bosh3;
 pub use dop853::Dop853;
 pub use dopri5::Dopri5;
@@ -75,6 +77,7 @@ use crate::tableau::Tableau;
 /// | [`Yoshida4`], [`Yoshida6`] | 4, 6 | 3½, 7½ | 4 | separable Hamiltonians |
 /// | [`GaussLegendre4`], [`GaussLegendre6`] | 4, 6 | by iteration | 4 | any Hamiltonian |
 /// | [`Rodas5P`] | 5(4) | 8 | 5 | stiff problems of moderate size |
+/// | [`Bdf`] | 1 to 5 | 1 to 2 | as the step | large stiff problems |
 /// | [`KenCarp4Imex`] | 4(3) | 6 of each part | 4 | fields with a stiff [part](crate::split) |
 /// | [`Auto`](crate::Auto) | 5(4) | 6 | 5 | problems that may be stiff at times |
 ///
@@ -89,6 +92,8 @@ pub enum Method {
     Implicit(&'static DirkTableau),
     /// A Rosenbrock method, for stiff problems: its stages solve linear systems.
     Rosenbrock(&'static RosenbrockTableau),
+    /// A multistep method, for stiff problems. Its tableau has the weights of its interpolant only.
+    Multistep(&'static Tableau),
     /// An additive Runge–Kutta method, for fields with a stiff part and another one.
     Additive(&'static AdditiveTableau),
     /// The choice of [`Auto`](crate::Auto).
@@ -145,6 +150,11 @@ impl Method {
         matches!(self, Method::Explicit(_) | Method::Implicit(_) | Method::Rosenbrock(_))
     }
 
+    /// Whether it solves equations with a [mass matrix](crate::with_mass).
+    pub fn takes_mass(self) -> bool {
+        matches!(self, Method::Rosenbrock(_) | Method::Multistep(_))
+    }
+
     /// Whether its steps need the field's Jacobian.
     pub fn needs_jacobian(self) -> bool {
         !matches!(self, Method::Explicit(_))
@@ -153,7 +163,7 @@ impl Method {
     /// The coefficients; of [`Auto`](crate::Auto) those of [`Tsit5`].
     pub fn tableau(self) -> &'static Tableau {
         match self {
-            Method::Explicit(tableau) => tableau,
+            Method::Explicit(tableau) | Method::Multistep(tableau) => tableau,
             Method::Implicit(method) => &method.tableau,
             Method::Rosenbrock(method) => &method.tableau,
             Method::Additive(method) => &method.tableau,
@@ -315,6 +325,12 @@ impl From<Kvaerno4> for Method {
 impl From<Kvaerno5> for Method {
     fn from(_: Kvaerno5) -> Method {
         Method::Implicit(&kvaerno5::METHOD)
+    }
+}
+
+impl From<Bdf> for Method {
+    fn from(_: Bdf) -> Method {
+        Method::Multistep(&bdf::TABLEAU)
     }
 }
 
