@@ -77,6 +77,29 @@ pub use costate_odeint as odeint;
 /// Parameters, layers, losses and optimisers.
 pub use costate_nn as nn;
 
+/// Checking gradients: of functions, operations and layers, and of solves.
+///
+/// ```
+/// use costate::prelude::*;
+/// use ndarray::arr1;
+///
+/// let (y0, rate) = (arr1(&[1.0, -0.5]).into_dyn(), arr1(&[0.7, 0.2]).into_dyn());
+/// check::gradient(|_, x| Ok((x[0] * x[1]).sin()), &[y0.clone(), rate.clone()]).unwrap();
+/// let ode = Ode::new(Tsit5).tolerance(1e-4, 1e-6);
+/// check::solve(&ode, |w, _, y| Ok((w[0] * y).sin() - y), &[y0, rate], &[0.0, 1.5]).unwrap();
+/// ```
+pub mod check {
+    pub use costate_odeint::check::{CheckError, Property, Violation, property, solve};
+    pub use costate_tape::check::{Culprit, Mismatch, derivatives, difference, gradient};
+
+    /// Random inputs, fields and solves for property tests (feature `proptest`).
+    #[cfg(feature = "proptest")]
+    pub mod strategy {
+        pub use costate_odeint::check::strategy::*;
+        pub use costate_tape::check::strategy::*;
+    }
+}
+
 /// What most programs use: `use costate::prelude::*`.
 pub mod prelude {
     pub use costate_nn::{
@@ -88,9 +111,11 @@ pub mod prelude {
         Bosh3, Dop853, Dopri5, Euler, GaussLegendre4, GaussLegendre6, Gradient, Heun,
         ImplicitEuler, KenCarp4, Kvaerno3, Kvaerno4, Kvaerno5, Midpoint, Ode, Options, Ralston,
         ReversibleOde, Rk4, Scheme, Ssprk3, SymplecticEuler, ThreeEighths, TrBdf2, Tsit5,
-        VelocityVerlet, Verner6, Verner7, Verner9, Yoshida4, Yoshida6, gradient_with_error,
-        momentum_trajectory, p_dot_delta,
+        VelocityVerlet, Verner6, Verner7, Verner9, Yoshida4, Yoshida6, compare_gradients,
+        gradient_with_error, momentum_trajectory, p_dot_delta,
     };
     pub use costate_ops::Real;
-    pub use costate_tape::{Function, Program, Tape, Var, Workspace, check};
+    pub use costate_tape::{Function, Program, Tape, Var, Workspace};
+
+    pub use crate::check;
 }

@@ -21,6 +21,7 @@ mod additive;
 mod adjoint;
 mod auto;
 mod batch;
+pub mod check;
 mod control;
 mod dense;
 mod dirk;
@@ -67,8 +68,8 @@ pub use error::{Error, ErrorKind, FieldError, Partial};
 pub use event::{Direction, Event, Occurrence};
 pub use field::{Field, WithJacobian, with_jacobian};
 pub use instrument::{
-    GradientWithError, Invariant, MomentumTrajectory, Segment, gradient_with_error,
-    momentum_trajectory, p_dot_delta,
+    Comparison, ComparisonRow, GradientWithError, Invariant, Measured, MomentumTrajectory, Segment,
+    Way, compare_gradients, compare_ways, gradient_with_error, momentum_trajectory, p_dot_delta,
 };
 pub use integrator::Integrator;
 pub use mass::{Mass, WithMass, with_mass};

@@ -180,6 +180,15 @@ impl Ode {
         self.method
     }
 
+    pub(crate) fn with_method(mut self, method: Method) -> Ode {
+        self.method = method;
+        self
+    }
+
+    pub(crate) fn chosen_options(&self) -> &Options {
+        &self.options
+    }
+
     /// Solves `dy/dt = f(t, y)`, `y(ts[0]) = y0`, and returns the states at `ts`, stacked along a
     /// new first axis: shape `[ts.len(), …shape of y0]`.
     ///
@@ -292,6 +301,9 @@ impl Ode {
     ) -> Result<Var<'t, T>> {
         let tape = y0.tape();
         let tableau = self.method.tableau();
+        if !self.method.is_differentiable() {
+            return Err(solve_error(ErrorKind::NotDifferentiable { method: tableau.name }));
+        }
         if self.gradient == Gradient::Unrolled {
             let at = |t: Var<'t, T>, y: Var<'t, T>| {
                 let inputs: Vec<_> = [t, y].iter().chain(captured).copied().collect();

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use costate_odeint::{
-    Dopri5, Euler, Gradient, Heun, Kvaerno4, Method, Ode, Options, Rk4, Tsit5, Verner7, Verner9,
-    gradient_with_error, momentum_trajectory, p_dot_delta,
+    Dopri5, Euler, Gradient, Heun, Kvaerno4, Measured, Method, Ode, Options, Rk4, Tsit5, Verner7,
+    Verner9, Way, compare_gradients, compare_ways, gradient_with_error, momentum_trajectory,
+    p_dot_delta,
 };
 use costate_tape::{CallError, CallOp, CallRule, Evaluation, Result, Shape, Tape, Var};
 
@@ -310,4 +311,121 @@ fn instruments_say_what_is_wrong() {
     assert!(e.is_value_dependent(), "{e}");
     let e = momentum_trajectory(&ode, |_, y| Ok(-y), y0, &[], last, &[]).unwrap_err();
     assert!(e.to_string().contains("the list of times is empty"), "{e}");
+}
+
+#[test]
+fn ways_side_by_side() {
+    let tape = Tape::new();
+    let (y0, k) = (tape.leaf(&[1.0, 1.2], [2]), tape.leaf(&LOTKA_VOLTERRA, [4]));
+    let target = tape.leaf(&[0.9, 1.1], [2]);
+    let tolerances = [1e-4, 1e-7];
+    let ode = Ode::new(Tsit5);
+    let found = compare_gradients(
+        &ode,
+        |_, y| Ok(lotka_volterra(k, y)),
+        y0,
+        &[0.0, 1.0, 3.0],
+        |ys| Ok((ys - target).square().sum()),
+        &tolerances,
+    )
+    .unwrap();
+    assert_eq!(found.rows.len(), Way::all(&ode).len() * tolerances.len());
+    assert!(found.uncertainty < 1e-11, "{:e}", found.uncertainty);
+    let row = |way: &str, tolerance: f64| -> Measured {
+        let mut rows = found.rows.iter();
+        let row = rows.find(|row| row.way == way && row.tolerance == Some(tolerance)).unwrap();
+        row.outcome.clone().unwrap()
+    };
+    for way in Way::all(&ode) {
+        let (loose, tight) = (row(&way.name, 1e-4), row(&way.name, 1e-7));
+        assert!(tight.distance < 1e-5 && tight.distance < 0.05 * loose.distance, "{}", way.name);
+        assert!(loose.distance > found.uncertainty && tight.accepted > loose.accepted);
+        assert!(tight.forward > 0.0 && tight.backward > 0.0 && tight.f_evals >= 6 * tight.accepted);
+    }
+    let (exact, unrolled) = (row("exact", 1e-7), row("unrolled", 1e-7));
+    for same in [unrolled, row("forward", 1e-7)] {
+        assert!((exact.distance - same.distance).abs() < 1e-11);
+    }
+    assert!(unrolled.bytes > 3 * exact.bytes && exact.bytes > 0);
+    // On the tape every evaluation is there to be differentiated, those between steps among them.
+    assert!(unrolled.vjp_evals >= exact.vjp_evals && exact.vjp_evals >= 6 * exact.accepted);
+    let text = found.to_string();
+    assert_eq!(text.lines().count(), 2 + found.rows.len(), "{text}");
+}
+
+/// A way that fails says why in its row, and the others are measured; equal steps have one row.
+#[test]
+fn a_way_that_fails_says_why() {
+    let tape = Tape::new();
+    let (y0, mu) = (tape.leaf(&[2.0, 0.0], [2]), tape.scalar(10.0));
+    let van_der_pol = field_of(|_, y| {
+        let (x, v) = (y.index_axis(0, 0), y.index_axis(0, 1));
+        Ok(Var::stack(0, &[v, mu * (1.0 - x * x) * v - x]))
+    });
+    let adaptive = Ode::new(Tsit5).tolerance(1e-6, 1e-8);
+    let ways = [
+        Way::new("continuous", adaptive.gradient(Gradient::Continuous)),
+        Way::new("exact", adaptive),
+        Way::new("equal steps", Ode::new(Rk4).steps(4000)),
+    ];
+    let reference = Way::reference(&adaptive, f64::EPSILON);
+    let sum = loss_of(|ys| Ok(ys.sum()));
+    let found =
+        compare_ways(&ways, &reference, van_der_pol, y0, &[0.0, 8.0], sum, &[1e-6]).unwrap();
+    let error = found.rows[0].outcome.as_ref().unwrap_err();
+    assert!(error.contains("departs from the solution"), "{error}");
+    assert!(found.rows[1].outcome.as_ref().unwrap().distance < 1e-2);
+    let equal = found.rows[2].outcome.as_ref().unwrap();
+    assert_eq!((found.rows[2].tolerance, equal.accepted, equal.rejected), (None, 4000, 0));
+    assert!(found.to_string().contains("departs from the solution"));
+}
+
+/// On random fields that do not depend on the time the drift of `H` follows the error of the
+/// gradient with respect to the initial state.
+#[test]
+fn drift_shows_the_size_of_the_error() {
+    let mut found: Vec<(f64, f64)> = Vec::new();
+    for seed in 0..40 {
+        let n = 2 + seed % 5;
+        let seed = seed as f64;
+        let tape = Tape::new();
+        let y0 = tape.leaf(&numbers(n, 0.7 + seed, 1.0), [n]);
+        let (a, b) = (
+            tape.leaf(&numbers(n * n, 1.3 + 2.1 * seed, 1.5), [n, n]),
+            tape.leaf(&numbers(n * n, 2.9 + 1.7 * seed, 1.0), [n, n]),
+        );
+        let field = field_of(|_, y| Ok(y.matmul(a).tanh().matmul(b)));
+        let last = loss_of(|ys| Ok(ys.index_axis(0, 1).square().sum()));
+        let of = |tolerance: f64| {
+            let ode = Ode::new(Tsit5).tolerance(tolerance, tolerance);
+            momentum_trajectory(&ode, field, y0, &[0.0, 3.0], last, &[y0]).unwrap()
+        };
+        let exact = of(1e-12).gradient.concat();
+        for tolerance in [1e-3, 1e-4, 1e-5, 1e-6] {
+            let path = of(tolerance);
+            let pairs = path.gradient.concat().into_iter().zip(&exact);
+            let error: f64 = pairs.map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt();
+            let size: f64 = exact.iter().map(|x| x * x).sum::<f64>().sqrt();
+            found.push((path.drift(), error / size));
+        }
+    }
+    let mut ratios: Vec<f64> = found.iter().map(|(drift, error)| drift / error).collect();
+    ratios.sort_by(f64::total_cmp);
+    let at = |quantile: f64| ratios[(quantile * (ratios.len() - 1) as f64) as usize];
+    let correlation = rank_correlation(&found);
+    println!("{:.3} {:.3} {:.3} {correlation:.3}", at(0.1), at(0.5), at(0.9));
+    assert!(at(0.1) > 0.005 && at(0.9) < 5.0, "{} {}", at(0.1), at(0.9));
+    assert!(correlation > 0.8, "{correlation}");
+}
+
+/// Spearman's.
+fn rank_correlation(pairs: &[(f64, f64)]) -> f64 {
+    let ranks = |of: &dyn Fn(&(f64, f64)) -> f64| -> Vec<f64> {
+        let below = |x: f64| pairs.iter().filter(|p| of(p) < x).count() as f64;
+        pairs.iter().map(|p| below(of(p))).collect()
+    };
+    let (a, b) = (ranks(&|p| p.0), ranks(&|p| p.1));
+    let n = pairs.len() as f64;
+    let squares: f64 = a.iter().zip(&b).map(|(a, b)| (a - b) * (a - b)).sum();
+    1.0 - 6.0 * squares / (n * (n * n - 1.0))
 }

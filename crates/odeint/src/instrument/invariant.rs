@@ -38,29 +38,29 @@ impl Invariant {
     /// relative to [`size`](Invariant::size): some units in the last place if the gradient is right.
     /// Infinite if a value is not a number.
     pub fn deviation(&self) -> f64 {
-        self.worst().0
+        self.deviation_at(self.worst())
     }
 
     /// The time at which the difference is largest.
     pub fn worst_at(&self) -> f64 {
-        self.worst().1
+        self.ts[self.worst()]
     }
 
-    fn worst(&self) -> (f64, f64) {
-        let last = self.values[self.values.len() - 1];
-        let mut worst = (0.0, self.ts[0]);
-        for (&value, &t) in self.values.iter().zip(&self.ts).rev() {
-            let difference = (value - last).abs();
-            let relative = match difference {
-                0.0 => 0.0,
-                x if x.is_nan() => f64::INFINITY,
-                x => x / self.size,
-            };
-            if relative > worst.0 {
-                worst = (relative, t);
-            }
+    /// The place of the value that differs most; the last of them if all are the same.
+    pub(crate) fn worst(&self) -> usize {
+        let last = self.values.len() - 1;
+        let later = |best: usize, i: usize| {
+            if self.deviation_at(i) > self.deviation_at(best) { i } else { best }
+        };
+        (0..last).rev().fold(last, later)
+    }
+
+    fn deviation_at(&self, i: usize) -> f64 {
+        match (self.values[i] - self.values[self.values.len() - 1]).abs() {
+            0.0 => 0.0,
+            x if x.is_nan() => f64::INFINITY,
+            x => x / self.size,
         }
-        worst
     }
 }
 

@@ -56,8 +56,8 @@ pub struct Segment {
     pub drift: f64,
     /// The drift relative to the largest `|p| |f|` in the segment.
     ///
-    /// It is about as large as the relative error of the gradient (within an order of magnitude on
-    /// most problems), and costs nothing, but it is no bound. No Runge–Kutta method conserves `H`
+    /// It rises and falls with the relative error of the gradient, of which it is mostly a part between
+    /// a hundredth and all, and costs nothing, but it is no bound. No Runge–Kutta method conserves `H`
     /// exactly, so a drift is no defect; whether a gradient is *right* is what
     /// [`p_dot_delta`](crate::p_dot_delta) tells.
     pub relative: f64,

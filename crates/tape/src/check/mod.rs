@@ -168,7 +168,7 @@ where
                 Ok((loss(&moved)?, step))
             };
             let x = inputs[input].iter().nth(entry).expect("as long as its gradient").as_f64();
-            let (other, error) = ridders(at, 0.04 * x.abs().max(0.1))?;
+            let (other, error) = difference(at, 0.04 * x.abs().max(0.1))?;
             let reverse = g.as_f64();
             let allowed = relative * largest.max(other.abs()) + 4.0 * error;
             if differ(reverse, other, allowed) {
@@ -246,7 +246,21 @@ fn differ(a: f64, b: f64, allowed: f64) -> bool {
 
 /// The derivative of a function by central differences with shrinking steps, extrapolated to step
 /// 0, and an estimate of its error (C. J. F. Ridders, Adv. Eng. Softw. 4 (1982) 75).
-fn ridders(mut at: impl FnMut(f64) -> Result<(f64, f64)>, h: f64) -> Result<(f64, f64)> {
+///
+/// `at` gives the value at a displacement, and the displacement that was taken, which rounding may
+/// make another; `h` is the first one.
+///
+/// ```
+/// use costate_tape::check;
+///
+/// let (derivative, error) = check::difference(|h| Ok(((1.0 + h).ln(), h)), 0.1)?;
+/// assert!((derivative - 1.0).abs() < 1e-11 && error < 1e-10);
+/// # Ok::<(), costate_tape::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of the function.
+pub fn difference(mut at: impl FnMut(f64) -> Result<(f64, f64)>, h: f64) -> Result<(f64, f64)> {
     const SHRINK: f64 = 1.6;
     const ROWS: usize = 10;
     let mut table = [[0.0; ROWS]; ROWS];
@@ -259,8 +273,8 @@ fn ridders(mut at: impl FnMut(f64) -> Result<(f64, f64)>, h: f64) -> Result<(f64
         for j in 1..=i {
             factor *= SHRINK * SHRINK;
             table[j][i] = (table[j - 1][i] * factor - table[j - 1][i - 1]) / (factor - 1.0);
-            let difference = |other: f64| (table[j][i] - other).abs();
-            let estimate = difference(table[j - 1][i]).max(difference(table[j - 1][i - 1]));
+            let distance = |other: f64| (table[j][i] - other).abs();
+            let estimate = distance(table[j - 1][i]).max(distance(table[j - 1][i - 1]));
             if estimate <= error {
                 (best, error) = (table[j][i], estimate);
             }

@@ -1,0 +1,210 @@
+//! Checking the gradient of a solve: properties that hold for any field whose derivatives are right,
+//! each under a name, for tests of one's own fields, operations and methods.
+//!
+//! ```
+//! use costate_odeint::{Ode, Tsit5, check};
+//! use ndarray::arr1;
+//!
+//! let (y0, rate) = (arr1(&[1.0, -0.5]).into_dyn(), arr1(&[0.7, 0.2]).into_dyn());
+//! let ode = Ode::new(Tsit5).tolerance(1e-4, 1e-6);
+//! check::solve(&ode, |w, t, y| Ok((w[0] * y).sin() - y * t), &[y0, rate], &[0.0, 0.4, 1.5]).unwrap();
+//! ```
+//!
+//! With feature `proptest`, `strategy` makes random fields, grids and save times, which shrink to
+//! the smallest that fail.
+
+mod batch;
+mod derivative;
+mod setup;
+mod split;
+#[cfg(feature = "proptest")]
+pub mod strategy;
+
+use std::fmt;
+
+use costate_ops::Real;
+use costate_tape::{Result, Var};
+use ndarray::ArrayD;
+
+use crate::ode::{Gradient, Ode};
+use setup::Setup;
+
+/// The error of a check: a [`Violation`], or that of the solve itself.
+pub type CheckError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What holds for the exact gradient of a solve. Seeds, tangents and weights are random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Property {
+    /// `p · δ` is constant along the backward pass, to rounding: [`p_dot_delta`](crate::p_dot_delta).
+    Invariant,
+    /// The gradient is that of central differences on the frozen grid, in a random direction of the
+    /// initial state, of all that the field captures, and of the times. The step is swept, and the
+    /// differences are extrapolated to step 0.
+    Differences,
+    /// The gradient is that of plain back-propagation through the steps: [`Gradient::Unrolled`].
+    BackPropagation,
+    /// The gradient is linear in the cotangents of the states.
+    Linearity,
+    /// From cotangents of zero come gradients of exactly zero.
+    ZeroSeed,
+    /// `u · (H v) = v · (H u)` for the Hessian `H` of a loss of the states.
+    Symmetry,
+    /// A solve in two parts, on the two parts of the grid, is the whole solve: in states and in
+    /// gradients.
+    Split,
+    /// `dL/dt1 = p · f` at the last time, and `-p · f` at the first: to the accuracy of one very
+    /// short step at each end.
+    EndTimes,
+    /// A batch of solves gives what a loop gives: the same bits for each sample, and the same sum for
+    /// what they share.
+    Batch,
+    /// Samples of a batch in another order are the same samples, bit for bit.
+    Permutation,
+    /// The gradient has the same bits whatever is kept for the backward pass.
+    Memory,
+}
+
+impl Property {
+    /// All of them.
+    pub const ALL: [Property; 11] = [
+        Property::ZeroSeed,
+        Property::Linearity,
+        Property::Invariant,
+        Property::BackPropagation,
+        Property::Differences,
+        Property::Symmetry,
+        Property::Split,
+        Property::EndTimes,
+        Property::Batch,
+        Property::Permutation,
+        Property::Memory,
+    ];
+
+    /// What messages call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Property::Invariant => "constant p · δ",
+            Property::Differences => "finite differences on the frozen grid",
+            Property::BackPropagation => "plain back-propagation",
+            Property::Linearity => "linearity in the cotangent",
+            Property::ZeroSeed => "zero from a zero cotangent",
+            Property::Symmetry => "symmetric Hessian",
+            Property::Split => "a solve in two parts",
+            Property::EndTimes => "dL/dt = p · f at the ends",
+            Property::Batch => "a batch as a loop",
+            Property::Permutation => "a batch in another order",
+            Property::Memory => "the same bits whatever is kept",
+        }
+    }
+}
+
+/// A property that does not hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Violation {
+    /// Which.
+    pub property: Property,
+    /// What was compared, and where.
+    pub at: String,
+    /// The number that the gradient, or the solve, gives.
+    pub found: f64,
+    /// The number that it should be.
+    pub expected: f64,
+    /// The difference that was allowed; 0 where the same bits are expected.
+    pub allowed: f64,
+    /// What is wrong with the derivatives of the field itself at the start, if a
+    /// [check](costate_tape::check::gradient) of it alone finds that: it names the operation.
+    pub field: Option<String>,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {}: {:e} instead of {:e}, a difference of {:.1e} where {:.1e} is allowed",
+            self.property.name(),
+            self.at,
+            self.found,
+            self.expected,
+            (self.found - self.expected).abs(),
+            self.allowed
+        )?;
+        match &self.field {
+            Some(field) => write!(f, "; the field's own derivative is wrong: {field}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Violation {}
+
+/// Checks [all properties](Property::ALL) of the gradient of a solve of a field.
+///
+/// `inputs` are the initial state and then what the field makes use of; `field` gets the latter as
+/// variables, the time, and the state. It must be smooth near the solution, and
+/// record nothing but operations (read no numbers). The gradient that is checked is
+/// [`Gradient::Exact`], whichever way `ode` has chosen.
+///
+/// It takes some hundred solves, so the problem should be small.
+///
+/// # Errors
+/// A [`Violation`] of the first property that does not hold, or the error of the solve.
+///
+/// # Panics
+/// If there are no inputs, or the field returns another shape than that of the state.
+pub fn solve<T, F>(
+    ode: &Ode,
+    field: F,
+    inputs: &[ArrayD<T>],
+    ts: &[f64],
+) -> std::result::Result<(), CheckError>
+where
+    T: Real,
+    F: for<'t> Fn(&[Var<'t, T>], Var<'t, T>, Var<'t, T>) -> Result<Var<'t, T>>,
+{
+    Property::ALL.into_iter().try_for_each(|one| property(one, ode, &field, inputs, ts, 0))
+}
+
+/// Checks one property, with seeds, tangents and weights that follow from `seed`; see [`solve`].
+///
+/// # Errors
+/// As [`solve`].
+///
+/// # Panics
+/// As [`solve`].
+pub fn property<T, F>(
+    property: Property,
+    ode: &Ode,
+    field: F,
+    inputs: &[ArrayD<T>],
+    ts: &[f64],
+    seed: u64,
+) -> std::result::Result<(), CheckError>
+where
+    T: Real,
+    F: for<'t> Fn(&[Var<'t, T>], Var<'t, T>, Var<'t, T>) -> Result<Var<'t, T>>,
+{
+    assert!(!inputs.is_empty(), "check::solve: the first input is the initial state");
+    let setup =
+        Setup { ode: ode.gradient(Gradient::Exact), field: &field, inputs, ts, seed, property };
+    let result = match property {
+        Property::Invariant => setup.invariant(),
+        Property::Differences => setup.differences(),
+        Property::BackPropagation => setup.back_propagation(),
+        Property::Linearity => setup.linearity(),
+        Property::ZeroSeed => setup.zero_seed(),
+        Property::Symmetry => setup.symmetry(),
+        Property::Split => setup.split(),
+        Property::EndTimes => setup.end_times(),
+        Property::Batch => setup.batch(),
+        Property::Permutation => setup.permutation(),
+        Property::Memory => setup.memory(),
+    };
+    result.map_err(|e| match e.downcast::<Violation>() {
+        Ok(mut violation) => {
+            violation.field = setup.blame();
+            violation
+        }
+        Err(e) => e,
+    })
+}

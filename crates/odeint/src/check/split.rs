@@ -1,0 +1,93 @@
+//! Checks of a solve in parts, and of its ends.
+
+use costate_ops::Real;
+use costate_tape::{Result, Tape, Var};
+
+use super::setup::{Checked, Setup};
+use crate::solve::position;
+
+/// How much of a step the short steps at the ends are.
+const SHORT: f64 = 1e-4;
+
+impl<T, F> Setup<'_, T, F>
+where
+    T: Real,
+    F: for<'t> Fn(&[Var<'t, T>], Var<'t, T>, Var<'t, T>) -> Result<Var<'t, T>>,
+{
+    pub fn split(&self) -> Checked {
+        let steps = self.grid()?.steps;
+        if steps.len() < 2 {
+            return Ok(());
+        }
+        let (first, second) = steps.split_at(steps.len() / 2);
+        let ends = |steps: &[crate::grid::GridStep]| steps.iter().map(|s| s.t1).collect::<Vec<_>>();
+        let cut = &first[first.len() - 1];
+        // Times up to the cut, and whether the cut is one of them.
+        let before = cut.saves.end;
+        let last = self.ts[before - 1];
+        let saved = before > 1 && position(last, cut.t0, cut.h, cut.t1) == 1.0;
+        let mut ts: Vec<f64> = self.ts[..before].to_vec();
+        if saved {
+            ts[before - 1] = cut.t1;
+        } else {
+            ts.push(cut.t1);
+        }
+        let rest: Vec<f64> = [cut.t1].iter().chain(&self.ts[before..]).copied().collect();
+
+        let tape = Tape::new();
+        let x = self.leaves(&tape);
+        let whole = self.solve_on(&x, self.ts, None, &ends(&steps))?;
+        let one = self.solve_on(&x, &ts, None, &ends(first))?;
+        let middle = one.index_axis(0, ts.len() - 1);
+        let from: Vec<_> = [middle].iter().chain(&x[1..]).copied().collect();
+        let two = self.solve_on(&from, &rest, None, &ends(second))?;
+        let parts =
+            Var::concat(0, &[one.slice_axis(0, 0..before), two.slice_axis(0, 1..rest.len())]);
+        self.close("states", &parts.to_vec(), &whole.to_vec(), self.rounding())?;
+        let g = self.numbers().like(whole);
+        let (found, expected) = (tape.vjp(&[parts], &[g], &x)?, tape.vjp(&[whole], &[g], &x)?);
+        self.all_close("gradient", &found, &expected, 10.0 * self.rounding())
+    }
+
+    pub fn end_times(&self) -> Checked {
+        let steps = self.grid()?.steps;
+        let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return Ok(()) };
+        let mut grid: Vec<f64> = steps.iter().map(|step| step.t1).collect();
+        grid.insert(grid.len() - 1, last.t1 - SHORT * last.h);
+        grid.insert(0, first.t0 + SHORT * first.h);
+        let tape = Tape::new();
+        let x = self.leaves(&tape);
+        let n = self.ts.len();
+        let entries: Vec<T> = self.ts.iter().map(|&t| T::from_f64(t)).collect();
+        let ts = tape.leaf(&entries, [n]);
+        let ys = self.solve_on(&x, self.ts, Some(ts), &grid)?;
+        let g = self.numbers().like(ys);
+        let wrt = [x[0], ts];
+        let bars = tape.vjp(&[ys], &[g], &wrt)?;
+        let times = bars[1].to_vec();
+        // A step of a method of order 1 goes along the slope at its start; a splitting has that order
+        // for a field that does not split.
+        let tableau = self.ode.method().tableau();
+        let relative = if tableau.order == 1 || tableau.is_partitioned() { 1e-2 } else { 1e-5 };
+        let relative = f64::max(relative, 1e5 * T::EPSILON.as_f64());
+        // The momentum at the start is without what is observed there.
+        let ends = [
+            (n - 1, ys.index_axis(0, n - 1), g.index_axis(0, n - 1), 1.0, "dL/dt at the last time"),
+            (0, x[0], bars[0] - g.index_axis(0, 0), -1.0, "dL/dt at the first time"),
+        ];
+        for (i, y, p, sign, what) in ends {
+            let slope = (self.field)(&x[1..], ts.index_axis(0, i), y)?.to_vec();
+            let products: Vec<f64> = p
+                .to_vec()
+                .iter()
+                .zip(&slope)
+                .map(|(p, f)| sign * p.as_f64() * f.as_f64())
+                .collect();
+            let norm = |x: &[T]| x.iter().map(|x| x.as_f64().powi(2)).sum::<f64>().sqrt();
+            let size = norm(&p.to_vec()) * norm(&slope);
+            let expected = products.iter().sum();
+            self.is(what, times[i].as_f64(), expected, relative * size)?;
+        }
+        Ok(())
+    }
+}

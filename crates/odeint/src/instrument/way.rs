@@ -1,0 +1,55 @@
+//! The ways to a gradient that are compared: the one list of them.
+
+use crate::method::{Method, Verner9};
+use crate::ode::{Gradient, Ode};
+use crate::options::{Options, Stepping};
+
+/// A solver with its way to the gradient, under a name.
+#[derive(Clone, Debug)]
+pub struct Way {
+    /// What tables and pictures call it.
+    pub name: String,
+    /// The solver.
+    pub ode: Ode,
+}
+
+impl Way {
+    /// A way under a name.
+    pub fn new(name: impl Into<String>, ode: Ode) -> Way {
+        Way { name: name.into(), ode }
+    }
+
+    /// Every way to the gradient of a solve by `ode`, whichever that has chosen.
+    pub fn all(ode: &Ode) -> Vec<Way> {
+        let exact = ode.gradient(Gradient::Exact);
+        let ways = [
+            ("exact", exact),
+            ("exact, no activations", exact.activations(0)),
+            ("continuous", ode.gradient(Gradient::Continuous)),
+            ("unrolled", ode.gradient(Gradient::Unrolled)),
+            ("forward", ode.gradient(Gradient::Forward)),
+        ];
+        ways.into_iter().map(|(name, ode)| Way::new(name, ode)).collect()
+    }
+
+    /// What the ways of `ode` are compared with, for numbers with as many digits as `epsilon` says:
+    /// [`Verner9`], or the method itself if it is for stiff problems, at a tolerance near rounding;
+    /// the method with sixteen times as many steps if it takes equal ones.
+    pub fn reference(ode: &Ode, epsilon: f64) -> Ode {
+        let exact = ode.gradient(Gradient::Exact);
+        let options = *ode.chosen_options();
+        match options.stepping {
+            Stepping::Adaptive => {
+                let stiff = ode.method().is_implicit();
+                let method: Method = if stiff { ode.method() } else { Verner9.into() };
+                let tolerance = if stiff { 5e4 * epsilon } else { 500.0 * epsilon };
+                let tight = Options { rtol: tolerance, atol: tolerance, ..options };
+                exact.with_method(method).options(tight)
+            }
+            Stepping::Steps(n) => exact.steps(16 * n),
+            Stepping::Fixed(dt) => {
+                exact.options(Options { stepping: Stepping::Fixed(dt / 16.0), ..options })
+            }
+        }
+    }
+}

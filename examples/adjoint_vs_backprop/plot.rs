@@ -1,0 +1,138 @@
+//! Comparisons and momenta, as SVG.
+
+use std::error::Error;
+use std::ops::Range;
+use std::path::Path;
+
+use costate::odeint::{Comparison, Measured, MomentumTrajectory};
+use plotters::coord::Shift;
+use plotters::prelude::*;
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+/// Distance to the reference against time, memory and evaluations.
+pub fn comparison(path: &Path, title: &str, found: &Comparison) -> Result<(), Box<dyn Error>> {
+    let area = SVGBackend::new(path, (1360, 480)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let panels = area.split_evenly((1, 3));
+    let time = |m: &Measured| (m.forward + m.backward) * 1e3;
+    let work = |m: &Measured| (m.f_evals + m.vjp_evals) as f64;
+    panel(&panels[0], title, "ms, forward and backward", found, &time, true)?;
+    panel(&panels[1], "", "KiB kept", found, &|m| m.bytes as f64 / 1024.0, false)?;
+    panel(&panels[2], "", "evaluations of the field and its vjp", found, &work, false)?;
+    area.present()?;
+    Ok(())
+}
+
+fn panel(
+    area: &Area<'_>,
+    title: &str,
+    work: &str,
+    found: &Comparison,
+    x: &dyn Fn(&Measured) -> f64,
+    labels: bool,
+) -> Result<(), Box<dyn Error>> {
+    // Below the uncertainty of the reference a distance means nothing.
+    let y = |m: &Measured| m.distance.max(found.uncertainty).max(1e-16);
+    let measured = || found.rows.iter().filter_map(|row| row.outcome.as_ref().ok());
+    let range = |f: &dyn Fn(&Measured) -> f64| -> Range<f64> {
+        let (low, high) =
+            measured().map(f).fold((f64::MAX, f64::MIN), |(l, h), x| (l.min(x), h.max(x)));
+        0.5 * low..2.0 * high
+    };
+    let mut chart = ChartBuilder::on(area)
+        .margin(12)
+        .x_label_area_size(40)
+        .y_label_area_size(64)
+        .caption(title, ("sans-serif", 18))
+        .build_cartesian_2d(range(x).log_scale(), range(&y).log_scale())?;
+    chart
+        .configure_mesh()
+        .x_desc(work)
+        .y_desc("distance to the reference gradient")
+        .x_label_formatter(&|x| format!("{x:.0e}"))
+        .y_label_formatter(&|y| format!("{y:.0e}"))
+        .draw()?;
+    let mut names: Vec<&str> = Vec::new();
+    for row in &found.rows {
+        if !names.contains(&&row.way[..]) {
+            names.push(&row.way);
+        }
+    }
+    for (i, name) in names.iter().enumerate() {
+        let colour = Palette99::pick(i).to_rgba();
+        let rows = found.rows.iter().filter(|row| row.way == *name);
+        let points: Vec<(f64, f64)> =
+            rows.filter_map(|row| row.outcome.as_ref().ok()).map(|m| (x(m), y(m))).collect();
+        let series = LineSeries::new(points.iter().copied(), colour.stroke_width(2));
+        let drawn = chart.draw_series(series)?;
+        if labels {
+            let label = if points.is_empty() { format!("{name} (fails)") } else { (*name).into() };
+            drawn.label(label).legend(move |(x, y)| {
+                PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2))
+            });
+        }
+        chart.draw_series(points.iter().map(|&p| Circle::new(p, 3, colour.filled())))?;
+    }
+    if labels {
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::LowerLeft)
+            .background_style(WHITE.mix(0.8))
+            .border_style(BLACK.mix(0.3))
+            .draw()?;
+    }
+    Ok(())
+}
+
+/// The state and the momentum, `H`, and the length of the gradient as a function of time.
+pub fn momentum(
+    path: &Path,
+    title: &str,
+    found: &MomentumTrajectory<f64>,
+) -> Result<(), Box<dyn Error>> {
+    let area = SVGBackend::new(path, (1000, 720)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let panels = area.split_evenly((2, 2));
+    let rows = found.ts.len();
+    let few = found.dim().min(6);
+    let components = |values: &[f64]| -> Vec<Vec<f64>> {
+        let component = |c| (0..rows).map(|i| values[i * found.dim() + c]).collect();
+        (0..few).map(component).collect()
+    };
+    let lengths = |values: &Vec<f64>| -> Vec<f64> {
+        let each = values.len() / rows;
+        let row = |i: usize| values[i * each..(i + 1) * each].iter().map(|x| x * x).sum::<f64>();
+        (0..rows).map(|i| row(i).sqrt()).collect()
+    };
+    let rates: Vec<Vec<f64>> = found.rates.iter().map(lengths).collect();
+    lines(&panels[0], &format!("{title}: x(t)"), &found.ts, &components(&found.states))?;
+    lines(&panels[1], "p(t)", &found.ts, &components(&found.momenta))?;
+    lines(&panels[2], "H(t) = p · f", &found.ts, std::slice::from_ref(&found.hamiltonian))?;
+    lines(&panels[3], "|dL/dθ(t)|, for each θ", &found.ts, &rates)?;
+    area.present()?;
+    Ok(())
+}
+
+fn lines(
+    area: &Area<'_>,
+    title: &str,
+    ts: &[f64],
+    series: &[Vec<f64>],
+) -> Result<(), Box<dyn Error>> {
+    let values = series.iter().flatten().copied().filter(|x| x.is_finite());
+    let (low, high) = values.fold((f64::MAX, f64::MIN), |(l, h), x| (l.min(x), h.max(x)));
+    let room = 0.05 * (high - low).max(1e-3 * high.abs()).max(f64::MIN_POSITIVE);
+    let mut chart = ChartBuilder::on(area)
+        .margin(10)
+        .x_label_area_size(24)
+        .y_label_area_size(64)
+        .caption(title, ("sans-serif", 16))
+        .build_cartesian_2d(ts[0]..ts[ts.len() - 1], low - room..high + room)?;
+    chart.configure_mesh().y_label_formatter(&|y| format!("{y:.1e}")).draw()?;
+    for (i, values) in series.iter().enumerate() {
+        let points = ts.iter().copied().zip(values.iter().copied());
+        chart.draw_series(LineSeries::new(points, Palette99::pick(i).stroke_width(1)))?;
+    }
+    Ok(())
+}
