@@ -141,6 +141,12 @@ pub enum ErrorKind {
         /// The method.
         method: &'static str,
     },
+    /// A tangent, or a second derivative, of a solve by an implicit method of which not all stages
+    /// were kept.
+    NeedsStages {
+        /// The method.
+        method: &'static str,
+    },
     /// A time at which a dense solution was asked for is outside its span.
     OutsideSpan {
         /// The time.
@@ -293,8 +299,8 @@ impl fmt::Display for Error {
             ErrorKind::Departed { t, distance } => write!(
                 f,
                 "solving backward, the state departs from the solution: at t = {t} by {distance:.1e} \
-                 times the tolerance, so this gradient would be wrong; use `Gradient::Exact`, or a \
-                 smaller tolerance"
+                 times the tolerance, so this gradient would be wrong; use `Gradient::Exact` or \
+                 `Gradient::Interpolated`"
             ),
             ErrorKind::NoConvergence { t, dt } => write!(
                 f,
@@ -311,6 +317,11 @@ impl fmt::Display for Error {
                 f,
                 "{method} needs a state of positions and then momenta, as many of each, but it has \
                  {components} components"
+            ),
+            ErrorKind::NeedsStages { method } => write!(
+                f,
+                "forward mode and second derivatives of a solve by {method} start from its stages; \
+                 use `Memory::Stages`"
             ),
             ErrorKind::NoContinuousAdjoint { method } => write!(
                 f,

@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use costate_ops::{Buffer, Real};
+use smallvec::SmallVec;
 
-use crate::step::Step;
+use crate::step::{Step, combine};
 use crate::tableau::Tableau;
 use crate::unroll::Frozen;
 
@@ -23,6 +24,8 @@ pub(crate) struct GridStep {
 /// The accepted steps with their states and slopes.
 #[derive(Clone, Debug)]
 pub(crate) struct Grid<T: Real> {
+    /// The number of the first step: not 0 in a window of a longer solve.
+    pub first: usize,
     pub dim: usize,
     /// A state with tangents is blocks of so many components, the tangents after what they belong
     /// to.
@@ -50,11 +53,14 @@ pub(crate) struct Grid<T: Real> {
     kept_is_full: bool,
     /// How many numbers `kept` may hold.
     kept_limit: usize,
+    /// The largest absolute value in all states, if it is asked for.
+    largest: f64,
 }
 
 impl<T: Real> Default for Grid<T> {
     fn default() -> Self {
         Grid {
+            first: 0,
             dim: 0,
             block: 0,
             order: 0,
@@ -69,6 +75,7 @@ impl<T: Real> Default for Grid<T> {
             kept_steps: 0,
             kept_is_full: false,
             kept_limit: 0,
+            largest: 0.0,
         }
     }
 }
@@ -76,6 +83,7 @@ impl<T: Real> Default for Grid<T> {
 impl<T: Real> Grid<T> {
     /// Forgets everything, but keeps the memory.
     pub fn start(&mut self, y0: &[T], tableau: &Tableau) {
+        self.first = 0;
         self.dim = y0.len();
         (self.block, self.order) = (self.dim, 0);
         self.rows = tableau.rows();
@@ -86,6 +94,12 @@ impl<T: Real> Grid<T> {
         (self.kept_steps, self.kept_is_full) = (0, false);
         self.y.clear();
         self.y.extend_from_slice(y0);
+        self.largest = size(y0);
+    }
+
+    /// Keeps no states, the first one neither.
+    pub fn without_states(&mut self) {
+        self.y.clear();
     }
 
     /// Keeps what evaluations leave for the backward pass, in no more than as many bytes.
@@ -140,8 +154,14 @@ impl<T: Real> Grid<T> {
         self.kept_steps += 1;
     }
 
+    /// Says that the last step has no end slope, so that nothing was kept of it either.
+    pub fn without_end(&mut self) {
+        self.kept_is_full = true;
+    }
+
     /// What the evaluation of slope `i` of step `n` left, if it was kept.
     pub fn kept(&self, n: usize, i: usize) -> Option<&[T]> {
+        let n = n - self.first;
         let m = self.kept_end.len();
         if n >= self.kept_steps || i >= self.rows {
             None
@@ -157,19 +177,37 @@ impl<T: Real> Grid<T> {
 
     /// State number `n`.
     pub fn y(&self, n: usize) -> &[T] {
+        let n = n - self.first;
         &self.y[n * self.dim..(n + 1) * self.dim]
     }
 
     /// The slopes of step `n`, the end slope included.
     pub fn k(&self, n: usize) -> &[T] {
-        let start = n * (self.rows - 1) * self.dim;
+        let start = (n - self.first) * (self.rows - 1) * self.dim;
         &self.k[start..start + self.rows * self.dim]
     }
 
     /// The slopes of the interpolant's own of step `n`, if it has any.
     pub fn own(&self, n: usize) -> &[T] {
+        let n = n - self.first;
         let end = self.own_start.get(n + 1).copied().unwrap_or(self.own.len());
         &self.own[self.own_start[n]..end]
+    }
+
+    /// The state at a time, from the interpolant of the step in which it lies. All slopes of all
+    /// steps must be there.
+    pub fn interpolate(&self, tableau: &Tableau, t: f64, out: &mut [T]) {
+        let before = |step: &GridStep| if step.h > 0.0 { step.t1 < t } else { step.t1 > t };
+        let n = self.steps.partition_point(before).min(self.steps.len() - 1);
+        let step = &self.steps[n];
+        let theta = (t - step.t0) / step.h;
+        let weights: SmallVec<[f64; 32]> =
+            (0..tableau.slopes()).map(|i| tableau.interpolant.weight(i, theta)).collect();
+        let (of_step, of_own) = weights.split_at(self.rows);
+        combine(Some(self.y(n)), step.h, of_step, self.k(n), out);
+        for (weight, own) in of_own.iter().zip(self.own(n).chunks_exact(self.dim)) {
+            costate_ops::axpy(T::from_f64(step.h * weight), own, out);
+        }
     }
 
     /// The grid and the slopes, to be unrolled with these times.
@@ -178,9 +216,40 @@ impl<T: Real> Grid<T> {
         Frozen { steps, ts: ts.to_vec(), block, slopes }
     }
 
+    /// Takes note of the size of a state.
+    pub fn measure(&mut self, y: &[T]) {
+        self.largest = size(y).max(self.largest);
+    }
+
+    /// The largest absolute value in the states that were measured, the first one among them.
+    pub fn largest(&self) -> f64 {
+        self.largest
+    }
+
+    /// How many states are kept.
+    pub fn states(&self) -> usize {
+        self.y.len() / self.dim.max(1)
+    }
+
+    /// The bytes of the steps' times and places.
+    pub fn step_bytes(&self) -> usize {
+        self.steps.len() * size_of::<GridStep>()
+    }
+
+    /// All bytes.
     pub fn bytes(&self) -> usize {
         let kept: usize = self.kept[..self.kept_steps].iter().map(|kept| kept.len()).sum();
-        (self.y.len() + self.k.len() + self.own.len() + kept) * size_of::<T>()
-            + self.steps.len() * size_of::<GridStep>()
+        let end = if self.kept_steps > 0 { self.kept_end.len() } else { 0 };
+        (self.y.len() + self.k.len() + self.own.len() + kept + end) * size_of::<T>()
+            + self.own_start.len() * size_of::<usize>()
+            + self.step_bytes()
     }
+}
+
+/// The largest absolute value; NaN if any entry is.
+pub(crate) fn size<T: Real>(y: &[T]) -> f64 {
+    y.iter().fold(0.0, |most, y| {
+        let y = y.as_f64().abs();
+        if y > most || y.is_nan() { y } else { most }
+    })
 }

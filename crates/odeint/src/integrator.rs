@@ -1,6 +1,7 @@
 //! One step after another.
 
 mod multistep;
+mod point;
 
 use std::ops::Range;
 

@@ -22,6 +22,7 @@ mod adjoint;
 mod auto;
 mod batch;
 pub mod check;
+mod checkpoints;
 mod control;
 mod dense;
 mod dirk;
@@ -34,6 +35,7 @@ mod instrument;
 mod integrator;
 mod linear;
 mod mass;
+mod memory;
 mod method;
 mod multistep;
 mod newton;
@@ -73,6 +75,7 @@ pub use instrument::{
 };
 pub use integrator::Integrator;
 pub use mass::{Mass, WithMass, with_mass};
+pub use memory::Memory;
 pub use method::{
     Bdf, Bosh3, Dop853, Dopri5, Euler, GaussLegendre4, GaussLegendre6, Heun, ImplicitEuler,
     KenCarp4, KenCarp4Imex, Kvaerno3, Kvaerno4, Kvaerno5, Method, Midpoint, Ralston, Rk4, Rodas5P,

@@ -11,6 +11,7 @@ use crate::field::Field;
 use crate::grid::Grid;
 use crate::instrument::Probe;
 use crate::integrator::Integrator;
+use crate::memory::Memory;
 use crate::method::Method;
 use crate::operation::{AdjointState, SolveOp, SolveState, solve_error};
 use crate::options::{Options, Stepping};
@@ -25,6 +26,7 @@ use crate::vector_field::VectorField;
 /// | way | the gradient of | keeps | when |
 /// | --- | --- | --- | --- |
 /// | `Exact` | what was computed, to rounding | states and slopes of each step | always, unless memory forbids it |
+/// | `Interpolated` | the exact solution, to the tolerance | as `Exact` | to compare, and where a smooth `p(t)` is wanted |
 /// | `Continuous` | the exact solution, to the tolerance | the saved states | to compare, or when states do not fit in memory and the solution does not contract |
 /// | `Unrolled` | what was computed, to rounding | every operation of every stage | to check the others |
 /// | `Forward` | what was computed, to rounding | the tangents of the saved states | few entries to differentiate with respect to, and many steps |
@@ -44,6 +46,11 @@ pub enum Gradient {
     /// Hamilton's equations solved backward with their own error control. Fails, rather than
     /// return a wrong gradient, if the state that is solved for again departs from the solution.
     Continuous,
+    /// The equation of `p` alone solved backward with its own error control, the state read from
+    /// the interpolants of the forward pass, which keeps all slopes. The equation is linear, and as
+    /// stable backward as the tangents are forward, so nothing departs; stiff ones are solved by
+    /// the same implicit method.
+    Interpolated,
     /// Every operation of every stage on the tape, and plain back-propagation.
     Unrolled,
     /// Sensitivities: the tangents of the solution in the direction of each entry of what is
@@ -79,6 +86,7 @@ pub struct Ode {
     method: Method,
     options: Options,
     gradient: Gradient,
+    memory: Memory,
     activations: usize,
 }
 
@@ -138,6 +146,7 @@ impl Ode {
             method: method.into(),
             options: Options::default(),
             gradient: Gradient::Exact,
+            memory: Memory::Stages,
             activations: ACTIVATIONS,
         }
     }
@@ -167,6 +176,13 @@ impl Ode {
     /// are: a solve then keeps states and slopes only.
     pub fn activations(mut self, bytes: usize) -> Ode {
         self.activations = bytes;
+        self
+    }
+
+    /// With less kept for the backward pass of [`Gradient::Exact`], which then takes steps again;
+    /// the gradient is the same to the bit.
+    pub fn memory(mut self, memory: Memory) -> Ode {
+        self.memory = memory;
         self
     }
 
@@ -251,6 +267,10 @@ impl Ode {
         if y0.shape().numel() == 0 {
             return Err(solve_error(ErrorKind::EmptyState));
         }
+        if self.memory == Memory::Checkpoints(0) {
+            let (option, expected) = ("checkpoints", "at least 1");
+            return Err(solve_error(ErrorKind::BadOption { option, value: 0.0, expected }));
+        }
         let tableau = self.method.tableau();
         if let Method::Multistep(_) = self.method {
             if self.gradient != Gradient::Continuous {
@@ -261,7 +281,8 @@ impl Ode {
         } else if !self.method.is_differentiable() {
             return Err(solve_error(ErrorKind::NotDifferentiable { method: tableau.name }));
         }
-        if self.gradient == Gradient::Continuous && tableau.is_partitioned() {
+        let continuous = [Gradient::Continuous, Gradient::Interpolated].contains(&self.gradient);
+        if continuous && tableau.is_partitioned() {
             return Err(solve_error(ErrorKind::NoContinuousAdjoint { method: tableau.name }));
         }
         let checked = |t: Var<'t, T>, y: Var<'t, T>| {
@@ -319,6 +340,7 @@ impl Ode {
             method: self.method,
             options: self.options,
             gradient: self.gradient,
+            memory: self.memory,
             activations: self.activations,
             times: fixed,
             field: Arc::new(field),
@@ -427,8 +449,8 @@ fn find_grid<T: Real>(
     grid.start(y0, ode.method.tableau());
     let mut ys = vec![T::zero(); ts.len() * y0.len()];
     let keep = ode.method.is_implicit();
-    drive_on(&mut integrator, field, ts, &mut ys, ends, |step, saves| {
-        grid.push(step, saves, keep);
+    drive_on(&mut integrator, field, ts, &mut ys, ends, false, |integrator, saves| {
+        grid.push(&integrator.last_step(), saves, keep);
     })?;
     Ok(grid.frozen(ts))
 }

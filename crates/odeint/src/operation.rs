@@ -1,17 +1,20 @@
 //! The solve as an operation of the tape, and its backward pass as another.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use costate_ops::Real;
 use costate_tape::{CallError, CallOp, CallRule, Evaluation, Result, Shape, Tape, Var};
 use smallvec::SmallVec;
 
-use crate::adjoint::{Backward, Continuous, Cotangents, Exact, Programs};
+use crate::adjoint::{Again, Backward, Continuous, Cotangents, Equations, Exact, Programs, Retake};
+use crate::checkpoints::Checkpoints;
 use crate::error::Error;
 use crate::grid::Grid;
 use crate::instrument::Probe;
 use crate::integrator::Integrator;
+use crate::memory::Memory;
 use crate::method::Method;
 use crate::ode::Gradient;
 use crate::options::Options;
@@ -27,6 +30,7 @@ pub(crate) struct SolveOp<T: Real> {
     pub method: Method,
     pub options: Options,
     pub gradient: Gradient,
+    pub memory: Memory,
     /// How many bytes of activations to keep.
     pub activations: usize,
     /// The times, unless they are the second input.
@@ -44,10 +48,24 @@ pub(crate) struct SolveState<T: Real> {
     integrator: Option<Integrator<T>>,
     pub ts: Vec<f64>,
     pub grid: Grid<T>,
+    /// The points from which steps can be taken again. A backward pass moves them.
+    points: RefCell<Checkpoints<T>>,
     pub stats: Stats,
 }
 
 impl<T: Real> SolveOp<T> {
+    /// How many points are kept to take steps again from; 0 if all stages are kept, or nothing is.
+    fn points(&self) -> usize {
+        match self.memory {
+            _ if self.gradient != Gradient::Exact => 0,
+            Memory::Stages => 0,
+            // A point is as much as the stages of a step.
+            Memory::Steps if self.method.tableau().coupled => 0,
+            Memory::Steps => usize::MAX,
+            Memory::Checkpoints(n) => n,
+        }
+    }
+
     /// The number of the first captured input.
     pub fn first_captured(&self) -> usize {
         if self.times.is_some() { 1 } else { 2 }
@@ -68,6 +86,13 @@ impl<T: Real> SolveOp<T> {
                  another solve, or in a function transformed before it is run)",
             ));
         };
+        if self.method.is_implicit() && frozen.slopes.is_empty() && !frozen.steps.is_empty() {
+            return Err(costate_tape::Error::from_call(
+                "solve",
+                "forward mode and second derivatives with respect to the times of a solve by an \
+                 implicit method need all its stages: try `Memory::Stages`",
+            ));
+        }
         let times = self.times.is_none().then(|| inputs[1]);
         let captured = &inputs[self.first_captured()..];
         let function = &self.field.function;
@@ -111,13 +136,13 @@ impl<T: Real> SolveOp<T> {
             (first..inputs.len()).filter(|&i| needs[i]).map(|i| i - first).collect();
         let adjoint = AdjointOp {
             hamiltonian: match self.gradient {
-                Gradient::Continuous => Some(self.field.hamiltonian()?),
+                Gradient::Continuous | Gradient::Interpolated => Some(self.field.hamiltonian()?),
                 _ => None,
             },
             vjp: self.field.vjp(times, &wrt)?,
             backward: self.field.backward(times, &wrt)?,
             second: match (self.method, self.gradient) {
-                (Method::Rosenbrock(_), Gradient::Continuous) => None,
+                (Method::Rosenbrock(_), Gradient::Continuous | Gradient::Interpolated) => None,
                 (Method::Rosenbrock(_), _) => Some(self.field.second(times, &wrt)?),
                 _ => None,
             },
@@ -158,6 +183,7 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
             integrator: None,
             ts: Vec::new(),
             grid: Grid::default(),
+            points: RefCell::default(),
             stats: Stats::default(),
         })
     }
@@ -185,27 +211,47 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         let captured: SmallVec<[&[T]; 32]> =
             e.inputs[self.first_captured()..].iter().map(|a| a.data).collect();
         let jacobian = self.field.jacobian.as_ref().zip(state.jacobian.as_mut());
+        let limit = self.points();
+        let keeps = limit == 0 && self.activations > 0;
         let mut field = Replay::new(&self.field.program, &mut state.workspace, &captured)?
             .with_jacobian(jacobian)?
             .with_rate(self.field.rate.as_ref().zip(state.rate.as_mut()))?
-            .keeping(self.field.places().filter(|_| self.activations > 0));
+            .keeping(self.field.places().filter(|_| keeps));
         integrator.keep(&field);
         let grid = &mut state.grid;
         grid.start(y0, self.method.tableau());
         grid.keep(self.activations);
         // The tangent of a stage that was solved for starts from its solution, and so does unrolling
         // it. Forward, the cotangents of the times take a backward pass.
-        let keep = match self.gradient {
-            Gradient::Exact => true,
-            Gradient::Forward => self.times.is_none() || self.method.needs_jacobian(),
-            _ => self.method.needs_jacobian(),
-        };
+        let keep = limit == 0
+            && match self.gradient {
+                Gradient::Exact | Gradient::Interpolated => true,
+                Gradient::Forward => self.times.is_none() || self.method.needs_jacobian(),
+                _ => self.method.needs_jacobian(),
+            };
+        let dense = self.gradient == Gradient::Interpolated;
+        let continuous = self.gradient == Gradient::Continuous;
+        if !keep {
+            grid.without_states();
+        }
+        let points = state.points.get_mut();
+        points.start(integrator, limit);
         let ends = self.probe.grid.as_deref();
-        state.stats =
-            drive_on(integrator, &mut field, &state.ts, e.output, ends, |step, saves| {
-                grid.push(step, saves, keep);
-            })?;
-        state.stats.bytes_kept = state.grid.bytes();
+        let record = |integrator: &Integrator<T>, saves| {
+            grid.push(&integrator.last_step(), saves, keep);
+            if continuous {
+                grid.measure(integrator.y());
+            }
+            if limit > 0 && !integrator.is_done() {
+                points.push(grid.steps.len(), integrator);
+            }
+        };
+        let (ts, ys) = (&state.ts, &mut *e.output);
+        let mut stats = drive_on(integrator, &mut field, ts, ys, ends, dense, record)?;
+        stats.grid_bytes = grid.step_bytes();
+        stats.bytes_kept = grid.bytes() + points.bytes();
+        stats.states_kept = grid.states() + points.peak();
+        state.stats = stats;
         Ok(())
     }
 
@@ -266,6 +312,11 @@ pub(crate) struct AdjointState<T: Real> {
     jacobian: Option<FieldMemory<T>>,
     hamiltonian: Option<FieldMemory<T>>,
     second: Option<FieldMemory<T>>,
+    /// Those of steps that are taken again.
+    field: Option<FieldMemory<T>>,
+    field_jacobian: Option<FieldMemory<T>>,
+    field_rate: Option<FieldMemory<T>>,
+    retake: Retake<T>,
     exact: Exact<T>,
     continuous: Continuous<T>,
     pub stats: Stats,
@@ -313,12 +364,18 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
     }
 
     fn new_state(&self) -> Box<dyn Any + Send> {
+        let (field, again) = (&self.solve.field, self.solve.points() > 0);
+        let (jacobian, rate) = (field.jacobian.as_ref(), field.rate.as_ref());
         Box::new(AdjointState::<T> {
             vjp: FieldMemory::new(&self.vjp),
             backward: self.backward.as_ref().map(FieldMemory::new),
-            jacobian: self.solve.field.jacobian.as_ref().map(FieldMemory::new),
+            jacobian: jacobian.map(FieldMemory::new),
             hamiltonian: self.hamiltonian.as_ref().map(FieldMemory::new),
             second: self.second.as_ref().map(FieldMemory::new),
+            field: again.then(|| FieldMemory::new(&self.solve.field.program)),
+            field_jacobian: jacobian.filter(|_| again).map(FieldMemory::new),
+            field_rate: rate.filter(|_| again).map(FieldMemory::new),
+            retake: Retake::default(),
             exact: Exact::default(),
             continuous: Continuous::default(),
             stats: Stats::default(),
@@ -341,29 +398,29 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
             method: self.solve.method,
             ts,
             grid,
+            steps: grid.steps.len(),
             ys: e.inputs[0].data,
             cotangent: cotangent.data,
         };
-        let mut vjp = Replay::new(&self.vjp, &mut state.vjp, &captured)?;
+        let mut pass = self.solve.probe.start();
+        let vjp = Replay::new(&self.vjp, &mut state.vjp, &captured)?;
+        let programs = self.solve.field.jacobian.as_ref().zip(state.jacobian.as_mut());
+        let jacobian = programs
+            .map(|(program, memory)| Replay::new(program, memory, &captured))
+            .transpose()?;
         state.stats = match (&self.hamiltonian, &mut state.hamiltonian) {
             (Some(program), Some(workspace)) => {
-                let hamiltonian = Replay::new(program, workspace, &captured)?;
-                let method = self.solve.method;
-                let options = self.solve.options;
-                state.continuous.run(
-                    &backward,
-                    method,
-                    options,
-                    hamiltonian,
-                    &mut vjp,
-                    &mut bars,
-                )?
+                let interpolated = self.solve.gradient == Gradient::Interpolated;
+                let equations = Equations {
+                    options: self.solve.options,
+                    hamiltonian: Replay::new(program, workspace, &captured)?,
+                    vjp,
+                    jacobian: jacobian.filter(|_| interpolated),
+                    interpolated,
+                };
+                state.continuous.run(&backward, equations, &mut bars)?
             }
             _ => {
-                let programs = self.solve.field.jacobian.as_ref().zip(state.jacobian.as_mut());
-                let jacobian = programs
-                    .map(|(program, memory)| Replay::new(program, memory, &captured))
-                    .transpose()?;
                 let programs = self.backward.as_ref().zip(state.backward.as_mut());
                 let places = self.solve.field.places();
                 let kept = programs
@@ -378,9 +435,30 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
                     .map(|(program, memory)| Replay::new(program, memory, &captured))
                     .transpose()?
                     .map(|replay| (replay, 1 + usize::from(self.times) + self.wrt.len()));
-                let programs = Programs { vjp, kept, jacobian, second };
-                let mut pass = self.solve.probe.start();
-                state.exact.run(&backward, programs, &mut bars, pass.as_deref_mut())?
+                let pass = pass.as_deref_mut();
+                let mut programs = Programs { vjp, kept, jacobian, second, pass };
+                match &mut state.field {
+                    None => state.exact.run(&backward, &mut programs, &mut bars)?,
+                    Some(memory) => {
+                        let solved = forward.downcast_ref::<SolveState<T>>();
+                        let solved = solved.expect("tangents keep all stages");
+                        let solve = &self.solve;
+                        let jacobian = solve.field.jacobian.as_ref();
+                        let field = Replay::new(&solve.field.program, memory, &captured)?
+                            .with_jacobian(jacobian.zip(state.field_jacobian.as_mut()))?
+                            .with_rate(solve.field.rate.as_ref().zip(state.field_rate.as_mut()))?
+                            .keeping(places.filter(|_| solve.activations > 0));
+                        let again = Again {
+                            options: solve.options,
+                            activations: solve.activations,
+                            field,
+                            points: &mut solved.points.borrow_mut(),
+                            y0: inputs[0].data,
+                        };
+                        let exact = &mut state.exact;
+                        state.retake.run(exact, &backward, again, &mut programs, &mut bars)?
+                    }
+                }
             }
         };
         Ok(())

@@ -81,13 +81,15 @@ pub fn solve_with<T: Real>(
     y0: &[T],
     ts: &[f64],
     options: &Options,
-    observe: impl FnMut(&Step<'_, T>, Range<usize>),
+    mut observe: impl FnMut(&Step<'_, T>, Range<usize>),
 ) -> Result<Solution<T>, Error> {
     check_times(ts)?;
     let mut integrator = Integrator::new(method, y0, ts[0], ts[ts.len() - 1], *options)?;
     let dim = y0.len();
     let mut ys = vec![T::zero(); ts.len() * dim];
-    let stats = drive(&mut integrator, &mut f, ts, &mut ys, observe)?;
+    let stats = drive(&mut integrator, &mut f, ts, &mut ys, |integrator, saves| {
+        observe(&integrator.last_step(), saves);
+    })?;
     Ok(Solution { ts: ts.to_vec(), ys, dim, stats })
 }
 
@@ -116,27 +118,29 @@ pub(crate) fn position(t: f64, t0: f64, h: f64, t1: f64) -> f64 {
     if (t1 - t).abs() <= 4.0 * f64::EPSILON * t1.abs() { 1.0 } else { (t - t0) / h }
 }
 
-/// Steps a new integrator to its end, writing the states at `ts` to `ys`, and calls `observe` with
-/// each step and the places of the times in `(t0, t1]` of it.
+/// Steps a new integrator to its end, writing the states at `ts` to `ys`, and calls `observe` after
+/// each step with the places of the times in `(t0, t1]` of it.
 pub(crate) fn drive<T: Real>(
     integrator: &mut Integrator<T>,
     f: &mut impl Field<T>,
     ts: &[f64],
     ys: &mut [T],
-    observe: impl FnMut(&Step<'_, T>, Range<usize>),
+    observe: impl FnMut(&Integrator<T>, Range<usize>),
 ) -> Result<Stats, Error> {
-    drive_on(integrator, f, ts, ys, None, observe)
+    drive_on(integrator, f, ts, ys, None, false, observe)
 }
 
 /// [`drive`] by steps that end at the given times, if there are any, instead of steps of its own
-/// choice. The last of them is taken to be the end.
+/// choice. The last of them is taken to be the end. With `dense`, each step has all slopes of its
+/// interpolant.
 pub(crate) fn drive_on<T: Real>(
     integrator: &mut Integrator<T>,
     f: &mut impl Field<T>,
     ts: &[f64],
     ys: &mut [T],
     grid: Option<&[f64]>,
-    mut observe: impl FnMut(&Step<'_, T>, Range<usize>),
+    dense: bool,
+    mut observe: impl FnMut(&Integrator<T>, Range<usize>),
 ) -> Result<Stats, Error> {
     let mut ends = grid.and_then(|grid| grid.split_last()).map(|(_, inner)| inner.iter());
     let dim = integrator.y().len();
@@ -171,7 +175,7 @@ pub(crate) fn drive_on<T: Real>(
             }
             let step_uses_first = step.tableau.uses_first();
             let inside = (first..*saved).any(|i| position(ts[i], step.t0, step.h, t1) < 1.0);
-            if inside {
+            if inside || dense {
                 integrator.dense_slopes(f)?;
             }
             // A save time at the end of a step moves along the slope there. Methods that use it next
@@ -187,7 +191,7 @@ pub(crate) fn drive_on<T: Real>(
                     theta => step.interpolate(theta, out),
                 }
             }
-            observe(&step, first..*saved);
+            observe(integrator, first..*saved);
         }
         Ok(())
     };

@@ -20,8 +20,14 @@ pub struct Stats {
     pub factorisations: usize,
     /// How often [`Auto`](crate::Auto) went from one method to the other.
     pub switches: usize,
-    /// Bytes kept for the backward pass.
+    /// Bytes kept for the backward pass; in the statistics of that pass, with what it kept itself.
     pub bytes_kept: usize,
+    /// How many of these bytes are the times of steps.
+    pub grid_bytes: usize,
+    /// The most states kept for the backward pass at any moment, be it with slopes or without.
+    pub states_kept: usize,
+    /// Steps that the backward pass took again.
+    pub retaken: usize,
 }
 
 impl fmt::Display for Stats {
@@ -40,6 +46,9 @@ impl fmt::Display for Stats {
         }
         if self.switches > 0 {
             write!(f, ", {} switches of the method", self.switches)?;
+        }
+        if self.retaken > 0 {
+            write!(f, ", {} steps taken again", self.retaken)?;
         }
         Ok(())
     }

@@ -50,6 +50,8 @@ pub(crate) struct Exact<T: Real> {
     k: Buffer<T>,
     stages: Stages<T>,
     rosenbrock: Rosenbrock<T>,
+    /// Whether `end` is to be passed on.
+    carried: bool,
 }
 
 /// A step on its way back.
@@ -76,9 +78,23 @@ pub(crate) struct Programs<'a, T: Real> {
     /// The vjp of its derivatives, if the method is a Rosenbrock method, and which of the outputs
     /// is the number that is differentiated.
     pub second: Option<(Replay<'a, T>, usize)>,
+    /// Where the pass is written down, if it is.
+    pub pass: Option<&'a mut Pass<T>>,
 }
 
 impl<T: Real> Programs<'_, T> {
+    /// What a pass over so many steps did.
+    pub fn stats(&self, steps: usize) -> Stats {
+        let jacobians = self.jacobian.as_ref().map_or(0, |j| j.evaluations);
+        Stats {
+            accepted: steps,
+            vjp_evals: self.vjp.evaluations + self.kept.as_ref().map_or(0, |kept| kept.evaluations),
+            jacobian_evals: jacobians,
+            factorisations: jacobians,
+            ..Stats::default()
+        }
+    }
+
     /// The field's vjp at a state, where evaluating it may have kept something.
     fn vjp<R>(
         &mut self,
@@ -106,11 +122,22 @@ impl<T: Real> Exact<T> {
     pub fn run(
         &mut self,
         from: &Backward<'_, T>,
-        mut programs: Programs<'_, T>,
+        programs: &mut Programs<'_, T>,
         to: &mut Cotangents<'_, T>,
-        mut pass: Option<&mut Pass<T>>,
     ) -> Result<Stats, FieldError> {
-        let programs = &mut programs;
+        self.start(from);
+        self.steps(from, programs, to)?;
+        self.finish(from, programs, to)?;
+        Ok(Stats {
+            bytes_kept: from.grid.bytes(),
+            grid_bytes: from.grid.step_bytes(),
+            states_kept: from.grid.states(),
+            ..programs.stats(from.steps)
+        })
+    }
+
+    /// Begins a pass.
+    pub fn start(&mut self, from: &Backward<'_, T>) {
         let tableau = from.method.tableau();
         let (dim, rows) = (from.dim(), tableau.rows());
         for buffer in [&mut self.p, &mut self.end, &mut self.slope, &mut self.stage, &mut self.sum]
@@ -119,15 +146,10 @@ impl<T: Real> Exact<T> {
         }
         let all = tableau.slopes();
         self.bars.resize(all * dim);
-        let implicit = from.method.is_implicit();
-        if implicit {
+        if from.method.is_implicit() {
             self.stages.resize(from.grid.block);
         }
-        let rosenbrock = match from.method {
-            Method::Rosenbrock(method) => Some(method),
-            _ => None,
-        };
-        if rosenbrock.is_some() {
+        if let Method::Rosenbrock(_) = from.method {
             self.rosenbrock.resize(dim, from.grid.block, rows);
         }
         let a = |i: usize, j: usize| tableau.row(i).get(j).copied().unwrap_or(0.0);
@@ -135,11 +157,29 @@ impl<T: Real> Exact<T> {
         self.columns.extend((0..all * all).map(|ij| a(ij % all, ij / all)));
         self.ones.resize(rows, 1.0);
         self.p.fill(T::zero());
-        let mut carried = false;
-        let last_step = from.grid.steps.len().wrapping_sub(1);
-        for (n, step) in from.grid.steps.iter().enumerate().rev() {
-            let h = step.h;
-            if let Some(pass) = &mut pass {
+        self.carried = false;
+    }
+
+    /// Takes the steps of a grid in reverse, which may be a window: the next ones before those that
+    /// were taken.
+    pub fn steps(
+        &mut self,
+        from: &Backward<'_, T>,
+        programs: &mut Programs<'_, T>,
+        to: &mut Cotangents<'_, T>,
+    ) -> Result<(), FieldError> {
+        let tableau = from.method.tableau();
+        let (dim, rows, all) = (from.dim(), tableau.rows(), tableau.slopes());
+        let implicit = from.method.is_implicit();
+        let rosenbrock = match from.method {
+            Method::Rosenbrock(method) => Some(method),
+            _ => None,
+        };
+        let mut carried = self.carried;
+        let last_step = from.steps.wrapping_sub(1);
+        for (i, step) in from.grid.steps.iter().enumerate().rev() {
+            let (n, h) = (from.grid.first + i, step.h);
+            if let Some(pass) = &mut programs.pass {
                 let end = carried.then_some(&*self.end);
                 pass.visit(step.t1, from.grid.y(n + 1), &self.p, end, to.captured);
             }
@@ -243,7 +283,7 @@ impl<T: Real> Exact<T> {
                 (stages_bar, h_bar) = (stages_bar + t_bar, h_bar + bar);
             }
 
-            if let Some(pass) = &mut pass {
+            if let Some(pass) = &mut programs.pass {
                 pass.time += stages_bar + end_bar;
             }
             if to.times.is_some() {
@@ -271,11 +311,22 @@ impl<T: Real> Exact<T> {
             }
             self.k = k_all;
         }
-        if let Some(pass) = &mut pass {
-            let end = carried.then_some(&*self.end);
+        self.carried = carried;
+        Ok(())
+    }
+
+    /// Ends a pass at the start of the solve.
+    pub fn finish(
+        &mut self,
+        from: &Backward<'_, T>,
+        programs: &mut Programs<'_, T>,
+        to: &mut Cotangents<'_, T>,
+    ) -> Result<(), FieldError> {
+        if let Some(pass) = &mut programs.pass {
+            let end = self.carried.then_some(&*self.end);
             pass.visit(from.ts[0], from.grid.y(0), &self.p, end, to.captured);
         }
-        if carried {
+        if self.carried {
             let p = &mut self.p;
             let (y, kept) = (from.grid.y(0), from.grid.kept(0, 0));
             let t_bar = programs.vjp(from.ts[0], y, kept, &self.end, |found| {
@@ -286,17 +337,7 @@ impl<T: Real> Exact<T> {
         }
         add(&mut self.p, from.g(0));
         to.y0.copy_from_slice(&self.p);
-        let grid = &from.grid;
-        Ok(Stats {
-            accepted: grid.steps.len(),
-            vjp_evals: programs.vjp.evaluations
-                + programs.kept.as_ref().map_or(0, |kept| kept.evaluations)
-                + programs.second.as_ref().map_or(0, |(second, _)| second.evaluations),
-            jacobian_evals: programs.jacobian.as_ref().map_or(0, |j| j.evaluations),
-            factorisations: programs.jacobian.as_ref().map_or(0, |j| j.evaluations),
-            bytes_kept: grid.bytes(),
-            ..Stats::default()
-        })
+        Ok(())
     }
 
     /// Takes stage `i` in reverse: from the cotangents `ȳ` of the later stages to its own. Returns

@@ -2,11 +2,14 @@
 
 mod continuous;
 mod exact;
+mod quadrature;
+mod retake;
 mod rosenbrock;
 mod stages;
 
-pub(crate) use continuous::Continuous;
+pub(crate) use continuous::{Continuous, Equations};
 pub(crate) use exact::{Exact, Programs};
+pub(crate) use retake::{Again, Retake};
 pub(crate) use stages::Stages;
 
 use costate_ops::{Real, axpy};
@@ -19,7 +22,10 @@ use crate::method::Method;
 pub(crate) struct Backward<'a, T: Real> {
     pub method: Method,
     pub ts: &'a [f64],
+    /// The steps, or a window of them.
     pub grid: &'a Grid<T>,
+    /// How many steps there are.
+    pub steps: usize,
     /// The states at the times, and their cotangents.
     pub ys: &'a [T],
     pub cotangent: &'a [T],

@@ -32,8 +32,10 @@ use costate_tape::{CallError, CallOp, CallRule, Evaluation, Result, Shape, Var};
 use smallvec::SmallVec;
 
 use self::walk::Walk;
+use crate::error::{Error, ErrorKind};
 use crate::grid::Grid;
 use crate::instrument::Probe;
+use crate::memory::Memory;
 use crate::method::Method;
 use crate::ode::Gradient;
 use crate::operation::{SolveOp, SolveState};
@@ -100,8 +102,13 @@ impl<T: Real> SolveOp<T> {
         };
         let z0 = Var::concat(0, &[y0, dots[0].unwrap_or_else(zeros)]);
         let field = Arc::new(self.field.with_tangents(&dotted, directions)?);
-        let solve =
-            SolveOp { field, gradient: Gradient::Exact, probe: Probe::default(), ..self.clone() };
+        let solve = SolveOp {
+            field,
+            gradient: Gradient::Exact,
+            memory: Memory::Stages,
+            probe: Probe::default(),
+            ..self.clone()
+        };
         let mut given = vec![call, z0];
         given.extend(&inputs[1..]);
         given.extend(captured.iter().flatten());
@@ -177,6 +184,10 @@ impl<T: Real> CallOp<T> for TangentOp<T> {
         let state: &mut TangentState<T> = e.state.downcast_mut().expect("made by `new_state`");
         let captured: SmallVec<[&[T]; 32]> =
             e.inputs[1 + self.solve.first_captured()..].iter().map(|a| a.data).collect();
+        if self.solve.method.needs_jacobian() && !from.is_whole() {
+            let method = self.solve.method.tableau().name;
+            return Err(Box::new(Error::from(ErrorKind::NeedsStages { method })));
+        }
         let field = &self.solve.field;
         let mut programs = walk::Programs {
             field: Replay::new(&field.program, &mut state.field, &captured)?,

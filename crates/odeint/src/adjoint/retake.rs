@@ -1,0 +1,129 @@
+//! The discrete adjoint of a solve of which less than all stages is kept: steps are taken again, to
+//! the same bits, from the points that are kept, and each goes back at once.
+
+use costate_ops::Real;
+
+use super::{Backward, Cotangents, Exact, Programs};
+use crate::checkpoints::Checkpoints;
+use crate::error::FieldError;
+use crate::field::Field;
+use crate::grid::Grid;
+use crate::integrator::Integrator;
+use crate::options::Options;
+use crate::solve::position;
+use crate::stats::Stats;
+use crate::vector_field::Replay;
+
+/// The memory of steps that are taken again.
+#[derive(Debug)]
+pub(crate) struct Retake<T: Real> {
+    integrator: Option<Integrator<T>>,
+    /// One step with its stages.
+    window: Grid<T>,
+}
+
+impl<T: Real> Default for Retake<T> {
+    fn default() -> Self {
+        Retake { integrator: None, window: Grid::default() }
+    }
+}
+
+/// What steps are taken again with.
+pub(crate) struct Again<'a, T: Real> {
+    pub options: Options,
+    /// How many bytes of activations to keep.
+    pub activations: usize,
+    pub field: Replay<'a, T>,
+    pub points: &'a mut Checkpoints<T>,
+    pub y0: &'a [T],
+}
+
+impl<T: Real> Retake<T> {
+    /// The pass. The grid of `whole` is that of all steps, without states.
+    pub fn run(
+        &mut self,
+        exact: &mut Exact<T>,
+        whole: &Backward<'_, T>,
+        again: Again<'_, T>,
+        programs: &mut Programs<'_, T>,
+        to: &mut Cotangents<'_, T>,
+    ) -> Result<Stats, FieldError> {
+        let Again { options, activations, mut field, points, y0 } = again;
+        let (start, end) = (whole.ts[0], whole.ts[whole.ts.len() - 1]);
+        let integrator = match &mut self.integrator {
+            Some(integrator) => {
+                integrator.restart(y0, start, end)?;
+                integrator
+            }
+            none => none.insert(Integrator::new(whole.method, y0, start, end, options)?),
+        };
+        integrator.keep(&field);
+        let (window, steps) = (&mut self.window, &whole.grid.steps);
+        window.start(y0, whole.method.tableau());
+        window.keep(activations);
+        exact.start(whole);
+        points.start_backward();
+        let mut most = 0;
+        for n in (1..=steps.len()).rev() {
+            let (mut i, mut at) = points.before(n);
+            points.resume(i, steps[at].t0, integrator);
+            // On to the start of step n - 1; points are kept on the way.
+            while at + 1 < n {
+                let target = (at + points.next(i, n - at)).min(n - 1);
+                for step in &steps[at..target] {
+                    integrator.step_to(&mut field, step.t1)?;
+                }
+                at = target;
+                if at + 1 < n {
+                    i += 1;
+                    points.store(i, at, integrator);
+                }
+            }
+            window.start(integrator.y(), whole.method.tableau());
+            window.first = n - 1;
+            retake(integrator, &mut field, whole, to.times.is_some(), window)?;
+            most = most.max(window.bytes());
+            exact.steps(&Backward { grid: window, ..*whole }, programs, to)?;
+        }
+        exact.finish(&Backward { grid: window, ..*whole }, programs, to)?;
+        let taken = integrator.stats();
+        let stats = programs.stats(steps.len());
+        Ok(Stats {
+            f_evals: taken.f_evals,
+            jacobian_evals: stats.jacobian_evals
+                + if programs.jacobian.is_some() { taken.accepted } else { 0 },
+            factorisations: stats.factorisations + taken.factorisations,
+            bytes_kept: whole.grid.bytes() + points.bytes() + most,
+            grid_bytes: whole.grid.step_bytes(),
+            states_kept: points.peak(),
+            retaken: taken.accepted,
+            ..stats
+        })
+    }
+}
+
+/// Takes the step of a window, with all slopes that its way back needs.
+fn retake<T: Real>(
+    integrator: &mut Integrator<T>,
+    field: &mut impl Field<T>,
+    whole: &Backward<'_, T>,
+    times: bool,
+    window: &mut Grid<T>,
+) -> Result<(), FieldError> {
+    let n = window.first;
+    let step = &whole.grid.steps[n];
+    integrator.step_to(field, step.t1)?;
+    let at_end = |i: usize| position(whole.ts[i], step.t0, step.h, step.t1) == 1.0;
+    if step.saves.clone().any(|i| !at_end(i)) {
+        integrator.dense_slopes(field)?;
+    }
+    // A time at the end of the step moves along the slope there.
+    if times && n + 1 < whole.steps && step.saves.clone().any(at_end) {
+        integrator.end_slope(field)?;
+    }
+    window.push(&integrator.last_step(), step.saves.clone(), true);
+    if !integrator.has_end() {
+        window.without_end();
+    }
+    Ok(())
+}
