@@ -119,3 +119,30 @@ pub mod prelude {
 
     pub use crate::check;
 }
+
+/// The programs in the pages of the documentation are compiled and run with the tests.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../docs/models/ode_block.md")]
+    mod ode_block {}
+    #[doc = include_str!("../docs/models/augmented.md")]
+    mod augmented {}
+    #[doc = include_str!("../docs/models/second_order.md")]
+    mod second_order {}
+    #[doc = include_str!("../docs/models/hamiltonian.md")]
+    mod hamiltonian {}
+    #[doc = include_str!("../docs/models/lagrangian.md")]
+    mod lagrangian {}
+    #[doc = include_str!("../docs/models/flow.md")]
+    mod flow {}
+    #[doc = include_str!("../docs/models/latent_ode.md")]
+    mod latent_ode {}
+    #[doc = include_str!("../docs/models/neural_cde.md")]
+    mod neural_cde {}
+    #[doc = include_str!("../docs/models/universal.md")]
+    mod universal {}
+    #[doc = include_str!("../docs/models/pde.md")]
+    mod pde {}
+    #[doc = include_str!("../docs/models/regularisers.md")]
+    mod regularisers {}
+}

@@ -54,7 +54,7 @@ pub fn run(path: &Path, seed: u64) -> Outcome {
     let fine = Ode::new(Tsit5).tolerance(1e-5, 1e-5);
     let (density, _) = flow.log_density(&p, &fine, tape.constant(&held_out), &Trace::Exact, &[])?;
     println!("  negative log-density of new points, exact trace: {:.3}", -density.mean().item());
-    let z = rng.normals([1000, 2]);
+    let z = rng.normals([400, 2]);
     let xs = fine.solve(
         |t, x| flow.block.field(&p, t, x),
         tape.constant(&z),
@@ -71,7 +71,7 @@ pub fn run(path: &Path, seed: u64) -> Outcome {
                 "data",
                 "x₁",
                 "x₂",
-                vec![dots(&data.as_slice().expect("contiguous")[..2000], GREY)],
+                vec![dots(&data.as_slice().expect("contiguous")[..800], GREY)],
             ),
             Panel::new("samples, t = 0", "x₁", "x₂", vec![dots(&at(0), RED)]),
             Panel::new("samples, t = 1/2", "x₁", "x₂", vec![dots(&at(2), RED)]),

@@ -1,13 +1,13 @@
 //! Models of continuous depth and time, each trained on a small problem, with a picture.
 //!
-//! `cargo run --release --example models` runs all of them, `-- flow pde` some.
+//! `cargo run --release --example models` runs all of them, `-- flow pde` some; `docs/models` says
+//! what each is.
 
 mod blocks;
 mod cde;
 mod flow;
 mod latent;
 mod mechanical;
-mod mechanics;
 mod pde;
 mod picture;
 mod universal;
@@ -48,8 +48,6 @@ enum Model {
     Universal,
     /// A partial differential equation by the method of lines
     Pde,
-    /// Momentum, energy and dL/dθ(t) along a trained network
-    Mechanics,
 }
 
 /// What all models return.
@@ -84,7 +82,6 @@ fn run(arguments: &Arguments) -> Outcome {
             Model::Cde => cde::run,
             Model::Universal => universal::run,
             Model::Pde => pde::run,
-            Model::Mechanics => mechanics::run,
         };
         train(&path, arguments.seed)?;
         println!("  {:.1} s, wrote {}", start.elapsed().as_secs_f64(), path.display());

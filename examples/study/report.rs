@@ -49,7 +49,7 @@ pub fn table(data: &Data, runs: &[Run], plans: &[(Kind, Regulariser)]) -> String
         } else {
             let (epochs, a) = spread(reached.iter().map(|r| r.0 as f64));
             let (seconds, b) = spread(reached.iter().map(|r| r.1));
-            [format!("{epochs:.1} ± {a:.1}"), format!("{seconds:.2} ± {b:.2}")]
+            [format!("{epochs:.1} ± {a:.1}"), format!("{seconds:.3} ± {b:.3}")]
         };
         let each = of.iter().map(|r| r.last().seconds / r.epochs.len() as f64);
         let evaluations = match spread(of.iter().map(|r| r.last().evaluations as f64)) {
@@ -59,7 +59,7 @@ pub fn table(data: &Data, runs: &[Run], plans: &[(Kind, Regulariser)]) -> String
         writeln!(
             text,
             "| {} | {} | {accuracy:.2} ± {around:.2} | {loss:.4} ± {loss_around:.4} | {epochs} | \
-             {seconds} | {:.2} | {evaluations} |",
+             {seconds} | {:.3} | {evaluations} |",
             name(kind, regulariser),
             of[0].parameters,
             spread(each).0,

@@ -24,7 +24,8 @@ pub use checkpoint::{load_checkpoint, save_checkpoint};
 pub use continuous::{
     Along, Augmented, Basis, Elbo, Flow, Grid1d, HamiltonianNet, Integrand, JacobianNorm,
     KineticEnergy, LagrangianNet, LatentOde, NeuralCde, OdeBlock, Path, PathKind, SecondOrder,
-    TaylorNorm, TimeLinear, Trace, Universal, normal_log_density, solve_with_integrals, steer,
+    TaylorNorm, TimeLinear, Trace, Universal, integrand, normal_log_density, solve_with_integrals,
+    steer,
 };
 pub use error::{Error, Result};
 pub use init::Init;

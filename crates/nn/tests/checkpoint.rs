@@ -1,8 +1,10 @@
 //! Saving and loading: what is saved comes back, and what does not match changes nothing.
 
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use costate_nn::{Linear, Params};
+use costate_nn::{Linear, Params, Persist, Rng, load_checkpoint, save_checkpoint};
 
 /// A file of its own for each test, removed at the end.
 struct File(PathBuf);
@@ -135,4 +137,104 @@ fn an_interrupted_save_loses_nothing() {
         assert!(!part.0.exists());
         assert_eq!(std::fs::read(&file.0).unwrap(), bytes);
     }
+}
+
+/// A model whose file is large enough that a kill often falls into the middle of a save.
+fn large() -> Params<f32> {
+    let mut params = Params::seeded(0);
+    params.zeros("x", [1 << 18]);
+    params
+}
+
+/// Saves again and again, each time other numbers, until it is killed or half a minute is over.
+#[test]
+#[ignore = "is run, and killed, by a_kill_in_the_middle_of_a_save_loses_nothing"]
+fn saves_until_it_is_killed() {
+    let Some(path) = std::env::var_os("COSTATE_SAVE_TO") else { return };
+    let (start, mut params) = (Instant::now(), large());
+    for i in 1u16.. {
+        params.values_mut().fill(f32::from(i));
+        params.save(&path).unwrap();
+        if start.elapsed() > Duration::from_secs(30) {
+            return;
+        }
+    }
+}
+
+/// A process that saves is killed, at another place of a save each time: the file is whole.
+#[test]
+fn a_kill_in_the_middle_of_a_save_loses_nothing() {
+    let file = File::new("killed");
+    let part = File(
+        file.0.with_file_name(format!("{}.part", file.0.file_name().unwrap().to_str().unwrap())),
+    );
+    let mut params = large();
+    params.save(&file.0).unwrap();
+    for round in 0..12 {
+        let before = std::fs::metadata(&file.0).unwrap().modified().unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "saves_until_it_is_killed", "--ignored"])
+            .env("COSTATE_SAVE_TO", &file.0)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Once it has begun.
+        let start = Instant::now();
+        while std::fs::metadata(&file.0).unwrap().modified().unwrap() == before {
+            assert!(start.elapsed() < Duration::from_secs(60), "the other process does not save");
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        std::thread::sleep(Duration::from_micros(400 * round));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        params.load(&file.0).unwrap();
+        let first = params.values()[0];
+        assert!(first > 0.0 && params.values().iter().all(|&x| x == first), "round {round}");
+    }
+    // What a kill left beside the file is in nobody's way.
+    params.save(&file.0).unwrap();
+    assert!(!part.0.exists());
+}
+
+/// A file of ours is read by Python's package, which writes what it read, and that is read again:
+/// the same bits. Needs `python3` with `safetensors` and `numpy`, and says so where they are not.
+#[test]
+fn python_reads_and_writes_our_files() {
+    let python = || Command::new("python3");
+    let there = python().args(["-c", "import numpy, safetensors"]).output();
+    if !there.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: python3 with numpy and safetensors is not installed");
+        return;
+    }
+    let (ours, theirs) = (File::new("ours"), File::new("theirs"));
+    let mut params = Params::<f64>::seeded(3);
+    Linear::new(&mut params, "a", 3, 4);
+    params.values_mut()[..4].copy_from_slice(&[1.0 / 3.0, -0.0, f64::INFINITY, 5e-324]);
+    let mut rng = Rng::seeded(5);
+    rng.normal();
+    save_checkpoint(&ours.0, &[("params", &params), ("single", &model(1, 2)), ("rng", &rng)])
+        .unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/through.py");
+    let output = python().arg(script).args([&ours.0, &theirs.0]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    // What Python sees: types, shapes, numbers.
+    assert!(
+        text.contains("params/a.weight float64 (3, 4) 0x1.5555555555555p-2 -0x0.0p+0"),
+        "{text}"
+    );
+    assert!(text.contains("inf 0x0.0000000000001p-1022"), "{text}");
+    assert!(text.contains("single/b.bias float32 (2,)"), "{text}");
+    assert!(text.contains("rng/rng uint64 (7,)"), "{text}");
+    let (mut back, mut single, mut other) = (Params::<f64>::seeded(0), model(2, 2), Rng::seeded(0));
+    Linear::new(&mut back, "a", 3, 4);
+    let objects: &mut [(&str, &mut dyn Persist)] =
+        &mut [("params", &mut back), ("single", &mut single), ("rng", &mut other)];
+    load_checkpoint(&theirs.0, objects).unwrap();
+    let bits =
+        |params: &Params<f64>| params.values().iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&back), bits(&params));
+    assert_eq!(single.values(), model(1, 2).values());
+    assert_eq!(other, rng);
 }

@@ -413,11 +413,17 @@ fn a_thousand_layers() {
         NearIdentityNet::new(&mut params, "n", width, depth, Activation::Tanh).antisymmetric();
     let tape = Tape::new();
     let v = tape.constant(&x);
-    let gradient = net.forward(&params.bind(&tape), v).sum().grad(&[v]).unwrap()[0];
-    let ratio = (gradient.square().sum().item() / width as f64).sqrt();
-    let [low, high] = jacobian_bounds(Activation::Tanh, 1.0);
-    // Euler's steps for a rotation lengthen by O(1/depth) in all.
-    assert!(ratio > low * 0.99 && ratio < high * 1.01, "{ratio}");
+    let p = params.bind(&tape);
+    let states = net.states(&p, v);
+    assert_eq!(states.len(), depth + 1);
+    assert_eq!(states[depth].to_vec(), net.forward(&p, v).to_vec());
+    let momenta = states[depth].sum().grad(&states).unwrap();
+    for (l, momentum) in momenta.iter().enumerate() {
+        let ratio = (momentum.square().sum().item() / width as f64).sqrt();
+        let [low, high] = jacobian_bounds(Activation::Tanh, (depth - l) as f64 / depth as f64);
+        // Euler's steps for a rotation lengthen by O(1/depth) in all.
+        assert!(ratio > low * 0.99 && ratio < high * 1.01, "layer {l}: {ratio}");
+    }
     let mut h = v;
     let mut rng = Rng::seeded(0);
     for _ in 0..depth {

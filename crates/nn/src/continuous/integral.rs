@@ -18,7 +18,8 @@ pub struct Along<'t, T: Real> {
     pub slope: Var<'t, T>,
 }
 
-/// What is integrated along a path: one number for each row. Closures are integrands.
+/// What is integrated along a path: one number for each row. Closures are integrands, see
+/// [`integrand`].
 pub trait Integrand<'t, T: Real> {
     /// Its value at a place, `[rows]`.
     ///
@@ -34,6 +35,29 @@ where
     fn at(&self, place: &Along<'t, T>) -> costate_tape::Result<Var<'t, T>> {
         self(place)
     }
+}
+
+/// A closure as an integrand: it is returned as it is, with its argument's type known.
+///
+/// ```
+/// use costate_nn::{integrand, solve_with_integrals};
+/// use costate_odeint::{Ode, Tsit5};
+/// use costate_tape::Tape;
+///
+/// let tape = Tape::<f64>::new();
+/// let x = tape.leaf(&[1.0], [1, 1]);
+/// let square = integrand(|at| Ok(at.x.square().sum_axis(1)));
+/// let (_, integrals) =
+///     solve_with_integrals(&Ode::new(Tsit5), |_, x| Ok(-x), x, [0.0, 1.0], &[&square])?;
+/// assert!((integrals[0].to_vec()[0] - (1.0 - (-2f64).exp()) / 2.0).abs() < 1e-5);
+/// # Ok::<(), costate_nn::Error>(())
+/// ```
+pub fn integrand<'t, T, F>(f: F) -> F
+where
+    T: Real,
+    F: Fn(&Along<'t, T>) -> costate_tape::Result<Var<'t, T>>,
+{
+    f
 }
 
 /// Solves `dx/dt = f(t, x)` as [`Ode::try_solve`] does, and with it `dq_k/dt = g_k(t, x)` from 0 for

@@ -43,7 +43,7 @@ pub use cde::NeuralCde;
 pub use flow::{Flow, normal_log_density};
 pub use grid::Grid1d;
 pub use hamiltonian::HamiltonianNet;
-pub use integral::{Along, Integrand, solve_with_integrals};
+pub use integral::{Along, Integrand, integrand, solve_with_integrals};
 pub use lagrangian::LagrangianNet;
 pub use latent::{Elbo, LatentOde};
 pub use path::{Path, PathKind};

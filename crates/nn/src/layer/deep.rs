@@ -82,9 +82,28 @@ impl ResidualNet {
     #[track_caller]
     pub fn forward<'t, T: Real>(&self, p: &Bound<'t, T>, mut x: Var<'t, T>) -> Var<'t, T> {
         for l in 0..self.stack.depth {
-            x = x + self.sigma.apply(self.stack.affine(p, l, x)).scale(self.stack.step());
+            x = self.layer(p, l, x);
         }
         x
+    }
+
+    /// The input and the states after each layer, `depth + 1` of them: the gradient of a loss with
+    /// respect to one is its momentum.
+    ///
+    /// # Panics
+    /// If the last length of `x` is not the width.
+    #[track_caller]
+    pub fn states<'t, T: Real>(&self, p: &Bound<'t, T>, x: Var<'t, T>) -> Vec<Var<'t, T>> {
+        let mut states = vec![x];
+        for l in 0..self.stack.depth {
+            states.push(self.layer(p, l, states[l]));
+        }
+        states
+    }
+
+    #[track_caller]
+    fn layer<'t, T: Real>(&self, p: &Bound<'t, T>, l: usize, x: Var<'t, T>) -> Var<'t, T> {
+        x + self.sigma.apply(self.stack.affine(p, l, x)).scale(self.stack.step())
     }
 
     /// The shape of its output, or what is wrong with the input's.
@@ -137,12 +156,31 @@ impl NearIdentityNet {
     /// If the last length of `x` is not the width.
     #[track_caller]
     pub fn forward<'t, T: Real>(&self, p: &Bound<'t, T>, mut x: Var<'t, T>) -> Var<'t, T> {
-        let step = self.stack.step();
         for l in 0..self.stack.depth {
-            let z = x + self.stack.affine(p, l, x).scale(step);
-            x = z + self.phi.apply(z).scale(step);
+            x = self.layer(p, l, x);
         }
         x
+    }
+
+    /// The input and the states after each layer, `depth + 1` of them: the gradient of a loss with
+    /// respect to one is its momentum.
+    ///
+    /// # Panics
+    /// If the last length of `x` is not the width.
+    #[track_caller]
+    pub fn states<'t, T: Real>(&self, p: &Bound<'t, T>, x: Var<'t, T>) -> Vec<Var<'t, T>> {
+        let mut states = vec![x];
+        for l in 0..self.stack.depth {
+            states.push(self.layer(p, l, states[l]));
+        }
+        states
+    }
+
+    #[track_caller]
+    fn layer<'t, T: Real>(&self, p: &Bound<'t, T>, l: usize, x: Var<'t, T>) -> Var<'t, T> {
+        let step = self.stack.step();
+        let z = x + self.stack.affine(p, l, x).scale(step);
+        z + self.phi.apply(z).scale(step)
     }
 
     /// The shape of its output, or what is wrong with the input's.
