@@ -12,15 +12,42 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// Distance to the reference against time, memory and evaluations.
 pub fn comparison(path: &Path, title: &str, found: &Comparison) -> Result<(), Box<dyn Error>> {
-    let area = SVGBackend::new(path, (1360, 480)).into_drawing_area();
+    let area = SVGBackend::new(path, (1500, 460)).into_drawing_area();
     area.fill(&WHITE)?;
-    let panels = area.split_evenly((1, 3));
+    let (left, right) = area.split_horizontally(1290);
+    let panels = left.split_evenly((1, 3));
     let time = |m: &Measured| (m.forward + m.backward) * 1e3;
     let work = |m: &Measured| (m.f_evals + m.vjp_evals) as f64;
-    panel(&panels[0], title, "ms, forward and backward", found, &time, true)?;
-    panel(&panels[1], "", "KiB kept", found, &|m| m.bytes as f64 / 1024.0, false)?;
-    panel(&panels[2], "", "evaluations of the field and its vjp", found, &work, false)?;
+    panel(&panels[0], title, "ms, forward and backward", found, &time)?;
+    panel(&panels[1], "", "KiB kept", found, &|m| m.bytes as f64 / 1024.0)?;
+    panel(&panels[2], "", "evaluations of the field and its vjp", found, &work)?;
+    legend(&right, found)?;
     area.present()?;
+    Ok(())
+}
+
+/// The ways, in the order of their rows.
+fn ways(found: &Comparison) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::new();
+    for row in &found.rows {
+        if !names.contains(&&row.way[..]) {
+            names.push(&row.way);
+        }
+    }
+    names
+}
+
+fn legend(area: &Area<'_>, found: &Comparison) -> Result<(), Box<dyn Error>> {
+    for (i, name) in ways(found).into_iter().enumerate() {
+        let colour = Palette99::pick(i).to_rgba();
+        let mut rows = found.rows.iter().filter(|row| row.way == name);
+        let fails = rows.all(|row| row.outcome.is_err());
+        let text = if fails { format!("{name} (fails)") } else { name.to_owned() };
+        let place = (4, 50 + 24 * i as i32);
+        let line = [(place.0, place.1 + 7), (place.0 + 18, place.1 + 7)];
+        area.draw(&PathElement::new(line, colour.stroke_width(2)))?;
+        area.draw(&Text::new(text, (place.0 + 26, place.1), ("sans-serif", 14).into_font()))?;
+    }
     Ok(())
 }
 
@@ -30,7 +57,6 @@ fn panel(
     work: &str,
     found: &Comparison,
     x: &dyn Fn(&Measured) -> f64,
-    labels: bool,
 ) -> Result<(), Box<dyn Error>> {
     // Below the uncertainty of the reference a distance means nothing.
     let y = |m: &Measured| m.distance.max(found.uncertainty).max(1e-16);
@@ -48,39 +74,19 @@ fn panel(
         .build_cartesian_2d(range(x).log_scale(), range(&y).log_scale())?;
     chart
         .configure_mesh()
+        .max_light_lines(0)
         .x_desc(work)
         .y_desc("distance to the reference gradient")
         .x_label_formatter(&|x| format!("{x:.0e}"))
         .y_label_formatter(&|y| format!("{y:.0e}"))
         .draw()?;
-    let mut names: Vec<&str> = Vec::new();
-    for row in &found.rows {
-        if !names.contains(&&row.way[..]) {
-            names.push(&row.way);
-        }
-    }
-    for (i, name) in names.iter().enumerate() {
+    for (i, name) in ways(found).into_iter().enumerate() {
         let colour = Palette99::pick(i).to_rgba();
-        let rows = found.rows.iter().filter(|row| row.way == *name);
+        let rows = found.rows.iter().filter(|row| row.way == name);
         let points: Vec<(f64, f64)> =
             rows.filter_map(|row| row.outcome.as_ref().ok()).map(|m| (x(m), y(m))).collect();
-        let series = LineSeries::new(points.iter().copied(), colour.stroke_width(2));
-        let drawn = chart.draw_series(series)?;
-        if labels {
-            let label = if points.is_empty() { format!("{name} (fails)") } else { (*name).into() };
-            drawn.label(label).legend(move |(x, y)| {
-                PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2))
-            });
-        }
+        chart.draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)))?;
         chart.draw_series(points.iter().map(|&p| Circle::new(p, 3, colour.filled())))?;
-    }
-    if labels {
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::LowerLeft)
-            .background_style(WHITE.mix(0.8))
-            .border_style(BLACK.mix(0.3))
-            .draw()?;
     }
     Ok(())
 }
@@ -108,7 +114,10 @@ pub fn momentum(
     let rates: Vec<Vec<f64>> = found.rates.iter().map(lengths).collect();
     lines(&panels[0], &format!("{title}: x(t)"), &found.ts, &components(&found.states))?;
     lines(&panels[1], "p(t)", &found.ts, &components(&found.momenta))?;
-    lines(&panels[2], "H(t) = p · f", &found.ts, std::slice::from_ref(&found.hamiltonian))?;
+    // Its changes, which may be small beside it.
+    let end = found.hamiltonian[rows - 1];
+    let changes = found.hamiltonian.iter().map(|h| h - end).collect();
+    lines(&panels[2], &format!("H(t) = p · f, less {end:.4e}"), &found.ts, &[changes])?;
     lines(&panels[3], "|dL/dθ(t)|, for each θ", &found.ts, &rates)?;
     area.present()?;
     Ok(())
@@ -129,7 +138,7 @@ fn lines(
         .y_label_area_size(64)
         .caption(title, ("sans-serif", 16))
         .build_cartesian_2d(ts[0]..ts[ts.len() - 1], low - room..high + room)?;
-    chart.configure_mesh().y_label_formatter(&|y| format!("{y:.1e}")).draw()?;
+    chart.configure_mesh().max_light_lines(0).y_label_formatter(&|y| format!("{y:.1e}")).draw()?;
     for (i, values) in series.iter().enumerate() {
         let points = ts.iter().copied().zip(values.iter().copied());
         chart.draw_series(LineSeries::new(points, Palette99::pick(i).stroke_width(1)))?;

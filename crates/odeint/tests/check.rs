@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use costate_odeint::check::{self, Property, Violation, strategy};
-use costate_odeint::{Bosh3, Dopri5, Heun, Method, Ode, Tsit5};
+use costate_odeint::{Bosh3, Dopri5, Heun, Method, Ode, Rodas5P, Tsit5};
 use costate_tape::{CallError, CallOp, CallRule, Evaluation, Result, Shape, Var};
 use ndarray::{ArrayD, arr1, arr2};
 use proptest::prelude::*;
@@ -18,7 +18,11 @@ proptest! {
     #[test]
     fn all_properties_hold_for_random_fields(
         random in strategy::solve::<f64>(
-            Method::all().into_iter().chain(Method::symplectic()).chain(Method::implicit())
+            Method::all()
+                .into_iter()
+                .chain(Method::symplectic())
+                .chain(Method::implicit())
+                .chain([Rodas5P.into()])
         ),
     ) {
         let (ode, inputs) = (random.ode(), random.inputs());

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use costate_odeint::{
-    Dopri5, Euler, Gradient, Heun, Kvaerno4, Measured, Method, Ode, Options, Rk4, Tsit5, Verner7,
-    Verner9, Way, compare_gradients, compare_ways, gradient_with_error, momentum_trajectory,
-    p_dot_delta,
+    Dopri5, Euler, Gradient, Heun, Kvaerno4, Measured, Memory, Method, Ode, Options, Rk4, Rodas5P,
+    Tsit5, Verner7, Verner9, Way, compare_gradients, compare_ways, gradient_with_error,
+    momentum_trajectory, p_dot_delta,
 };
 use costate_tape::{CallError, CallOp, CallRule, Evaluation, Result, Shape, Tape, Var};
 
@@ -39,10 +39,18 @@ fn weights(tape: &Tape<f64>) -> Vec<V<'_>> {
 
 /// All methods, with adaptive steps where they can.
 fn solvers() -> Vec<Ode> {
-    let methods = Method::all().into_iter().chain(Method::symplectic()).chain(Method::implicit());
+    let methods = Method::all()
+        .into_iter()
+        .chain(Method::symplectic())
+        .chain(Method::implicit())
+        .chain([Rodas5P.into()]);
     let one = |method: Method| match method.tableau().error {
         Some(_) => vec![Ode::new(method).tolerance(1e-3, 1e-4), Ode::new(method).steps(5)],
         None => vec![Ode::new(method).steps(9)],
+    };
+    let one = |method: Method| {
+        let checkpoints = Ode::new(method).steps(9).memory(Memory::Checkpoints(2));
+        [one(method), vec![checkpoints]].concat()
     };
     methods.flat_map(one).collect()
 }
@@ -218,11 +226,11 @@ fn momenta_are_gradients_of_the_rest() {
 /// momentum of the time.
 #[test]
 fn drift_follows_the_tolerance() {
-    let drift = |tolerance: f64, forced: f64| {
+    let drift = |method: Method, tolerance: f64, forced: f64| {
         let tape = Tape::new();
         let y0 = tape.leaf(&[0.5, -0.9], [1, 2]);
         let w = weights(&tape);
-        let ode = Ode::new(Tsit5).tolerance(tolerance, tolerance);
+        let ode = Ode::new(method).tolerance(tolerance, tolerance);
         let field = field_of(|t, y| Ok(network(&w, t * forced + 1.0, y)));
         let loss = loss_of(|ys| Ok(ys.index_axis(0, 1).square().sum()));
         let path = momentum_trajectory(&ode, field, y0, &[0.0, 3.0], loss, &[]).unwrap();
@@ -231,11 +239,14 @@ fn drift_follows_the_tolerance() {
             h.iter().fold(f64::MIN, |a, &b| a.max(b)) - h.iter().fold(f64::MAX, |a, &b| a.min(b));
         (path.drift(), spread)
     };
-    for forced in [0.0, 1.0] {
-        let (loose, _) = drift(1e-3, forced);
-        let (tight, spread) = drift(1e-8, forced);
-        assert!(loose < 0.1 && tight < 1e-4 * loose, "{forced}: {loose:e} {tight:e}");
-        assert_eq!(spread > 1e-3, forced > 0.0, "{spread:e}");
+    for method in [Method::from(Tsit5), Kvaerno4.into(), Rodas5P.into(), Dopri5.into()] {
+        for forced in [0.0, 1.0] {
+            let (loose, _) = drift(method, 1e-3, forced);
+            let (tight, spread) = drift(method, 1e-8, forced);
+            let name = method.tableau().name;
+            assert!(loose < 0.1 && tight < 1e-3 * loose, "{name} {forced}: {loose:e} {tight:e}");
+            assert_eq!(spread > 1e-3, forced > 0.0, "{name}: {spread:e}");
+        }
     }
 }
 

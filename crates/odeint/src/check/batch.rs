@@ -4,6 +4,7 @@ use costate_ops::Real;
 use costate_tape::{Result, Tape, Var};
 
 use super::setup::{Checked, Setup};
+use crate::memory::Memory;
 use crate::ode::Ode;
 
 /// How many samples a batch has.
@@ -98,8 +99,13 @@ where
             let g = self.numbers().like(ys);
             Ok(tape.vjp(&[ys], &[g], &x)?.iter().map(|g| g.to_vec()).collect())
         };
-        let expected = gradient(&self.ode)?;
-        let policies = [("without activations", self.ode.activations(0))];
+        let expected = gradient(&self.ode.memory(Memory::Stages))?;
+        let policies = [
+            ("without activations", self.ode.activations(0)),
+            ("with states kept", self.ode.memory(Memory::Steps)),
+            ("with one checkpoint", self.ode.memory(Memory::Checkpoints(1))),
+            ("with three checkpoints", self.ode.memory(Memory::Checkpoints(3))),
+        ];
         for (what, ode) in policies {
             for (i, (a, b)) in gradient(&ode)?.iter().zip(&expected).enumerate() {
                 self.close(&format!("gradient {what}, input {i}"), a, b, 0.0)?;

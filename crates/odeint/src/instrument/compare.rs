@@ -157,7 +157,11 @@ pub fn compare_ways<'t, T: Real>(
             let outcome = model
                 .measure(&ode)
                 .map(|(measured, g)| Measured { distance: distance(&g), ..measured })
-                .map_err(|e| e.to_string());
+                .map_err(|e| match e.call_error() {
+                    // Where it was recorded is here.
+                    Some(e) => e.to_string(),
+                    None => e.to_string(),
+                });
             rows.push(ComparisonRow { way: way.name.clone(), tolerance, outcome });
         }
     }

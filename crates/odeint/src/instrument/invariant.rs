@@ -7,6 +7,7 @@ use costate_tape::{Result, Tape, Var};
 
 use super::probe::{Pass, Probe};
 use super::recorded::{Recorded, frozen, one_step, read};
+use crate::memory::Memory;
 use crate::method::Method;
 use crate::ode::{Gradient, Ode};
 use crate::solve::position;
@@ -132,7 +133,16 @@ pub fn p_dot_delta<'t, T: Real>(
     let ys = ode.apply(function, &leaves[1..], leaves[0], Some(ts.into()), None, probe)?;
     let g = cotangent.to_vec();
     let bars = tape.vjp(&[ys], &[tape.leaf(&g, cotangent.shape())], &leaves)?;
-    let frozen = frozen(ys).expect("the state of a solve");
+    // Implicit stages start from their solutions, which not every policy keeps.
+    let all = match ode.method().is_implicit() {
+        true => {
+            let (ode, function) = (ode.memory(Memory::Stages), field.function.clone());
+            let probe = Probe::default();
+            ode.apply(function, &leaves[1..], leaves[0], Some(ts.into()), None, probe)?
+        }
+        false => ys,
+    };
+    let frozen = frozen(all).expect("the state of a solve");
     let pass = read(&pass, &ode)?;
 
     let dim = dots[0].len();

@@ -1,5 +1,6 @@
 //! The ways to a gradient that are compared: the one list of them.
 
+use crate::memory::Memory;
 use crate::method::{Method, Verner9};
 use crate::ode::{Gradient, Ode};
 use crate::options::{Options, Stepping};
@@ -21,10 +22,12 @@ impl Way {
 
     /// Every way to the gradient of a solve by `ode`, whichever that has chosen.
     pub fn all(ode: &Ode) -> Vec<Way> {
-        let exact = ode.gradient(Gradient::Exact);
+        let exact = ode.gradient(Gradient::Exact).memory(Memory::Stages);
         let ways = [
             ("exact", exact),
-            ("exact, no activations", exact.activations(0)),
+            ("exact, states kept", exact.memory(Memory::Steps)),
+            ("exact, 10 checkpoints", exact.memory(Memory::Checkpoints(10))),
+            ("interpolated", ode.gradient(Gradient::Interpolated)),
             ("continuous", ode.gradient(Gradient::Continuous)),
             ("unrolled", ode.gradient(Gradient::Unrolled)),
             ("forward", ode.gradient(Gradient::Forward)),
@@ -40,7 +43,7 @@ impl Way {
         let options = *ode.chosen_options();
         match options.stepping {
             Stepping::Adaptive => {
-                let stiff = ode.method().is_implicit();
+                let stiff = ode.method().needs_jacobian();
                 let method: Method = if stiff { ode.method() } else { Verner9.into() };
                 let tolerance = if stiff { 5e4 * epsilon } else { 500.0 * epsilon };
                 let tight = Options { rtol: tolerance, atol: tolerance, ..options };
