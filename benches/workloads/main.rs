@@ -30,6 +30,12 @@ struct Arguments {
     /// The way to the gradient
     #[arg(long, value_enum, default_value_t = Way::Exact)]
     gradient: Way,
+    /// What the exact way keeps: stages, steps, or so many checkpoints
+    #[arg(long, value_parser = memory, default_value = "stages")]
+    memory: Memory,
+    /// How many bytes of activations it keeps
+    #[arg(long)]
+    activations: Option<usize>,
     /// The number of threads
     #[arg(long, default_value_t = 1)]
     threads: usize,
@@ -66,8 +72,17 @@ enum Dtype {
 enum Way {
     Exact,
     Continuous,
+    Interpolated,
     Unrolled,
     Forward,
+}
+
+fn memory(text: &str) -> Result<Memory, String> {
+    match text {
+        "stages" => Ok(Memory::Stages),
+        "steps" => Ok(Memory::Steps),
+        n => n.parse().map(Memory::Checkpoints).map_err(|e| e.to_string()),
+    }
 }
 
 impl From<Way> for Gradient {
@@ -75,6 +90,7 @@ impl From<Way> for Gradient {
         match way {
             Way::Exact => Gradient::Exact,
             Way::Continuous => Gradient::Continuous,
+            Way::Interpolated => Gradient::Interpolated,
             Way::Unrolled => Gradient::Unrolled,
             Way::Forward => Gradient::Forward,
         }
@@ -127,6 +143,8 @@ struct Report {
     first_call_ms: f64,
     median_ms: f64,
     least_ms: f64,
+    /// The least time of the loss alone.
+    loss_ms: f64,
     repeats: usize,
     bits: u64,
 }
@@ -152,8 +170,14 @@ fn measure<T: Real>(workload: &Workload<T>, arguments: &Arguments) -> costate::R
     let data = Data::open(&arguments.data, file);
     let (rtol, atol) = workload.tolerance;
     let ratio = arguments.rtol.map_or(1.0, |r| r / rtol);
-    let ode =
-        workload.ode.tolerance(rtol * ratio, atol * ratio).gradient(arguments.gradient.into());
+    let mut ode = workload
+        .ode
+        .tolerance(rtol * ratio, atol * ratio)
+        .gradient(arguments.gradient.into())
+        .memory(arguments.memory);
+    if let Some(bytes) = arguments.activations {
+        ode = ode.activations(bytes);
+    }
     let inputs: Vec<_> = workload.wrt.iter().map(|name| data.array::<T>(name)).collect();
 
     let (steps, vjp_evals) = count(workload, &data, &ode, &inputs)?;
@@ -206,6 +230,7 @@ fn measure<T: Real>(workload: &Workload<T>, arguments: &Arguments) -> costate::R
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }
     times.sort_by(f64::total_cmp);
+    let loss_ms = measure_loss(workload, &data, &ode, &inputs, arguments)?;
 
     let loss = results.pop().expect("a loss")[0].as_f64();
     let reference = data.numbers("ref.loss").1[0];
@@ -231,9 +256,40 @@ fn measure<T: Real>(workload: &Workload<T>, arguments: &Arguments) -> costate::R
         first_call_ms,
         median_ms: times[times.len() / 2],
         least_ms: times[0],
+        loss_ms,
         repeats: times.len(),
         bits,
     })
+}
+
+/// The least time of the loss alone, in milliseconds.
+fn measure_loss<T: Real>(
+    workload: &Workload<T>,
+    data: &Data,
+    ode: &Ode,
+    inputs: &[ndarray::ArrayD<T>],
+    arguments: &Arguments,
+) -> costate::Result<f64> {
+    let slices: Vec<&[T]> = inputs.iter().map(|x| x.as_slice().expect("row-major")).collect();
+    let shapes: Vec<Shape> = inputs.iter().map(|x| x.shape().into()).collect();
+    // Nothing is kept of a loss that is not to be differentiated.
+    let ode = ode.gradient(Gradient::Continuous);
+    let function = Function::trace_shapes(&shapes, |tape, x| {
+        let solved = (workload.loss)(data, &ode, tape, x)
+            .map_err(|e| costate::tape::Error::from_call(workload.name, Box::new(e)))?;
+        Ok(vec![solved.loss])
+    })?;
+    let program = Program::compile(&function)?;
+    let mut workspace = Workspace::new(&program);
+    let (mut least, mut repeats) = (f64::INFINITY, 0);
+    let begin = Instant::now();
+    while begin.elapsed().as_secs_f64() < arguments.seconds || repeats < 5 {
+        let start = Instant::now();
+        program.evaluate(&mut workspace, &slices)?;
+        least = least.min(start.elapsed().as_secs_f64() * 1e3);
+        repeats += 1;
+    }
+    Ok(least)
 }
 
 /// The most memory that this process had, where the system says so.
@@ -250,7 +306,7 @@ fn print(report: &Report, arguments: &Arguments) {
             "{{\"name\":\"{name}\",\"gradient\":\"{:?}\",\"dtype\":\"{dtype}\",\"threads\":{},\
              \"loss\":{loss:e},\"loss_rel_err\":{loss_error:e},\"grad_rel_err\":{},\
              \"steps\":{{\"accepted\":{},\"rejected\":{},\"f_evals\":{},\"vjp_evals\":{}}},\
-             \"first_call_ms\":{:.3},\"ms_median\":{:.4},\"ms_min\":{:.4},\"repeats\":{},\
+             \"first_call_ms\":{:.3},\"ms_median\":{:.4},\"ms_min\":{:.4},\"ms_loss\":{:.4},\"repeats\":{},\
              \"peak_kept_bytes\":{},\"peak_rss_mb\":{:.1},\"bits\":\"{:016x}\"}}",
             arguments.gradient,
             arguments.threads,
@@ -262,6 +318,7 @@ fn print(report: &Report, arguments: &Arguments) {
             report.first_call_ms,
             report.median_ms,
             report.least_ms,
+            report.loss_ms,
             report.repeats,
             steps.bytes_kept,
             peak_megabytes().unwrap_or(0.0),
@@ -269,10 +326,11 @@ fn print(report: &Report, arguments: &Arguments) {
         );
     } else {
         println!(
-            "{name:15} {dtype} {:>10.4} {:>10.4} {:>10.2} {:>5}+{:<3} {:>6} {loss_error:>9.1e} \
+            "{name:15} {dtype} {:>10.4} {:>10.4} {:>10.4} {:>10.2} {:>5}+{:<3} {:>6} {loss_error:>9.1e} \
              {gradient_error:>9.1e} {:>10} {:016x}",
             report.median_ms,
             report.least_ms,
+            report.loss_ms,
             report.first_call_ms,
             steps.accepted,
             steps.rejected,
@@ -296,11 +354,12 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         |name: &str| arguments.names.is_empty() || arguments.names.iter().any(|n| n == name);
     if !arguments.json {
         println!(
-            "{:15} {:3} {:>10} {:>10} {:>10} {:>9} {:>6} {:>9} {:>9} {:>10} bits",
+            "{:15} {:3} {:>10} {:>10} {:>10} {:>10} {:>9} {:>6} {:>9} {:>9} {:>10} bits",
             "",
             "",
             "median ms",
             "least ms",
+            "loss ms",
             "first ms",
             "steps",
             "f",

@@ -3,6 +3,9 @@
 
 use costate_ops::Real;
 
+use crate::error::Error;
+use crate::field::Field;
+use crate::grid::GridStep;
 use crate::integrator::Integrator;
 
 /// Points of a solve, in the order of its steps, in a number of slots.
@@ -116,20 +119,45 @@ impl<T: Real> Checkpoints<T> {
     }
 
     /// The place of the last point from which a step before step `n` starts, and that step.
-    pub fn before(&self, n: usize) -> (usize, usize) {
+    fn before(&self, n: usize) -> (usize, usize) {
         let i = self.kept.partition_point(|point| point.step < n) - 1;
         (i, self.kept[i].step)
     }
 
     /// Makes an integrator go on from a point.
-    pub fn resume(&self, i: usize, t: f64, integrator: &mut Integrator<T>) {
+    fn resume(&self, i: usize, t: f64, integrator: &mut Integrator<T>) {
         let Checkpoint { slot, has_slope, .. } = self.kept[i];
         integrator.resume(t, &self.points[slot * self.len..][..self.len], has_slope);
     }
 
-    /// In the backward pass, on the way from point `i`, the last one, to step `n`: how many steps to
-    /// take until a point is to be kept, if one is.
-    pub fn next(&self, i: usize, steps: usize) -> usize {
+    /// In the backward pass: takes an integrator to the start of step `n`, from the last point before,
+    /// and keeps points on the way.
+    pub fn advance(
+        &mut self,
+        integrator: &mut Integrator<T>,
+        field: &mut impl Field<T>,
+        steps: &[GridStep],
+        n: usize,
+    ) -> Result<(), Error> {
+        let (mut i, mut at) = self.before(n + 1);
+        self.resume(i, steps[at].t0, integrator);
+        while at < n {
+            let target = (at + self.next(i, n + 1 - at)).min(n);
+            for step in &steps[at..target] {
+                integrator.step_to(field, step.t1)?;
+            }
+            at = target;
+            if at < n {
+                i += 1;
+                self.store(i, at, integrator);
+            }
+        }
+        Ok(())
+    }
+
+    /// In the backward pass, on the way from point `i`, the last one, to reverse so many steps: how
+    /// many to take until a point is to be kept, if one is.
+    fn next(&self, i: usize, steps: usize) -> usize {
         match self.limit - i {
             0 | 1 => steps,
             slots => split(steps, slots),
@@ -138,10 +166,15 @@ impl<T: Real> Checkpoints<T> {
 
     /// In the backward pass: keeps the point from which a step starts as number `i`. Those of later
     /// steps are no longer of use, and make room.
-    pub fn store(&mut self, i: usize, step: usize, integrator: &Integrator<T>) {
+    fn store(&mut self, i: usize, step: usize, integrator: &Integrator<T>) {
         let room = self.kept.len() < self.limit;
         let gone = if room { None } else { self.kept.pop().map(|point| point.slot) };
         self.insert(i, step, 0, gone, integrator);
+    }
+
+    /// Whether no points are to be kept.
+    pub fn is_none(&self) -> bool {
+        self.limit == 0
     }
 
     /// The most points that were kept at any moment.

@@ -147,6 +147,17 @@ pub enum ErrorKind {
         /// The method.
         method: &'static str,
     },
+    /// [`Gradient::Reversible`](crate::Gradient::Reversible) was asked of a method whose steps cannot
+    /// be undone.
+    NotReversible {
+        /// The method.
+        method: &'static str,
+    },
+    /// The gradient with respect to times was asked of a solve by a reversible scheme.
+    NoTimeGradient {
+        /// The scheme.
+        method: &'static str,
+    },
     /// A time at which a dense solution was asked for is outside its span.
     OutsideSpan {
         /// The time.
@@ -322,6 +333,17 @@ impl fmt::Display for Error {
                 f,
                 "forward mode and second derivatives of a solve by {method} start from its stages; \
                  use `Memory::Stages`"
+            ),
+            ErrorKind::NotReversible { method } => write!(
+                f,
+                "the steps of {method} cannot be undone; use a `Scheme`, such as \
+                 `Scheme::coupled({method}, 0.999)` if it is explicit, or `Gradient::Exact` with \
+                 `Memory::Checkpoints`"
+            ),
+            ErrorKind::NoTimeGradient { method } => write!(
+                f,
+                "a solve by {method} has no gradient with respect to its times; give them as \
+                 numbers, or use `Gradient::Unrolled`"
             ),
             ErrorKind::NoContinuousAdjoint { method } => write!(
                 f,

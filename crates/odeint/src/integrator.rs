@@ -1,12 +1,14 @@
 //! One step after another.
 
 mod multistep;
+mod pair;
 mod point;
 
 use std::ops::Range;
 
 use costate_ops::{Buffer, Real, lincomb};
 
+use self::pair::Pair;
 use crate::auto::Switch;
 use crate::control;
 use crate::dirk::DirkTableau;
@@ -75,6 +77,8 @@ pub struct Integrator<T: Real> {
     rosenbrock: Option<Rosenbrock<T>>,
     /// The memory of a multistep method.
     multistep: Option<Box<Multistep<T>>>,
+    /// The state with its companion, if the method is a reversible scheme.
+    reversible: Option<Box<Pair<T>>>,
     /// The size that the next step should have, or 0 if there is none yet.
     dt: f64,
     /// The error measures of the last two steps, the later one first.
@@ -138,6 +142,13 @@ impl<T: Real> Integrator<T> {
                 Method::Multistep(_) => Some(Box::new(Multistep::new(n))),
                 _ => None,
             },
+            reversible: match method {
+                Method::Reversible(scheme) => {
+                    scheme.check()?;
+                    Some(Box::new(Pair::new(scheme, n)))
+                }
+                _ => None,
+            },
             auto,
             dt: 0.0,
             history: [1.0; 2],
@@ -175,6 +186,9 @@ impl<T: Real> Integrator<T> {
             auto.restart();
             self.method = auto.method();
             self.tableau = self.method.tableau();
+        }
+        if let Some(pair) = &mut self.reversible {
+            pair.restart();
         }
         self.y1.copy_from_slice(y0);
         (self.start, self.end, self.stop) = (start, end, end);
@@ -258,6 +272,9 @@ impl<T: Real> Integrator<T> {
     fn forget_steps(&mut self) {
         if let Some(multistep) = &mut self.multistep {
             multistep.forget();
+        }
+        if let Some(pair) = &mut self.reversible {
+            pair.restart();
         }
     }
 
@@ -434,7 +451,10 @@ impl<T: Real> Integrator<T> {
             self.end_slope(f)?;
         }
         let h = match self.options.stepping {
-            Stepping::Adaptive if self.dt == 0.0 => self.first_step(f)?,
+            Stepping::Adaptive if self.dt == 0.0 => {
+                self.end_slope(f)?;
+                self.first_step(f)?
+            }
             Stepping::Adaptive => self.dt,
             Stepping::Steps(steps) => (self.end - self.start).abs() / steps as f64,
             Stepping::Fixed(dt) => dt,
@@ -624,6 +644,11 @@ impl<T: Real> Integrator<T> {
 
     /// The error measure of a step of size `h`; leaves the estimate in `scratch`.
     fn error(&mut self, h: f64) -> f64 {
+        if let Some(pair) = &self.reversible {
+            self.scratch.copy_from_slice(pair.error());
+            let (e, a, b) = (&self.scratch, &self.y0, &self.y1);
+            return control::error_norm(e, a, b, &self.options, &self.atol);
+        }
         let mut measure = |weights| {
             combine(None, h, weights, &self.k, &mut self.scratch);
             if let (Method::Implicit(DirkTableau { filter: true, .. }), Some(newton)) =
@@ -697,7 +722,9 @@ impl<T: Real> Integrator<T> {
         self.t1 = next;
         self.h = next - self.t0;
         self.stats.accepted += 1;
-        if self.tableau.coupled {
+        if let Some(pair) = &mut self.reversible {
+            pair.accept();
+        } else if self.tableau.coupled {
             std::mem::swap(&mut self.carry, &mut self.scratch);
         }
         self.has_end = self.tableau.error_needs_end();
@@ -705,6 +732,10 @@ impl<T: Real> Integrator<T> {
 
     /// The slopes of a step from `y0` to the time `next`, and `y1`.
     fn slopes(&mut self, f: &mut impl Field<T>, next: f64) -> Result<Outcome, Error> {
+        if self.reversible.is_some() {
+            self.reversible_step(f, next)?;
+            return Ok(Outcome::Converged);
+        }
         if self.tableau.coupled {
             self.coupled_slopes(f, next)?;
             return Ok(Outcome::Converged);

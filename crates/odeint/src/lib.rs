@@ -46,7 +46,6 @@ mod options;
 mod progress;
 mod reversible;
 mod reversible_adjoint;
-mod reversible_ode;
 mod rosenbrock;
 mod separable;
 mod sink;
@@ -58,6 +57,7 @@ mod step;
 mod tableau;
 mod tangent;
 mod unroll;
+mod unroll_reversible;
 mod vector_field;
 
 pub use additive::AdditiveTableau;
@@ -87,7 +87,6 @@ pub use options::{Options, Stepping};
 #[cfg(feature = "progress")]
 pub use progress::progress_bar;
 pub use reversible::{Reversible, Scheme};
-pub use reversible_ode::ReversibleOde;
 pub use rosenbrock::RosenbrockTableau;
 pub use separable::Separable;
 pub use solve::{Solution, solve, solve_with};

@@ -28,6 +28,7 @@ use crate::vector_field::VectorField;
 /// | `Exact` | what was computed, to rounding | states and slopes of each step | always, unless memory forbids it |
 /// | `Interpolated` | the exact solution, to the tolerance | as `Exact` | to compare, and where a smooth `p(t)` is wanted |
 /// | `Continuous` | the exact solution, to the tolerance | the saved states | to compare, or when states do not fit in memory and the solution does not contract |
+/// | `Reversible` | what was computed, to a few more roundings | one state and its companion | for a reversible [`Scheme`](crate::Scheme), where nothing else fits in memory |
 /// | `Unrolled` | what was computed, to rounding | every operation of every stage | to check the others |
 /// | `Forward` | what was computed, to rounding | the tangents of the saved states | few entries to differentiate with respect to, and many steps |
 ///
@@ -51,6 +52,10 @@ pub enum Gradient {
     /// stable backward as the tangents are forward, so nothing departs; stiff ones are solved by
     /// the same implicit method.
     Interpolated,
+    /// The steps of a reversible [`Scheme`](crate::Scheme) undone one after another from the last
+    /// state, which with its companion is all that is kept: as `Exact`, but for rounding errors, which
+    /// going back multiplies. Other methods have no such way.
+    Reversible,
     /// Every operation of every stage on the tape, and plain back-propagation.
     Unrolled,
     /// Sensitivities: the tangents of the solution in the direction of each entry of what is
@@ -280,6 +285,14 @@ impl Ode {
             }
         } else if !self.method.is_differentiable() {
             return Err(solve_error(ErrorKind::NotDifferentiable { method: tableau.name }));
+        }
+        let reversible = matches!(self.method, Method::Reversible(_));
+        if self.gradient == Gradient::Reversible && !reversible {
+            return Err(solve_error(ErrorKind::NotReversible { method: tableau.name }));
+        }
+        if self.gradient == Gradient::Forward && reversible {
+            let what = "give tangents of its steps in batches; use another gradient";
+            return Err(solve_error(ErrorKind::Unsupported { method: tableau.name, what }));
         }
         let continuous = [Gradient::Continuous, Gradient::Interpolated].contains(&self.gradient);
         if continuous && tableau.is_partitioned() {

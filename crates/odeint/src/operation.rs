@@ -8,9 +8,11 @@ use costate_ops::Real;
 use costate_tape::{CallError, CallOp, CallRule, Evaluation, Result, Shape, Tape, Var};
 use smallvec::SmallVec;
 
-use crate::adjoint::{Again, Backward, Continuous, Cotangents, Equations, Exact, Programs, Retake};
+use crate::adjoint::{
+    Again, Backward, Continuous, Cotangents, Equations, Exact, Programs, Retake, Undo,
+};
 use crate::checkpoints::Checkpoints;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::grid::Grid;
 use crate::instrument::Probe;
 use crate::integrator::Integrator;
@@ -58,12 +60,25 @@ impl<T: Real> SolveOp<T> {
     fn points(&self) -> usize {
         match self.memory {
             _ if self.gradient != Gradient::Exact => 0,
+            Memory::Checkpoints(n) => n,
+            // A point with its companion is all there is of a step.
+            _ if self.is_reversible() => usize::MAX,
             Memory::Stages => 0,
             // A point is as much as the stages of a step.
             Memory::Steps if self.method.tableau().coupled => 0,
             Memory::Steps => usize::MAX,
-            Memory::Checkpoints(n) => n,
         }
+    }
+
+    /// Whether the method is a reversible scheme.
+    fn is_reversible(&self) -> bool {
+        matches!(self.method, Method::Reversible(_))
+    }
+
+    /// Whether the way back undoes the steps of a reversible scheme.
+    fn undoes(&self) -> bool {
+        let way = matches!(self.gradient, Gradient::Exact | Gradient::Reversible);
+        way && self.is_reversible()
     }
 
     /// The number of the first captured input.
@@ -103,9 +118,10 @@ impl<T: Real> SolveOp<T> {
         unroll(self.method, &frozen, inputs[0], times, field)
     }
 
-    /// Whether the times have a tangent, or a cotangent of theirs has.
-    pub fn moves_times(&self, dots: &[Option<Var<'_, T>>]) -> bool {
-        self.times.is_none() && dots[1].is_some()
+    /// Whether a tangent takes unrolling: the times have one, or a cotangent of theirs has, or the
+    /// method is a reversible scheme, whose steps are no sums of slopes.
+    pub fn needs_unrolling(&self, dots: &[Option<Var<'_, T>>]) -> bool {
+        (self.times.is_none() && dots[1].is_some()) || self.is_reversible()
     }
 
     /// The tangent where times move, by [`unrolling`](Self::unrolled).
@@ -132,6 +148,10 @@ impl<T: Real> SolveOp<T> {
     ) -> Result<Vec<Option<Var<'t, T>>>> {
         let first = self.first_captured();
         let times = self.times.is_none() && needs[1];
+        if times && self.undoes() {
+            let method = self.method.tableau().name;
+            return Err(solve_error(ErrorKind::NoTimeGradient { method }));
+        }
         let wrt: Vec<usize> =
             (first..inputs.len()).filter(|&i| needs[i]).map(|i| i - first).collect();
         let adjoint = AdjointOp {
@@ -230,7 +250,7 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
                 _ => self.method.needs_jacobian(),
             };
         let dense = self.gradient == Gradient::Interpolated;
-        let continuous = self.gradient == Gradient::Continuous;
+        let resolves = matches!(self.gradient, Gradient::Continuous | Gradient::Reversible);
         if !keep {
             grid.without_states();
         }
@@ -239,7 +259,7 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         let ends = self.probe.grid.as_deref();
         let record = |integrator: &Integrator<T>, saves| {
             grid.push(&integrator.last_step(), saves, keep);
-            if continuous {
+            if resolves {
                 grid.measure(integrator.y());
             }
             if limit > 0 && !integrator.is_done() {
@@ -251,6 +271,11 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         stats.grid_bytes = grid.step_bytes();
         stats.bytes_kept = grid.bytes() + points.bytes();
         stats.states_kept = grid.states() + points.peak();
+        if self.gradient == Gradient::Reversible {
+            // The last state with its companion stays where it is.
+            stats.states_kept += 1;
+            stats.bytes_kept += integrator.point_len() * size_of::<T>();
+        }
         state.stats = stats;
         Ok(())
     }
@@ -280,7 +305,7 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         rule: &CallRule<'_, 't, T>,
         dots: &[Option<Var<'t, T>>],
     ) -> Result<Vec<Option<Var<'t, T>>>> {
-        if self.moves_times(dots) {
+        if self.needs_unrolling(dots) {
             return Ok(vec![Some(self.unrolled_tangent(rule.call, rule.inputs, dots)?)]);
         }
         Ok(vec![self.tangent_along(rule.call, rule.inputs, dots, false)?])
@@ -317,6 +342,7 @@ pub(crate) struct AdjointState<T: Real> {
     field_jacobian: Option<FieldMemory<T>>,
     field_rate: Option<FieldMemory<T>>,
     retake: Retake<T>,
+    undo: Undo<T>,
     exact: Exact<T>,
     continuous: Continuous<T>,
     pub stats: Stats,
@@ -364,7 +390,7 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
     }
 
     fn new_state(&self) -> Box<dyn Any + Send> {
-        let (field, again) = (&self.solve.field, self.solve.points() > 0);
+        let (field, again) = (&self.solve.field, self.solve.points() > 0 || self.solve.undoes());
         let (jacobian, rate) = (field.jacobian.as_ref(), field.rate.as_ref());
         Box::new(AdjointState::<T> {
             vjp: FieldMemory::new(&self.vjp),
@@ -376,6 +402,7 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
             field_jacobian: jacobian.filter(|_| again).map(FieldMemory::new),
             field_rate: rate.filter(|_| again).map(FieldMemory::new),
             retake: Retake::default(),
+            undo: Undo::default(),
             exact: Exact::default(),
             continuous: Continuous::default(),
             stats: Stats::default(),
@@ -455,8 +482,14 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
                             points: &mut solved.points.borrow_mut(),
                             y0: inputs[0].data,
                         };
-                        let exact = &mut state.exact;
-                        state.retake.run(exact, &backward, again, &mut programs, &mut bars)?
+                        if solve.undoes() {
+                            let end = solved.integrator.as_ref().and_then(|i| i.last_companion());
+                            let vjp = &mut programs.vjp;
+                            state.undo.run(&backward, end, again, vjp, &mut bars)?
+                        } else {
+                            let exact = &mut state.exact;
+                            state.retake.run(exact, &backward, again, &mut programs, &mut bars)?
+                        }
                     }
                 }
             }
@@ -471,7 +504,7 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
     ) -> Result<Vec<Option<Var<'t, T>>>> {
         let call = rule.inputs[0];
         let inputs: Vec<_> = rule.inputs[1..].iter().map(|x| x.fresh()).collect();
-        if self.times && cts[1].is_some() {
+        if (self.times && cts[1].is_some()) || self.solve.is_reversible() {
             let bars = self.unrolled(call, &inputs)?;
             let (bars, cts): (Vec<_>, Vec<_>) =
                 bars.iter().zip(cts).filter_map(|(&bar, ct)| Some((bar, (*ct)?))).unzip();
@@ -506,7 +539,7 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
         let (call, dots) = (rule.inputs[0], &dots[1..]);
         let tape: &Tape<T> = call.tape();
         let inputs: Vec<_> = rule.inputs[1..].iter().map(|x| x.fresh()).collect();
-        if self.solve.moves_times(dots) {
+        if self.solve.needs_unrolling(dots) {
             let bars = self.unrolled(call, &inputs)?;
             let (inputs, dots): (Vec<_>, Vec<_>) =
                 inputs.iter().zip(dots).filter_map(|(&x, dot)| Some((x, (*dot)?))).unzip();

@@ -8,7 +8,7 @@ use costate_ops::{Buffer, Real};
 
 use crate::error::{Error, ErrorKind, FieldError};
 use crate::field::Field;
-use crate::method::Method;
+use crate::method::{self, Method};
 use crate::step::combine;
 use crate::tableau::Tableau;
 
@@ -44,12 +44,45 @@ pub enum Scheme {
     /// It has the order of the method, and a region of stability with an interior.
     /// S. McCallum, J. Foster, arXiv 2410.11648 (2024).
     Coupled {
-        /// The method: any explicit one.
-        method: Method,
+        /// The method: any explicit one. See [`coupled`](Scheme::coupled).
+        method: &'static Tableau,
         /// `λ`, above 0 and at most 1, usually 0.999. Going back multiplies rounding errors by
         /// `1/λ` a step; smaller ones make steps forward more stable.
         coupling: f64,
     },
+}
+
+impl Scheme {
+    /// [`Coupled`](Scheme::Coupled) solutions by the given method.
+    pub fn coupled(method: impl Into<Method>, coupling: f64) -> Scheme {
+        Scheme::Coupled { method: method.into().tableau(), coupling }
+    }
+
+    /// Its order and the solution between its steps.
+    pub(crate) fn tableau(self) -> &'static Tableau {
+        match self {
+            Scheme::ReversibleHeun => &method::reversible::HEUN,
+            Scheme::AsynchronousLeapfrog => &method::reversible::LEAPFROG,
+            Scheme::Coupled { method, .. } => method::reversible::coupled(method),
+        }
+    }
+
+    /// Checks a method that is to be coupled.
+    pub(crate) fn check(self) -> Result<(), Error> {
+        let Scheme::Coupled { method, coupling } = self else { return Ok(()) };
+        // A Rosenbrock method's stages have no weight for its first slope.
+        let explicit =
+            method.is_explicit() && method.uses_first() && method.a[1].first() != Some(&0.0);
+        if !explicit {
+            return Err(ErrorKind::NotExplicit { method: method.name }.into());
+        }
+        // Written so that NaN fails.
+        if !(coupling > 0.0 && coupling <= 1.0) {
+            let (option, expected) = ("coupling", "above 0 and at most 1");
+            return Err(ErrorKind::BadOption { option, value: coupling, expected }.into());
+        }
+        Ok(())
+    }
 }
 
 /// A solve by reversible steps, which can be taken forward and back.
@@ -79,13 +112,15 @@ pub struct Reversible<T: Real> {
     /// The slope at `ŷ`; for a coupled method, its slopes.
     k: Buffer<T>,
     scratch: Buffer<T>,
+    /// The estimate of the error of the last step.
+    error: Buffer<T>,
 }
 
 impl<T: Real> Reversible<T> {
     /// Starts at `y0` at time `t`. Evaluates the field once, unless a method is coupled.
     ///
     /// # Errors
-    /// If the state is empty, the method's stages are coupled or it is for positions and momenta, its
+    /// If the state is empty, the method is not explicit or is for positions and momenta, its
     /// coupling is no number above 0 and at most 1, or the field fails.
     pub fn new(
         scheme: Scheme,
@@ -97,38 +132,87 @@ impl<T: Real> Reversible<T> {
         if n == 0 {
             return Err(ErrorKind::EmptyState.into());
         }
+        scheme.check()?;
+        let mut start = Reversible::blank(scheme, n);
+        start.begin(f, t, y0).map_err(ErrorKind::Field)?;
+        Ok(start)
+    }
+
+    /// Memory for states of `n` components.
+    pub(crate) fn blank(scheme: Scheme, n: usize) -> Reversible<T> {
         let slopes = match scheme {
-            Scheme::Coupled { method, coupling } => {
-                let tableau = method.tableau();
-                if !tableau.uses_first() || !tableau.is_explicit() {
-                    return Err(ErrorKind::NotExplicit { method: tableau.name }.into());
-                }
-                // Written so that NaN fails.
-                if !(coupling > 0.0 && coupling <= 1.0) {
-                    let (option, expected) = ("coupling", "above 0 and at most 1");
-                    return Err(ErrorKind::BadOption { option, value: coupling, expected }.into());
-                }
-                tableau.rows() - 1
-            }
+            Scheme::Coupled { method, .. } => method.rows() - 1,
             _ => 1,
         };
-        let mut start = Reversible {
+        Reversible {
             scheme,
-            t,
+            t: 0.0,
             y: Buffer::zeros(n),
             companion: Buffer::zeros(n),
             k: Buffer::zeros(slopes * n),
             scratch: Buffer::zeros(n),
-        };
-        start.y.copy_from_slice(y0);
-        start.companion.copy_from_slice(y0);
-        match scheme {
-            Scheme::ReversibleHeun => f.eval(t, y0, &mut start.k),
-            Scheme::AsynchronousLeapfrog => f.eval(t, y0, &mut start.companion),
+            error: Buffer::zeros(n),
+        }
+    }
+
+    /// Starts anew at another state.
+    pub(crate) fn begin(
+        &mut self,
+        f: &mut impl Field<T>,
+        t: f64,
+        y0: &[T],
+    ) -> Result<(), FieldError> {
+        self.t = t;
+        self.y.copy_from_slice(y0);
+        self.companion.copy_from_slice(y0);
+        match self.scheme {
+            Scheme::ReversibleHeun => f.eval(t, y0, &mut self.k),
+            Scheme::AsynchronousLeapfrog => f.eval(t, y0, &mut self.companion),
             Scheme::Coupled { .. } => Ok(()),
         }
-        .map_err(ErrorKind::Field)?;
-        Ok(start)
+    }
+
+    /// Goes to the state of another solve by the same scheme.
+    pub(crate) fn copy_from(&mut self, other: &Reversible<T>) {
+        self.t = other.t;
+        self.y.copy_from_slice(&other.y);
+        self.companion.copy_from_slice(&other.companion);
+        if matches!(self.scheme, Scheme::ReversibleHeun) {
+            self.k.copy_from_slice(&other.k);
+        }
+    }
+
+    /// How many numbers it goes on from.
+    pub(crate) fn point_len(&self) -> usize {
+        let parts = if matches!(self.scheme, Scheme::ReversibleHeun) { 3 } else { 2 };
+        parts * self.y.len()
+    }
+
+    /// Writes these numbers.
+    pub(crate) fn write(&self, point: &mut [T]) {
+        let n = self.y.len();
+        point[..n].copy_from_slice(&self.y);
+        point[n..2 * n].copy_from_slice(&self.companion);
+        if point.len() > 2 * n {
+            point[2 * n..].copy_from_slice(&self.k);
+        }
+    }
+
+    /// Reads them.
+    pub(crate) fn read(&mut self, t: f64, point: &[T]) {
+        let n = self.y.len();
+        self.t = t;
+        self.y.copy_from_slice(&point[..n]);
+        self.companion.copy_from_slice(&point[n..2 * n]);
+        if point.len() > 2 * n {
+            self.k.copy_from_slice(&point[2 * n..]);
+        }
+    }
+
+    /// The estimate of the error of the last step forward: that of the method, or for reversible Heun
+    /// the distance to a step of Euler's method. Of the asynchronous leapfrog there is none.
+    pub(crate) fn error(&self) -> &[T] {
+        &self.error
     }
 
     /// The time that was reached.
@@ -167,7 +251,7 @@ impl<T: Real> Reversible<T> {
         match self.scheme {
             // A symmetric step is undone by one in the other direction.
             Scheme::ReversibleHeun | Scheme::AsynchronousLeapfrog => self.advance(f, t),
-            Scheme::Coupled { method, coupling } => self.retreat(f, method.tableau(), coupling, t),
+            Scheme::Coupled { method, coupling } => self.retreat(f, method, coupling, t),
         }
     }
 
@@ -177,16 +261,18 @@ impl<T: Real> Reversible<T> {
 
     fn advance(&mut self, f: &mut impl Field<T>, t: f64) -> Result<(), FieldError> {
         let h = t - self.t;
-        let Reversible { y, companion, k, scratch, .. } = self;
+        let Reversible { y, companion, k, scratch, error, .. } = self;
         match self.scheme {
             Scheme::ReversibleHeun => {
                 let (step, half) = (T::from_f64(h), T::from_f64(0.5 * h));
+                costate_ops::affine(-half, T::zero(), k, error);
                 for ((c, y), &k) in companion.iter_mut().zip(y.iter_mut()).zip(k.iter()) {
                     *c = *y + *y - *c + step * k;
                     *y += half * k;
                 }
                 f.eval(t, companion, k)?;
                 costate_ops::axpy(half, k, y);
+                costate_ops::axpy(half, k, error);
             }
             Scheme::AsynchronousLeapfrog => {
                 let half = T::from_f64(0.5 * h);
@@ -199,14 +285,22 @@ impl<T: Real> Reversible<T> {
                 costate_ops::axpy(half, companion, y);
             }
             Scheme::Coupled { method, coupling } => {
-                let tableau = method.tableau();
-                increment(tableau, f, self.t, t, companion, k, scratch)?;
+                increment(method, f, self.t, t, companion, k, scratch)?;
+                let last = method.rows() - 1;
+                if let Some(weights) = method.error {
+                    combine(None, h, &weights[..last], k, error);
+                }
                 let (near, far) = (T::from_f64(coupling), T::from_f64(1.0 - coupling));
                 for ((y, &z), &d) in y.iter_mut().zip(companion.iter()).zip(scratch.iter()) {
                     *y = near * *y + far * z + d;
                 }
-                increment(tableau, f, t, self.t, y, k, scratch)?;
+                increment(method, f, t, self.t, y, k, scratch)?;
                 costate_ops::axpy(-T::one(), scratch, companion);
+                if let Some(weights) = method.error {
+                    // The end slope is the first one on the way back.
+                    let first = &k[..error.len()];
+                    costate_ops::axpy(T::from_f64(h * weights[last]), first, error);
+                }
             }
         }
         self.t = t;

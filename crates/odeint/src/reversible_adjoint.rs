@@ -1,8 +1,8 @@
-//! The backward pass of reversible steps: each step is undone, and its cotangents are passed on, so
-//! that nothing of the way forward is kept.
+//! The backward pass of reversible steps: each step is undone, and its cotangents are passed on.
 //!
-//! The gradient is that of what was computed, like that of the other methods' exact adjoint, but
-//! for the rounding errors of going back.
+//! Undone by arithmetic, nothing of the way forward is kept, and the gradient is that of what was
+//! computed, but for the rounding errors of going back. Undone by what was kept, it is that to
+//! rounding, like that of the other methods' exact adjoint.
 
 use costate_ops::{Buffer, Real, axpy};
 
@@ -12,6 +12,10 @@ use crate::reversible::{Reversible, Scheme, increment};
 use crate::step::combine;
 use crate::tableau::Tableau;
 use crate::vector_field::Replay;
+
+/// Takes a solve to the start of the step that led to it.
+pub(crate) type Undoing<'u, 'f, T> =
+    dyn FnMut(&mut Reversible<T>, &mut Replay<'f, T>) -> Result<(), FieldError> + 'u;
 
 /// The cotangents of a reversible solve on its way back.
 #[derive(Clone, Debug, Default)]
@@ -36,14 +40,15 @@ impl<T: Real> Back<T> {
         }
     }
 
-    /// Undoes the step that led to `solve` from the time `t0`.
-    pub fn step(
+    /// Undoes the step that led to `solve` from the time `t0`; `undo` takes `solve` there.
+    pub fn step<'f>(
         &mut self,
         solve: &mut Reversible<T>,
         t0: f64,
-        f: &mut Replay<'_, T>,
+        f: &mut Replay<'f, T>,
         vjp: &mut Replay<'_, T>,
         to: &mut Cotangents<'_, T>,
+        undo: &mut Undoing<'_, 'f, T>,
     ) -> Result<(), FieldError> {
         let t1 = solve.t();
         let h = t1 - t0;
@@ -63,10 +68,10 @@ impl<T: Real> Back<T> {
                     self.y[i] = y + c + c;
                     self.companion[i] = -c;
                 }
-                solve.back(f, t0)
+                undo(solve, f)
             }
             Scheme::AsynchronousLeapfrog => {
-                solve.back(f, t0)?;
+                undo(solve, f)?;
                 axpy(half, &self.y, &mut self.companion);
                 // y_½ from the start, and twice the cotangent of v₁.
                 combine(Some(solve.y()), 0.5 * h, &[1.0], solve.companion(), &mut self.scratch);
@@ -84,14 +89,14 @@ impl<T: Real> Back<T> {
                 Ok(())
             }
             Scheme::Coupled { method, coupling } => {
-                let tableau = method.tableau();
+                let tableau = method;
                 // z₁ = z₀ - Ψ_{-h}(t₁, y₁), with y₁ still there.
                 for (s, &c) in self.scratch.iter_mut().zip(self.companion.iter()) {
                     *s = -c;
                 }
                 self.increment_vjp(tableau, t1, t0, solve.y(), f, vjp, to)?;
                 axpy(T::one(), &self.slope, &mut self.y);
-                solve.back(f, t0)?;
+                undo(solve, f)?;
                 // y₁ = λ y₀ + (1 - λ) z₀ + Ψ_h(t₀, z₀), with z₀ now there.
                 self.scratch.copy_from_slice(&self.y);
                 self.increment_vjp(tableau, t0, t1, solve.companion(), f, vjp, to)?;

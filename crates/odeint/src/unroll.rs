@@ -8,6 +8,7 @@ use crate::method::Method;
 use crate::rosenbrock::RosenbrockTableau;
 use crate::solve::position;
 use crate::tableau::{Part, Tableau};
+use crate::unroll_reversible::unroll_reversible;
 
 /// The steps to take and the times to save at.
 #[derive(Clone, Debug)]
@@ -23,13 +24,13 @@ pub(crate) struct Frozen<T: Real> {
 
 /// A number that is differentiated, or not.
 #[derive(Clone, Copy)]
-enum Number<'t, T: Real> {
+pub(crate) enum Number<'t, T: Real> {
     Fixed(f64),
     Var(Var<'t, T>),
 }
 
 impl<'t, T: Real> Number<'t, T> {
-    fn var(self, like: Var<'t, T>) -> Var<'t, T> {
+    pub(crate) fn var(self, like: Var<'t, T>) -> Var<'t, T> {
         match self {
             Number::Fixed(x) => like.tape().scalar(T::from_f64(x)),
             Number::Var(x) => x,
@@ -37,7 +38,7 @@ impl<'t, T: Real> Number<'t, T> {
     }
 
     /// `self + c · other`.
-    fn plus(self, c: f64, other: Number<'t, T>) -> Number<'t, T> {
+    pub(crate) fn plus(self, c: f64, other: Number<'t, T>) -> Number<'t, T> {
         match (self, other) {
             (Number::Fixed(a), Number::Fixed(b)) => Number::Fixed(a + c * b),
             (Number::Var(a), Number::Fixed(b)) => Number::Var(a + T::from_f64(c * b)),
@@ -50,7 +51,7 @@ impl<'t, T: Real> Number<'t, T> {
 }
 
 /// `y + h Σ c_j k_j`.
-fn combine<'t, T: Real>(
+pub(crate) fn combine<'t, T: Real>(
     y: Var<'t, T>,
     h: Number<'t, T>,
     c: &[f64],
@@ -90,6 +91,9 @@ pub(crate) fn unroll<'t, T: Real>(
     times: Option<Var<'t, T>>,
     field: impl Fn(Var<'t, T>, Var<'t, T>) -> Result<Var<'t, T>>,
 ) -> Result<Var<'t, T>> {
+    if let Method::Reversible(scheme) = method {
+        return unroll_reversible(scheme, frozen, y0, times, field);
+    }
     let Frozen { steps, ts, slopes, .. } = frozen;
     let tableau = method.tableau();
     let dim = y0.shape().numel();
@@ -186,10 +190,15 @@ pub(crate) fn unroll<'t, T: Real>(
         }
         y = y1;
     }
-    let shape: Shape = y0.shape();
+    Ok(stack(&saved))
+}
+
+/// States along a new first axis.
+pub(crate) fn stack<'t, T: Real>(states: &[Var<'t, T>]) -> Var<'t, T> {
+    let shape: Shape = states[0].shape();
     let rows: Shape = [1].iter().chain(shape.iter()).copied().collect();
-    let saved: Vec<_> = saved.iter().map(|y| y.reshape(rows.clone())).collect();
-    Ok(Var::concat(0, &saved))
+    let states: Vec<_> = states.iter().map(|y| y.reshape(rows.clone())).collect();
+    Var::concat(0, &states)
 }
 
 /// The slopes of coupled stages, by a number of rounds of fixed-point iteration.
@@ -228,7 +237,7 @@ fn masked<'t, T: Real>(slope: Var<'t, T>, part: Part, block: usize) -> Var<'t, T
 }
 
 /// The time `c` of a step's size after its start, or its very end.
-fn stage_time<'t, T: Real>(
+pub(crate) fn stage_time<'t, T: Real>(
     c: f64,
     start: Number<'t, T>,
     h: Number<'t, T>,
@@ -304,7 +313,7 @@ fn rosenbrock_stages<'t, T: Real>(
 }
 
 /// `y + h Σ b_i(θ) k_i` with a `θ` that is differentiated.
-fn interpolate<'t, T: Real>(
+pub(crate) fn interpolate<'t, T: Real>(
     tableau: &Tableau,
     y: Var<'t, T>,
     h: Var<'t, T>,

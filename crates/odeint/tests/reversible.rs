@@ -1,13 +1,13 @@
 //! Reversible steps: they return to their start to rounding, and converge with their order.
 
 use costate_odeint::{
-    Bosh3, Dopri5, ErrorKind, GaussLegendre4, Method, Reversible, Rk4, Scheme, VelocityVerlet,
-    Verner9,
+    Bosh3, Dopri5, ErrorKind, GaussLegendre4, Kvaerno5, Method, Options, Reversible, Rk4, Rodas5P,
+    Scheme, Tsit5, VelocityVerlet, Verner9, solve,
 };
 use proptest::prelude::*;
 
 fn schemes() -> Vec<(Scheme, f64)> {
-    let coupled = |method: Method, order| (Scheme::Coupled { method, coupling: 0.999 }, order);
+    let coupled = |method: Method, order| (Scheme::coupled(method, 0.999), order);
     vec![
         (Scheme::ReversibleHeun, 2.0),
         (Scheme::AsynchronousLeapfrog, 2.0),
@@ -62,7 +62,7 @@ fn pendulum(t: f64, y: &[f64], dy: &mut [f64]) {
 fn they_return_to_their_start() {
     const N: usize = 1000;
     let all = schemes().into_iter().map(|s| s.0);
-    let tight = Scheme::Coupled { method: Verner9.into(), coupling: 0.99 };
+    let tight = Scheme::coupled(Verner9, 0.99);
     for scheme in all.chain([tight]) {
         let y0 = [1.0, 0.2];
         let time = |i: usize| 20.0 * i as f64 / N as f64;
@@ -86,17 +86,55 @@ fn they_return_to_their_start() {
     }
 }
 
+/// As methods of a solve: equal steps give the same bits, and adaptive ones keep to the tolerance.
+#[test]
+fn as_methods_of_a_solve() {
+    for (scheme, order) in schemes() {
+        let end = forward(scheme, 50, 0.0, 2.0);
+        let ts = [0.0, 0.33, 2.0];
+        let found = solve(scheme, field, &exact(0.0), &ts, &Options::steps(50)).unwrap();
+        // The times of steps are computed in another order.
+        for (a, b) in found.y(2).iter().zip(end.y()) {
+            assert!((a - b).abs() < 1e-13, "{scheme:?}: {a} {b}");
+        }
+        let error = |steps| {
+            let found = solve(scheme, field, &exact(0.0), &ts, &Options::steps(steps)).unwrap();
+            let pairs = found.y(1).iter().zip(exact(0.33));
+            pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+        };
+        // The solution between steps is a cubic. The time is at another place of its step each time.
+        let slope = (error(40) / error(320)).log2() / 3.0;
+        assert!(slope > order.min(4.0) - 0.7, "{scheme:?}: {slope}");
+    }
+    for (method, tolerance) in
+        [(Method::from(Bosh3), 1e-5), (Tsit5.into(), 1e-9), (Dopri5.into(), 1e-7)]
+    {
+        let scheme = Scheme::coupled(method, 0.999);
+        let options = Options::tolerance(tolerance, tolerance);
+        let found = solve(scheme, field, &exact(0.0), &[0.0, 1.0, 2.0], &options).unwrap();
+        for (a, b) in found.y(2).iter().zip(exact(2.0)) {
+            assert!((a - b).abs() < 300.0 * tolerance, "{}: {a} {b}", method.tableau().name);
+        }
+        assert!(found.stats.accepted > 10 && found.stats.accepted < 500, "{}", found.stats);
+    }
+    let e =
+        solve(Scheme::AsynchronousLeapfrog, field, &exact(0.0), &[0.0, 1.0], &Options::default());
+    assert!(matches!(e.unwrap_err().kind(), ErrorKind::NoErrorEstimate { .. }));
+}
+
 #[test]
 fn bad_input() {
     let error = |scheme, y0: &[f64]| Reversible::new(scheme, &mut { field }, 0.0, y0).unwrap_err();
-    let coupled = |method: Method, coupling| Scheme::Coupled { method, coupling };
+    let coupled = |method: Method, coupling| Scheme::coupled(method, coupling);
     let y0 = [1.0, 1.0, 0.0];
     assert!(matches!(error(Scheme::ReversibleHeun, &[]).kind(), ErrorKind::EmptyState));
     for coupling in [0.0, -1.0, 1.1, f64::NAN] {
         let e = error(coupled(Rk4.into(), coupling), &y0);
         assert!(matches!(e.kind(), ErrorKind::BadOption { option: "coupling", .. }), "{e}");
     }
-    for method in [Method::from(VelocityVerlet), GaussLegendre4.into()] {
+    for method in
+        [Method::from(VelocityVerlet), GaussLegendre4.into(), Kvaerno5.into(), Rodas5P.into()]
+    {
         let e = error(coupled(method, 0.99), &y0);
         assert!(matches!(e.kind(), ErrorKind::NotExplicit { .. }), "{e}");
     }

@@ -6,11 +6,13 @@ mod quadrature;
 mod retake;
 mod rosenbrock;
 mod stages;
+mod undo;
 
 pub(crate) use continuous::{Continuous, Equations};
 pub(crate) use exact::{Exact, Programs};
 pub(crate) use retake::{Again, Retake};
 pub(crate) use stages::Stages;
+pub(crate) use undo::Undo;
 
 use costate_ops::{Real, axpy};
 use costate_tape::Outputs;

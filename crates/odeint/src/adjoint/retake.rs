@@ -65,20 +65,7 @@ impl<T: Real> Retake<T> {
         points.start_backward();
         let mut most = 0;
         for n in (1..=steps.len()).rev() {
-            let (mut i, mut at) = points.before(n);
-            points.resume(i, steps[at].t0, integrator);
-            // On to the start of step n - 1; points are kept on the way.
-            while at + 1 < n {
-                let target = (at + points.next(i, n - at)).min(n - 1);
-                for step in &steps[at..target] {
-                    integrator.step_to(&mut field, step.t1)?;
-                }
-                at = target;
-                if at + 1 < n {
-                    i += 1;
-                    points.store(i, at, integrator);
-                }
-            }
+            points.advance(integrator, &mut field, steps, n - 1)?;
             window.start(integrator.y(), whole.method.tableau());
             window.first = n - 1;
             retake(integrator, &mut field, whole, to.times.is_some(), window)?;

@@ -8,7 +8,9 @@ impl<T: Real> Integrator<T> {
     /// How many numbers a [point](Self::point) is.
     pub(crate) fn point_len(&self) -> usize {
         let (n, rows) = (self.y1.len(), self.tableau.rows());
-        if self.tableau.coupled {
+        if let Some(len) = self.pair_len() {
+            len
+        } else if self.tableau.coupled {
             rows * n
         } else if self.newton.is_some() {
             2 * n
@@ -18,16 +20,20 @@ impl<T: Real> Integrator<T> {
     }
 
     /// Writes all that the next steps follow from, but for their times, to `out`. Returns whether
-    /// the slope of an implicit step is part of it.
+    /// the slope of an implicit step, or the companion of the state, is part of it.
     ///
     /// That is the state, and
     /// - for an explicit method nothing: the slope there is evaluated again;
     /// - for an implicit one that slope, which Newton's method has found as that of the last stage,
     ///   and which the field gives only to rounding;
     /// - for coupled stages the slopes of the last step, from which their iteration starts, and what
-    ///   rounding has left out of the state.
+    ///   rounding has left out of the state;
+    /// - for a reversible scheme the companion of the state, if there is one yet.
     pub(crate) fn point(&self, out: &mut [T]) -> bool {
         let n = self.y1.len();
+        if self.reversible.is_some() {
+            return self.pair_point(out);
+        }
         let (y, rest) = out.split_at_mut(n);
         y.copy_from_slice(&self.y1);
         if self.tableau.coupled {
@@ -50,7 +56,9 @@ impl<T: Real> Integrator<T> {
         let (n, end) = (self.y1.len(), self.end_range());
         let (y, rest) = point.split_at(n);
         self.y1.copy_from_slice(y);
-        if self.tableau.coupled {
+        if self.reversible.is_some() {
+            self.resume_pair(t, point, has_slope);
+        } else if self.tableau.coupled {
             let (carry, k) = rest.split_at(n);
             self.carry.copy_from_slice(carry);
             self.k[n..end.start].copy_from_slice(k);
@@ -58,7 +66,7 @@ impl<T: Real> Integrator<T> {
             self.k[end].copy_from_slice(rest);
         }
         self.t1 = t;
-        self.has_end = has_slope;
+        self.has_end = has_slope && self.reversible.is_none();
         self.has_first = false;
         self.has_dense = false;
     }

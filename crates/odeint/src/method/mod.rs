@@ -16,6 +16,7 @@ mod kvaerno4;
 mod kvaerno5;
 mod midpoint;
 mod ralston;
+pub(crate) mod reversible;
 mod rk4;
 mod rodas5p;
 mod ssprk3;
@@ -55,6 +56,7 @@ pub use verner9::Verner9;
 
 use crate::additive::AdditiveTableau;
 use crate::dirk::DirkTableau;
+use crate::reversible::Scheme;
 use crate::rosenbrock::RosenbrockTableau;
 use crate::tableau::Tableau;
 
@@ -82,7 +84,7 @@ use crate::tableau::Tableau;
 /// | [`Auto`](crate::Auto) | 5(4) | 6 | 5 | problems that may be stiff at times |
 ///
 /// Orders are those of convergence, in brackets that of the error estimate. A kick or a drift counts
-/// as half a slope. [`Scheme`](crate::Scheme) has reversible steps.
+/// as half a slope. A [`Scheme`](crate::Scheme) of reversible steps is a method, too.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Method {
@@ -96,6 +98,8 @@ pub enum Method {
     Multistep(&'static Tableau),
     /// An additive Runge–Kutta method, for fields with a stiff part and another one.
     Additive(&'static AdditiveTableau),
+    /// A scheme whose steps can be undone.
+    Reversible(Scheme),
     /// The choice of [`Auto`](crate::Auto).
     Auto,
 }
@@ -147,7 +151,13 @@ impl Method {
 
     /// Whether [`Ode`](crate::Ode) takes it.
     pub fn is_differentiable(self) -> bool {
-        matches!(self, Method::Explicit(_) | Method::Implicit(_) | Method::Rosenbrock(_))
+        matches!(
+            self,
+            Method::Explicit(_)
+                | Method::Implicit(_)
+                | Method::Rosenbrock(_)
+                | Method::Reversible(_)
+        )
     }
 
     /// Whether it solves equations with a [mass matrix](crate::with_mass).
@@ -157,7 +167,7 @@ impl Method {
 
     /// Whether its steps need the field's Jacobian.
     pub fn needs_jacobian(self) -> bool {
-        !matches!(self, Method::Explicit(_))
+        !matches!(self, Method::Explicit(_) | Method::Reversible(_))
     }
 
     /// The coefficients; of [`Auto`](crate::Auto) those of [`Tsit5`].
@@ -167,8 +177,15 @@ impl Method {
             Method::Implicit(method) => &method.tableau,
             Method::Rosenbrock(method) => &method.tableau,
             Method::Additive(method) => &method.tableau,
+            Method::Reversible(scheme) => scheme.tableau(),
             Method::Auto => &tsit5::TABLEAU,
         }
+    }
+}
+
+impl From<Scheme> for Method {
+    fn from(scheme: Scheme) -> Method {
+        Method::Reversible(scheme)
     }
 }
 

@@ -238,7 +238,7 @@ impl<T: Real> CallOp<T> for TangentOp<T> {
             // Those of the tangents; that of the state is known to others.
             dot.map(|dot| dot.slice_axis(1, 1..dot.shape()[1]))
         };
-        if self.solve.moves_times(dots) {
+        if self.solve.needs_unrolling(dots) {
             let found = self.solve.unrolled_tangent(self.kept(rule)?, inputs, dots)?;
             return Ok(vec![tangent(Some(found))]);
         }
