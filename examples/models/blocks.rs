@@ -10,8 +10,8 @@ use costate::nn::{Augmented, KineticEnergy, solve_with_integrals};
 use costate::prelude::*;
 use ndarray::Array2;
 
-use crate::Outcome;
 use crate::picture::{BLUE, GREEN, GREY, ORANGE, Panel, RED, Series, draw};
+use crate::{Outcome, level};
 
 const STEPS: usize = 300;
 
@@ -64,6 +64,7 @@ pub fn run(path: &Path, seed: u64) -> Outcome {
             "  {name:10} accuracy {right:.3}, loss {:.1e}, kinetic energy {energy:.1}",
             10f64.powf(losses[STEPS - 1].1)
         );
+        level(name, 1.0 - right, 0.02)?;
         curves.push(Series::line(name, colour, losses));
         if name == "4 knots" || name == "augmented" {
             paths.push(trajectories(&body, &p, start, &labels, name)?);

@@ -7,8 +7,8 @@ use costate::nn::{NeuralCde, Path as Curve, PathKind};
 use costate::prelude::*;
 use ndarray::{Array3, Axis};
 
-use crate::Outcome;
 use crate::picture::{BLUE, GREEN, ORANGE, Panel, RED, Series, draw};
+use crate::{Outcome, level};
 
 const STEPS: usize = 150;
 const TIMES: usize = 12;
@@ -60,6 +60,7 @@ pub fn run(path: &Path, seed: u64) -> Outcome {
         let zs = cde.forward(&p, &ode, &Curve::new(kind, &ts, tape.constant(&held_out)))?;
         let right = accuracy(out.forward(&p, zs.index_axis(0, TIMES - 1)), &truth);
         println!("  {kind:?}: accuracy on new spirals {right:.3}");
+        level("the share of mistakes", 1.0 - right, 0.05)?;
         curves.push(Series::line(&format!("{kind:?}"), colour, curve));
     }
     let spiral = |j: usize, colour| {

@@ -6,8 +6,8 @@ use costate::nn::{Ema, Flow, KineticEnergy, Trace};
 use costate::prelude::*;
 use ndarray::{Array2, Axis};
 
-use crate::Outcome;
 use crate::picture::{BLUE, GREY, Panel, RED, Series, draw};
+use crate::{Outcome, level};
 
 const STEPS: u64 = 600;
 
@@ -53,7 +53,9 @@ pub fn run(path: &Path, seed: u64) -> Outcome {
     let p = params.bind(&tape);
     let fine = Ode::new(Tsit5).tolerance(1e-5, 1e-5);
     let (density, _) = flow.log_density(&p, &fine, tape.constant(&held_out), &Trace::Exact, &[])?;
-    println!("  negative log-density of new points, exact trace: {:.3}", -density.mean().item());
+    let found = -density.mean().item();
+    println!("  negative log-density of new points, exact trace: {found:.3}");
+    level("the negative log-density", found, 1.3)?;
     let z = rng.normals([400, 2]);
     let xs = fine.solve(
         |t, x| flow.block.field(&p, t, x),

@@ -6,8 +6,8 @@ use costate::nn::LatentOde;
 use costate::prelude::*;
 use ndarray::{Array3, Axis, Slice};
 
-use crate::Outcome;
 use crate::picture::{BLUE, GREY, Panel, RED, Series, draw};
+use crate::{Outcome, level};
 
 const STEPS: u64 = 1500;
 const ROWS: usize = 48;
@@ -56,6 +56,7 @@ pub fn run(path: &Path, seed: u64) -> Outcome {
         (squares.iter().sum::<f64>() / squares.len() as f64).sqrt()
     });
     println!("  root mean square error, seen times {:.3}, later {:.3}", errors[0], errors[1]);
+    level("the error at later times", errors[1], 0.1)?;
 
     let fine: Vec<f64> = (0..=200).map(|i| ts[ts.len() - 1] * f64::from(i) / 200.0).collect();
     let drawn = model.decode(&p, &Ode::new(Tsit5), mean, &fine)?.value();

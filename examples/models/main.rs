@@ -88,3 +88,11 @@ fn run(arguments: &Arguments) -> Outcome {
     }
     Ok(())
 }
+
+/// An error if a model is not as good as it is said to be.
+fn level(what: &str, found: f64, at_most: f64) -> Outcome {
+    if found <= at_most {
+        return Ok(());
+    }
+    Err(format!("{what} is {found:.3e}, not {at_most:.0e} or less; was it another seed?").into())
+}

@@ -6,8 +6,8 @@ use costate::nn::{HamiltonianNet, LagrangianNet, SecondOrder};
 use costate::prelude::*;
 use ndarray::{ArrayD, Axis, arr2};
 
-use crate::Outcome;
 use crate::picture::{BLUE, GREEN, GREY, Panel, RED, Series, draw};
+use crate::{Outcome, level};
 
 /// `[q, q̇]` of a pendulum of length and mass 1, so that velocity is momentum.
 fn pendulum(start: &ndarray::Array2<f64>, ts: &[f64]) -> Outcome<ArrayD<f64>> {
@@ -70,6 +70,7 @@ pub fn run(path: &Path, seed: u64) -> Outcome {
         long.iter().enumerate().map(|(i, &t)| (t, energy(&truth, i))).collect(),
     )];
     for (name, colour, loss, z) in &curves {
+        level(name, *loss, 1e-3)?;
         let drift =
             (0..long.len()).map(|i| (energy(z, i) - energy(z, 0)).abs()).fold(0.0, f64::max);
         let error = (z - &truth).index_axis_move(Axis(2), 0).mapv(|e| e * e).mean();

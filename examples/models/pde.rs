@@ -8,8 +8,8 @@ use costate::nn::Grid1d;
 use costate::prelude::*;
 use ndarray::{Array2, ArrayD};
 
-use crate::Outcome;
 use crate::picture::{BLUE, GREY, ORANGE, Panel, RED, Series, draw};
+use crate::{Outcome, level};
 
 const POINTS: usize = 48;
 
@@ -56,6 +56,7 @@ pub fn run(path: &Path, seed: u64) -> Outcome {
         "  ν = {nu:.5}, the truth is 0.005; mean squared error {:.1e}",
         10f64.powf(errors[11].1)
     );
+    level("the error of ν", (nu - 0.005).abs(), 1e-3)?;
 
     let tape = Tape::new();
     let p = params.bind(&tape);

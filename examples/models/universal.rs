@@ -6,8 +6,8 @@ use costate::nn::Universal;
 use costate::prelude::*;
 use ndarray::{Axis, Slice, arr2};
 
-use crate::Outcome;
 use crate::picture::{BLUE, GREY, Panel, RED, Series, draw};
+use crate::{Outcome, level};
 
 fn known(z: Var<'_, f64>) -> Var<'_, f64> {
     z * z.tape().leaf(&[1.0, -1.0], [2])
@@ -53,6 +53,7 @@ pub fn run(path: &Path, seed: u64) -> Outcome {
     let (a, b) = (model.unknown(&p, along).value(), missing(along).value());
     let error = (&a - &b).mapv(|e| e * e).mean().unwrap_or(f64::NAN).sqrt();
     println!("  missing terms: root mean square error {error:.3} of values up to 1.5");
+    level("the error of the missing terms", error, 0.05)?;
     let term =
         |x: &ndarray::ArrayD<f64>, k: usize| (0..ts.len()).map(|i| (ts[i], x[[i, k]])).collect();
     draw(

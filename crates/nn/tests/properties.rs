@@ -19,6 +19,47 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
+    fn affine_layers(seed: u64, rows in 1usize..4, inputs in 1usize..4, outputs in 1usize..4,
+                     which in 0usize..7) {
+        let x = random(seed, &[rows, inputs]);
+        let x = std::slice::from_ref(&x);
+        let mut params = Params::seeded(seed);
+        let linear = Linear::with_init(&mut params, "l", inputs, outputs, Init::XavierNormal);
+        scatter(&mut params, seed);
+        check_layer(&params, x, &|p, x| Ok(linear.forward(p, x[0])))?;
+        let mut params = Params::seeded(seed);
+        // Without those that have a kink, which differences may straddle.
+        let smooth = [Activation::Identity, Activation::Tanh, Activation::Sigmoid,
+                      Activation::Softplus, Activation::Gelu, Activation::Silu, Activation::Sin];
+        let phi = smooth[which];
+        let mlp = Mlp::new(&mut params, "m", &[inputs, 3, outputs], phi);
+        check_layer(&params, x, &|p, x| Ok(mlp.forward(p, x[0])))?;
+    }
+
+    #[test]
+    fn deep_networks(seed: u64, rows in 1usize..3, width in 1usize..4, depth in 1usize..4,
+                     antisymmetric: bool) {
+        let (x, tanh) = (random(seed, &[rows, width]), Activation::Tanh);
+        let x = std::slice::from_ref(&x);
+        let mut params = Params::seeded(seed);
+        let net = ResidualNet::new(&mut params, "r", width, depth, tanh);
+        scatter(&mut params, seed);
+        check_layer(&params, x, &|p, x| Ok(net.forward(p, x[0])))?;
+        let mut params = Params::seeded(seed);
+        let net = NearIdentityNet::new(&mut params, "n", width, depth, tanh);
+        let net = if antisymmetric { net.antisymmetric() } else { net };
+        scatter(&mut params, seed);
+        check_layer(&params, x, &|p, x| Ok(net.forward(p, x[0])))?;
+        let mut params = Params::seeded(seed);
+        let limit = FeedForwardOde::new(&mut params, "f", width, depth, tanh);
+        let limit = if antisymmetric { limit.antisymmetric() } else { limit };
+        scatter(&mut params, seed);
+        let ode = Ode::new(Rk4).steps(3);
+        check_layer(&params, x, &|p, x| limit.forward(p, &ode, x[0]))?;
+        check_layer(&params, x, &|p, x| limit.log_density(p, &ode, x[0]))?;
+    }
+
+    #[test]
     fn bilinear(seed: u64, rows in 1usize..4, a in 1usize..4, b in 1usize..4, out in 1usize..3) {
         let mut params = Params::seeded(seed);
         let layer = Bilinear::new(&mut params, "b", a, b, out);
