@@ -120,10 +120,10 @@ impl Controller {
         let (i, p, d) = (self.integral, self.proportional, self.derivative);
         // A step without error says nothing of how errors change.
         let [before, long_before] = history.map(|e| e.max(1e-4));
-        let factor = self.safety
-            * error.powf(-(i + p + d) / k)
-            * before.powf((p + 2.0 * d) / k)
-            * long_before.powf(-d / k);
+        let mut factor = self.safety * power(error, -(i + p + d) / k);
+        if p != 0.0 || d != 0.0 {
+            factor *= power(before, (p + 2.0 * d) / k) * power(long_before, -d / k);
+        }
         factor.clamp(self.min_factor, self.max_factor)
     }
 
@@ -133,9 +133,15 @@ impl Controller {
         if !error.is_finite() {
             return self.min_factor;
         }
-        let factor = self.safety * error.powf(-1.0 / f64::from(embedded_order + 1));
+        let factor = self.safety * power(error, -1.0 / f64::from(embedded_order + 1));
         factor.clamp(self.min_factor, 0.9)
     }
+}
+
+/// `x` to the power `y`, to the few digits that a step size needs: in double precision it takes as
+/// long as a small field.
+fn power(x: f64, y: f64) -> f64 {
+    f64::from((x as f32).powf(y as f32))
 }
 
 /// The root mean square of `e_i / (atol + rtol max(|a_i|, |b_i|))`; NaN if anything is.

@@ -9,7 +9,8 @@ use costate_tape::{CallError, CallOp, CallRule, Evaluation, Result, Shape, Tape,
 use smallvec::SmallVec;
 
 use crate::adjoint::{
-    Again, Backward, Continuous, Cotangents, Equations, Exact, Programs, Retake, Undo,
+    Again, Backward, Continuous, Cotangents, Equations, Exact, ExactPass, Few, FewPrograms,
+    Programs, Retake, Reverse, Undo,
 };
 use crate::checkpoints::Checkpoints;
 use crate::error::{Error, ErrorKind};
@@ -154,7 +155,12 @@ impl<T: Real> SolveOp<T> {
         }
         let wrt: Vec<usize> =
             (first..inputs.len()).filter(|&i| needs[i]).map(|i| i - first).collect();
+        let records = self.probe.pass.is_some();
+        let suits = matches!(self.gradient, Gradient::Exact | Gradient::Forward)
+            && !(times || records)
+            && FewPrograms::<T>::suit(self.method, inputs[0].shape().numel());
         let adjoint = AdjointOp {
+            few: if suits { self.field.few(&wrt)? } else { None },
             hamiltonian: match self.gradient {
                 Gradient::Continuous | Gradient::Interpolated => Some(self.field.hamiltonian()?),
                 _ => None,
@@ -327,6 +333,8 @@ pub(crate) struct AdjointOp<T: Real> {
     hamiltonian: Option<FieldProgram<T>>,
     /// The vjp of the field's derivatives, for Rosenbrock methods.
     second: Option<FieldProgram<T>>,
+    /// The programs for a system of a few numbers, which the exact pass has its own way with.
+    few: Option<FewPrograms<T>>,
 }
 
 /// The memory of a backward pass.
@@ -343,6 +351,7 @@ pub(crate) struct AdjointState<T: Real> {
     field_rate: Option<FieldMemory<T>>,
     retake: Retake<T>,
     undo: Undo<T>,
+    few: Option<Few<T>>,
     exact: Exact<T>,
     continuous: Continuous<T>,
     pub stats: Stats,
@@ -403,6 +412,7 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
             field_rate: rate.filter(|_| again).map(FieldMemory::new),
             retake: Retake::default(),
             undo: Undo::default(),
+            few: self.few.as_ref().map(Few::new),
             exact: Exact::default(),
             continuous: Continuous::default(),
             stats: Stats::default(),
@@ -464,9 +474,19 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
                     .map(|replay| (replay, 1 + usize::from(self.times) + self.wrt.len()));
                 let pass = pass.as_deref_mut();
                 let mut programs = Programs { vjp, kept, jacobian, second, pass };
-                match &mut state.field {
-                    None => state.exact.run(&backward, &mut programs, &mut bars)?,
-                    Some(memory) => {
+                let exact = &mut state.exact;
+                let mut exact = ExactPass { exact, programs: &mut programs };
+                let mut few = match (&self.few, &mut state.few) {
+                    (Some(programs), Some(few)) => {
+                        few.begin(programs, &captured)?;
+                        Some(few)
+                    }
+                    _ => None,
+                };
+                match (&mut state.field, &mut few) {
+                    (None, None) => exact.run(&backward, &mut bars)?,
+                    (None, Some(few)) => few.run(&backward, &mut bars)?,
+                    (Some(memory), few) => {
                         let solved = forward.downcast_ref::<SolveState<T>>();
                         let solved = solved.expect("tangents keep all stages");
                         let solve = &self.solve;
@@ -482,13 +502,15 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
                             points: &mut solved.points.borrow_mut(),
                             y0: inputs[0].data,
                         };
+                        let retake = &mut state.retake;
                         if solve.undoes() {
                             let end = solved.integrator.as_ref().and_then(|i| i.last_companion());
-                            let vjp = &mut programs.vjp;
+                            let vjp = &mut exact.programs.vjp;
                             state.undo.run(&backward, end, again, vjp, &mut bars)?
+                        } else if let Some(few) = few {
+                            retake.run(*few, &backward, again, &mut bars)?
                         } else {
-                            let exact = &mut state.exact;
-                            state.retake.run(exact, &backward, again, &mut programs, &mut bars)?
+                            retake.run(&mut exact, &backward, again, &mut bars)?
                         }
                     }
                 }

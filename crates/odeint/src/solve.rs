@@ -114,6 +114,7 @@ pub(crate) fn check_times(ts: &[f64]) -> Result<(), Error> {
 
 /// Where in a step a time lies: 0 is its start, 1 its end. Times that cannot be told from the end
 /// are the end.
+#[inline]
 pub(crate) fn position(t: f64, t0: f64, h: f64, t1: f64) -> f64 {
     if (t1 - t).abs() <= 4.0 * f64::EPSILON * t1.abs() { 1.0 } else { (t - t0) / h }
 }

@@ -122,6 +122,7 @@ impl Part {
 
 impl Tableau {
     /// How many slopes a step has, the end slope included.
+    #[inline]
     pub fn rows(&self) -> usize {
         self.b.len()
     }
@@ -132,6 +133,7 @@ impl Tableau {
     }
 
     /// How many slopes a step has together with those of the interpolant.
+    #[inline]
     pub fn slopes(&self) -> usize {
         self.rows() + self.interpolant.c.len()
     }
@@ -140,6 +142,7 @@ impl Tableau {
     ///
     /// # Panics
     /// If there is no such slope.
+    #[inline]
     pub fn row(&self, i: usize) -> &'static [f64] {
         match i.checked_sub(self.rows()) {
             Some(own) => self.interpolant.a[own],
@@ -151,6 +154,7 @@ impl Tableau {
     ///
     /// # Panics
     /// If there is no such slope.
+    #[inline]
     pub fn node(&self, i: usize) -> f64 {
         match i.checked_sub(self.rows()) {
             Some(own) => self.interpolant.c[own],
@@ -162,17 +166,20 @@ impl Tableau {
     ///
     /// # Panics
     /// If there is no such slope.
+    #[inline]
     pub fn time(&self, i: usize, t0: f64, t1: f64) -> f64 {
         let c = self.node(i);
         if c == 1.0 { t1 } else { t0 + c * (t1 - t0) }
     }
 
     /// Which part of the field slope `i` is.
+    #[inline]
     pub fn part(&self, i: usize) -> Part {
         self.parts.get(i).copied().unwrap_or(Part::All)
     }
 
     /// Whether it is for a state of positions and momenta.
+    #[inline]
     pub fn is_partitioned(&self) -> bool {
         !self.parts.is_empty()
     }
@@ -184,12 +191,14 @@ impl Tableau {
 
     /// Whether a step uses its first slope. Splitting methods and coupled stages do not: only an
     /// interpolant may.
+    #[inline]
     pub fn uses_first(&self) -> bool {
         !self.is_partitioned() && !self.coupled && !self.is_multistep()
     }
 
     /// The power of the step size that the error of one step follows, less one: the order that step
     /// size control goes by.
+    #[inline]
     pub fn control_order(&self) -> Option<u32> {
         let embedded = self.embedded_order?;
         Some(match self.error_low {
@@ -199,6 +208,7 @@ impl Tableau {
     }
 
     /// Whether the error estimate uses the end slope.
+    #[inline]
     pub fn error_needs_end(&self) -> bool {
         let needs = |e: &[f64]| e[e.len() - 1] != 0.0;
         self.error.is_some_and(needs) || self.error_low.is_some_and(|(_, e)| needs(e))
@@ -207,11 +217,13 @@ impl Tableau {
 
 impl Interpolant {
     /// `b_i(θ)`.
+    #[inline]
     pub fn weight(&self, i: usize, theta: f64) -> f64 {
         self.weights[i].iter().rev().fold(0.0, |sum, &c| (sum + c) * theta)
     }
 
     /// `db_i/dθ`.
+    #[inline]
     pub fn weight_derivative(&self, i: usize, theta: f64) -> f64 {
         let terms = self.weights[i].iter().enumerate().rev();
         terms.fold(0.0, |sum, (j, &c)| sum * theta + (j + 1) as f64 * c)
@@ -228,6 +240,7 @@ impl Interpolant {
     }
 
     /// Whether it uses the end slope.
+    #[inline]
     pub fn needs_end(&self) -> bool {
         let end = self.weights.len() - 1 - self.c.len();
         !self.c.is_empty() || self.weights[end].iter().any(|&c| c != 0.0)

@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
-use costate_ops::Real;
-use costate_tape::{Function, Outputs, Program, Result, Shape, Small, Workspace};
+use costate_ops::{LANES, Real};
+use costate_tape::{Function, Lanes, Outputs, Program, Result, Shape, Small, Workspace};
 use smallvec::SmallVec;
 
+use crate::adjoint::{FEW, FewPrograms};
 use crate::error::FieldError;
 use crate::field::{Field, difference_jacobian, difference_rate};
 use crate::method::Method;
@@ -59,6 +60,82 @@ impl<T: Real> FieldMemory<T> {
     pub fn new(program: &FieldProgram<T>) -> FieldMemory<T> {
         let once = program.once.as_ref().map(Workspace::new);
         FieldMemory { once, each: Workspace::new(&program.each) }
+    }
+}
+
+/// A small program at work on several times and states at once.
+#[derive(Debug)]
+pub(crate) struct LaneMemory<T: Real> {
+    once: Option<Workspace<T>>,
+    pub lanes: Lanes<T>,
+    /// The registers of the time, the state, and the last input, which may be a cotangent.
+    time: u8,
+    state: u8,
+    last: u8,
+}
+
+impl<T: Real> LaneMemory<T> {
+    /// # Panics
+    /// If the program is not small.
+    pub fn new(program: &FieldProgram<T>) -> LaneMemory<T> {
+        let lanes = program.each.lanes().expect("a small program");
+        let once = program.once.as_ref().map(Workspace::new);
+        let (time, state) = (lanes.place(0), lanes.place(1));
+        let last = lanes.place(program.each.input_shapes().len() - 1);
+        LaneMemory { once, lanes, time, state, last }
+    }
+
+    /// Sets what is captured.
+    pub fn begin(&mut self, program: &FieldProgram<T>, captured: &[&[T]]) -> Result<()> {
+        let mut set = |i: usize, x: &[T]| {
+            for (place, &x) in self.lanes.input(2 + i).iter_mut().zip(x) {
+                *place = [x; LANES];
+            }
+        };
+        captured.iter().enumerate().for_each(|(i, x)| set(i, x));
+        if let Some((once, workspace)) = program.once.as_ref().zip(self.once.as_mut()) {
+            let found = once.evaluate(workspace, captured)?;
+            for i in 0..once.output_shapes().len() {
+                set(captured.len() + i, found.get(i));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the time and the state of one lane.
+    #[inline(always)]
+    pub fn set<const D: usize>(&mut self, lane: usize, t: T, y: &[T; D]) {
+        self.lanes.registers()[usize::from(self.time)][lane] = t;
+        self.set_from(self.state, lane, y);
+    }
+
+    /// Sets the cotangent, which is the last input, of one lane.
+    #[inline(always)]
+    pub fn set_cotangent<const D: usize>(&mut self, lane: usize, cotangent: &[T; D]) {
+        self.set_from(self.last, lane, cotangent);
+    }
+
+    #[inline(always)]
+    fn set_from<const D: usize>(&mut self, first: u8, lane: usize, x: &[T; D]) {
+        let registers = self.lanes.registers();
+        for (i, &x) in x.iter().enumerate() {
+            registers[usize::from(first) + i][lane] = x;
+        }
+    }
+
+    /// Gives the lanes from `first` on the time and the state of lane 0, and cotangents of 0.
+    pub fn fill(&mut self, first: usize) {
+        for i in 0..2 {
+            for place in self.lanes.input(i) {
+                let x = place[0];
+                place[first..].fill(x);
+            }
+        }
+        let components = self.lanes.input(1).len();
+        let last = usize::from(self.last);
+        for place in &mut self.lanes.registers()[last..last + components] {
+            place[first..].fill(T::zero());
+        }
     }
 }
 
@@ -192,6 +269,24 @@ impl<T: Real> VectorField<T> {
         self.compile(&self.function.vjp(&wrt)?)
     }
 
+    /// The programs of the backward pass of a system of a few numbers, if this is one, with respect
+    /// to the captured inputs of the given numbers.
+    pub fn few(&self, captured: &[usize]) -> Result<Option<FewPrograms<T>>> {
+        let shape = &self.function.input_shapes()[1];
+        if shape.numel() > FEW || !self.program.each.is_small() {
+            return Ok(None);
+        }
+        let jacobian = self.compile(&self.function.jacobian(0, 1)?)?;
+        let wrt: Vec<usize> = captured.iter().map(|i| i + 2).collect();
+        let captured = match wrt.is_empty() {
+            true => None,
+            false => Some(self.compile(&self.function.vjp(&wrt)?)?),
+        };
+        let small = |program: &FieldProgram<T>| program.each.is_small();
+        let all_small = small(&jacobian) && captured.as_ref().is_none_or(small);
+        Ok(all_small.then_some(FewPrograms { jacobian, captured }))
+    }
+
     /// From the inputs and a cotangent of the slope to the slope and the cotangent of the state.
     pub fn hamiltonian(&self) -> Result<FieldProgram<T>> {
         let shapes = self.function.output_shapes();
@@ -245,9 +340,19 @@ pub(crate) struct Replay<'a, T: Real> {
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one for a pass, on the stack")]
 enum AtWork<'a, T: Real> {
-    /// What is fixed is in its place already: so many inputs.
-    Small(Small<'a, T>, usize),
+    /// What is fixed is in its place already.
+    Small(Small<'a, T>, SmallPlaces),
     Large(&'a Program<T>, &'a mut Workspace<T>, Fixed<'a, T>),
+}
+
+/// Where a small program has its inputs.
+#[derive(Clone, Copy, Debug)]
+struct SmallPlaces {
+    /// How many inputs are fixed.
+    fixed: usize,
+    /// The registers of the time and the state.
+    time: u8,
+    state: u8,
 }
 
 /// What is captured, and what follows from it alone.
@@ -271,7 +376,8 @@ impl<'a, T: Real> AtWork<'a, T> {
         for (i, fixed) in fixed.iter().enumerate() {
             small.input(i + 2).copy_from_slice(fixed);
         }
-        Ok(AtWork::Small(small, fixed.len()))
+        let (time, state) = (small.place(0), small.place(1));
+        Ok(AtWork::Small(small, SmallPlaces { fixed: fixed.len(), time, state }))
     }
 
     /// Runs the program on a time, a state, what is captured, and a cotangent if it takes one.
@@ -286,10 +392,10 @@ impl<'a, T: Real> AtWork<'a, T> {
     ) -> Result<R> {
         let t = T::from_f64(t);
         match self {
-            AtWork::Small(small, fixed) => {
+            AtWork::Small(small, places) => {
                 small.input(0)[0] = t;
                 copy_few(y, small.input(1));
-                let mut next = 2 + *fixed;
+                let mut next = 2 + places.fixed;
                 if let Some((places, kept)) = kept {
                     for range in &places.ranges {
                         copy_few(&kept[range.clone()], small.input(next));
@@ -439,8 +545,22 @@ pub(crate) fn copy_few<T: Copy>(from: &[T], to: &mut [T]) {
 }
 
 impl<T: Real> Field<T> for Replay<'_, T> {
-    #[inline]
+    #[inline(always)]
     fn eval(&mut self, t: f64, y: &[T], dy: &mut [T]) -> std::result::Result<(), FieldError> {
+        if let AtWork::Small(small, SmallPlaces { time, state, .. }) = &mut self.program {
+            self.evaluations += 1;
+            let registers = small.registers();
+            registers[usize::from(*time)] = T::from_f64(t);
+            for (i, &y) in y.iter().enumerate() {
+                registers[usize::from(*state) + i] = y;
+            }
+            small.run();
+            let registers = small.registers();
+            for (i, dy) in dy.iter_mut().enumerate() {
+                *dy = registers[i];
+            }
+            return Ok(());
+        }
         self.run(t, y, None, |outputs| copy_few(outputs.get(0), dy))?;
         Ok(())
     }

@@ -26,6 +26,7 @@ mod elementwise;
 mod factor;
 mod index;
 mod isa;
+mod lanes;
 mod layout;
 mod linear;
 mod lu;
@@ -46,6 +47,9 @@ pub use elementwise::copy;
 pub use factor::{lu_factor, lu_solve, lu_solve_transposed};
 pub use index::{gather, scatter_add};
 pub use isa::Isa;
+pub use lanes::{
+    LANES, LaneRegisters, SCALAR_REGISTERS, ScalarOp, ScalarStep, run_lanes, run_lanes_on,
+};
 pub use layout::{Range1, concat, permute, slice, slice_add, transpose};
 pub use linear::{affine, affine_in_place, axpy, lincomb, powi, powi_in_place, select};
 pub use lu::{Triangle, log_det, solve, solve_triangular};

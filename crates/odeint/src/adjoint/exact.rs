@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 
 use super::rosenbrock::Rosenbrock;
 use super::stages::Stages;
-use super::{Backward, Cotangents};
+use super::{Backward, Cotangents, Reverse};
 use crate::error::{Error, ErrorKind, FieldError};
 use crate::fixed_point::Watch;
 use crate::grid::GridStep;
@@ -118,26 +118,41 @@ struct Inside {
     theta: f64,
 }
 
-impl<T: Real> Exact<T> {
-    pub fn run(
-        &mut self,
-        from: &Backward<'_, T>,
-        programs: &mut Programs<'_, T>,
-        to: &mut Cotangents<'_, T>,
-    ) -> Result<Stats, FieldError> {
-        self.start(from);
-        self.steps(from, programs, to)?;
-        self.finish(from, programs, to)?;
-        Ok(Stats {
-            bytes_kept: from.grid.bytes(),
-            grid_bytes: from.grid.step_bytes(),
-            states_kept: from.grid.states(),
-            ..programs.stats(from.steps)
-        })
+/// A pass with its programs.
+pub(crate) struct ExactPass<'a, 'b, T: Real> {
+    pub exact: &'a mut Exact<T>,
+    pub programs: &'a mut Programs<'b, T>,
+}
+
+impl<T: Real> Reverse<T> for ExactPass<'_, '_, T> {
+    fn start(&mut self, from: &Backward<'_, T>) {
+        self.exact.start(from);
     }
 
+    fn steps(
+        &mut self,
+        from: &Backward<'_, T>,
+        to: &mut Cotangents<'_, T>,
+    ) -> Result<(), FieldError> {
+        self.exact.steps(from, self.programs, to)
+    }
+
+    fn finish(
+        &mut self,
+        from: &Backward<'_, T>,
+        to: &mut Cotangents<'_, T>,
+    ) -> Result<(), FieldError> {
+        self.exact.finish(from, self.programs, to)
+    }
+
+    fn stats(&self, steps: usize) -> Stats {
+        self.programs.stats(steps)
+    }
+}
+
+impl<T: Real> Exact<T> {
     /// Begins a pass.
-    pub fn start(&mut self, from: &Backward<'_, T>) {
+    fn start(&mut self, from: &Backward<'_, T>) {
         let tableau = from.method.tableau();
         let (dim, rows) = (from.dim(), tableau.rows());
         for buffer in [&mut self.p, &mut self.end, &mut self.slope, &mut self.stage, &mut self.sum]
@@ -162,7 +177,7 @@ impl<T: Real> Exact<T> {
 
     /// Takes the steps of a grid in reverse, which may be a window: the next ones before those that
     /// were taken.
-    pub fn steps(
+    fn steps(
         &mut self,
         from: &Backward<'_, T>,
         programs: &mut Programs<'_, T>,
@@ -316,7 +331,7 @@ impl<T: Real> Exact<T> {
     }
 
     /// Ends a pass at the start of the solve.
-    pub fn finish(
+    fn finish(
         &mut self,
         from: &Backward<'_, T>,
         programs: &mut Programs<'_, T>,

@@ -2,6 +2,7 @@
 
 mod continuous;
 mod exact;
+mod few;
 mod quadrature;
 mod retake;
 mod rosenbrock;
@@ -9,7 +10,8 @@ mod stages;
 mod undo;
 
 pub(crate) use continuous::{Continuous, Equations};
-pub(crate) use exact::{Exact, Programs};
+pub(crate) use exact::{Exact, ExactPass, Programs};
+pub(crate) use few::{FEW, Few, FewPrograms};
 pub(crate) use retake::{Again, Retake};
 pub(crate) use stages::Stages;
 pub(crate) use undo::Undo;
@@ -17,8 +19,10 @@ pub(crate) use undo::Undo;
 use costate_ops::{Real, axpy};
 use costate_tape::Outputs;
 
+use crate::error::FieldError;
 use crate::grid::Grid;
 use crate::method::Method;
+use crate::stats::Stats;
 
 /// What a backward pass starts from.
 pub(crate) struct Backward<'a, T: Real> {
@@ -46,6 +50,47 @@ impl<T: Real> Backward<'_, T> {
     /// Its cotangent.
     fn g(&self, i: usize) -> &[T] {
         &self.cotangent[i * self.dim()..(i + 1) * self.dim()]
+    }
+}
+
+/// A discrete adjoint pass over steps in reverse, which may come in windows, the last one first.
+pub(crate) trait Reverse<T: Real> {
+    /// Begins a pass.
+    fn start(&mut self, from: &Backward<'_, T>);
+
+    /// Takes the steps of a grid in reverse, which may be a window: the next ones before those that
+    /// were taken.
+    fn steps(
+        &mut self,
+        from: &Backward<'_, T>,
+        to: &mut Cotangents<'_, T>,
+    ) -> Result<(), FieldError>;
+
+    /// Ends a pass, at the start of the first step.
+    fn finish(
+        &mut self,
+        from: &Backward<'_, T>,
+        to: &mut Cotangents<'_, T>,
+    ) -> Result<(), FieldError>;
+
+    /// What a pass over so many steps did.
+    fn stats(&self, steps: usize) -> Stats;
+
+    /// The whole pass over a grid that is all there.
+    fn run(
+        &mut self,
+        from: &Backward<'_, T>,
+        to: &mut Cotangents<'_, T>,
+    ) -> Result<Stats, FieldError> {
+        self.start(from);
+        self.steps(from, to)?;
+        self.finish(from, to)?;
+        Ok(Stats {
+            bytes_kept: from.grid.bytes(),
+            grid_bytes: from.grid.step_bytes(),
+            states_kept: from.grid.states(),
+            ..self.stats(from.steps)
+        })
     }
 }
 

@@ -3,12 +3,13 @@
 
 use costate_ops::Real;
 
-use super::{Backward, Cotangents, Exact, Programs};
+use super::{Backward, Cotangents, Reverse};
 use crate::checkpoints::Checkpoints;
 use crate::error::FieldError;
 use crate::field::Field;
 use crate::grid::Grid;
 use crate::integrator::Integrator;
+use crate::method::Method;
 use crate::options::Options;
 use crate::solve::position;
 use crate::stats::Stats;
@@ -42,10 +43,9 @@ impl<T: Real> Retake<T> {
     /// The pass. The grid of `whole` is that of all steps, without states.
     pub fn run(
         &mut self,
-        exact: &mut Exact<T>,
+        pass: &mut impl Reverse<T>,
         whole: &Backward<'_, T>,
         again: Again<'_, T>,
-        programs: &mut Programs<'_, T>,
         to: &mut Cotangents<'_, T>,
     ) -> Result<Stats, FieldError> {
         let Again { options, activations, mut field, points, y0 } = again;
@@ -61,7 +61,7 @@ impl<T: Real> Retake<T> {
         let (window, steps) = (&mut self.window, &whole.grid.steps);
         window.start(y0, whole.method.tableau());
         window.keep(activations);
-        exact.start(whole);
+        pass.start(whole);
         points.start_backward();
         let mut most = 0;
         for n in (1..=steps.len()).rev() {
@@ -70,15 +70,15 @@ impl<T: Real> Retake<T> {
             window.first = n - 1;
             retake(integrator, &mut field, whole, to.times.is_some(), window)?;
             most = most.max(window.bytes());
-            exact.steps(&Backward { grid: window, ..*whole }, programs, to)?;
+            pass.steps(&Backward { grid: window, ..*whole }, to)?;
         }
-        exact.finish(&Backward { grid: window, ..*whole }, programs, to)?;
+        pass.finish(&Backward { grid: window, ..*whole }, to)?;
         let taken = integrator.stats();
-        let stats = programs.stats(steps.len());
+        let stats = pass.stats(steps.len());
+        let is_explicit = matches!(whole.method, Method::Explicit(_));
         Ok(Stats {
             f_evals: taken.f_evals,
-            jacobian_evals: stats.jacobian_evals
-                + if programs.jacobian.is_some() { taken.accepted } else { 0 },
+            jacobian_evals: stats.jacobian_evals + if is_explicit { 0 } else { taken.accepted },
             factorisations: stats.factorisations + taken.factorisations,
             bytes_kept: whole.grid.bytes() + points.bytes() + most,
             grid_bytes: whole.grid.step_bytes(),

@@ -65,7 +65,7 @@ impl<T: Real> fmt::Display for Program<T> {
                     _ => writeln!(f, "  r{first}..r{} = i{i}", usize::from(first) + len - 1)?,
                 }
             }
-            for Step { code, args, out } in &scalars.steps {
+            for Step { op: code, args, out } in &scalars.steps {
                 let name = match code {
                     Code::Copy => "copy".to_owned(),
                     Code::Add => "add".to_owned(),

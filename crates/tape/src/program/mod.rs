@@ -27,7 +27,7 @@ use chain::ChainInstruction;
 use rows::{Blocks, Rows, Split};
 use scalar::Scalars;
 
-pub use run::{Outputs, Small};
+pub use run::{Lanes, Outputs, Small};
 
 /// Where a value lies during a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

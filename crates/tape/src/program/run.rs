@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use costate_ops::{self as ops, Real};
+use costate_ops::{self as ops, LaneRegisters, Real};
 use smallvec::SmallVec;
 
 use crate::call::Evaluation;
@@ -243,6 +243,22 @@ impl<T: Real> Small<'_, T> {
         &mut self.registers[self.scalars.input(i)]
     }
 
+    /// Where in [`registers`](Small::registers) the entries of input `i` begin.
+    ///
+    /// # Panics
+    /// If there is no such input.
+    #[inline]
+    pub fn place(&self, i: usize) -> u8 {
+        self.scalars.inputs[i].0
+    }
+
+    /// All numbers that the program works on: the entries of the outputs, one output after another,
+    /// those of the inputs, and others. What is neither must not be changed.
+    #[inline(always)]
+    pub fn registers(&mut self) -> &mut [T; ops::SCALAR_REGISTERS] {
+        (&mut *self.registers).try_into().expect("a register file")
+    }
+
     /// Runs the program.
     #[inline]
     pub fn run(&mut self) {
@@ -253,6 +269,84 @@ impl<T: Real> Small<'_, T> {
     #[inline]
     pub fn outputs(&self) -> Outputs<'_, T> {
         Outputs { program: self.program, inputs: &[], arena: self.registers }
+    }
+}
+
+/// A program on a few numbers, run on [`LANES`](ops::LANES) sets of inputs at once: see
+/// [`Program::lanes`].
+#[derive(Clone, Debug)]
+pub struct Lanes<T: Real> {
+    program: Program<T>,
+    registers: LaneRegisters<T>,
+}
+
+impl<T: Real> Program<T> {
+    /// If the program is unfolded to single numbers, the means to run it on several sets of inputs
+    /// at once, which costs little more than to run it on one. Each gets the bits that it would get
+    /// alone.
+    ///
+    /// ```
+    /// use costate_tape::{Function, Program};
+    /// use ndarray::arr0;
+    ///
+    /// let inputs = [arr0(2.0).into_dyn(), arr0(3.0).into_dyn()];
+    /// let f = Function::trace(&inputs, |_, x| Ok::<_, costate_tape::Error>(vec![x[0] * x[1]]))?;
+    /// let mut lanes = Program::compile(&f)?.lanes().expect("one operation on numbers");
+    /// lanes.input(0)[0] = [2.0; 8];
+    /// lanes.input(1)[0] = std::array::from_fn(|i| i as f64);
+    /// lanes.run();
+    /// assert_eq!(lanes.outputs()[0][3], 6.0);
+    /// # Ok::<(), costate_tape::Error>(())
+    /// ```
+    pub fn lanes(&self) -> Option<Lanes<T>> {
+        let scalars = self.inner.scalars.as_ref()?;
+        let mut registers = LaneRegisters::new();
+        scalars.prepare_lanes(&mut registers);
+        Some(Lanes { program: self.clone(), registers })
+    }
+}
+
+impl<T: Real> Lanes<T> {
+    fn scalars(&self) -> &Scalars<T> {
+        self.program.inner.scalars.as_ref().expect("checked when it was made")
+    }
+
+    /// The entries of input `i`, row-major, each of all sets. They stay from one run to the next.
+    ///
+    /// # Panics
+    /// If there is no such input.
+    #[inline]
+    pub fn input(&mut self, i: usize) -> &mut [[T; ops::LANES]] {
+        let range = self.scalars().input(i);
+        &mut self.registers.all_mut()[range]
+    }
+
+    /// Where in [`registers`](Lanes::registers) the entries of input `i` begin.
+    ///
+    /// # Panics
+    /// If there is no such input.
+    pub fn place(&self, i: usize) -> u8 {
+        self.scalars().inputs[i].0
+    }
+
+    /// All numbers that the program works on; see [`Small::registers`].
+    #[inline(always)]
+    pub fn registers(&mut self) -> &mut [[T; ops::LANES]; ops::SCALAR_REGISTERS] {
+        self.registers.all_mut().try_into().expect("as many as there are")
+    }
+
+    /// Runs the program.
+    #[inline]
+    pub fn run(&mut self) {
+        let scalars = self.program.inner.scalars.as_ref().expect("checked when it was made");
+        ops::run_lanes(&scalars.steps, &mut self.registers);
+    }
+
+    /// The entries of all outputs, one after another, each of all sets.
+    #[inline]
+    pub fn outputs(&self) -> &[[T; ops::LANES]] {
+        let len = self.program.inner.outputs.last().map_or(0, |o| o.offset + o.len);
+        &self.registers.all()[..len]
     }
 }
 

@@ -9,88 +9,40 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use costate_ops::{self as ops, Binary, Real, Unary};
+use costate_ops::{self as ops, Binary, LaneRegisters, Real, Unary};
+pub(crate) use costate_ops::{SCALAR_REGISTERS as REGISTERS, ScalarOp as Code, ScalarStep as Step};
 
 use crate::function::Function;
 use crate::op::{Arg, Op, eval};
 
 use super::{Operand, Place};
 
-/// The size of the register file: what a byte can name, so that no access needs a check.
-pub(crate) const REGISTERS: usize = 256;
 /// Arrays with more entries are not unfolded.
 const LARGEST: usize = 16;
 
-/// What is done with numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Code {
-    Copy,
-    Add,
-    Sub,
-    Mul,
-    Unary(Unary),
-    Binary(Binary),
-    Powi(i32),
-    Select,
-    /// `a b + c`, each rounded, as are the following.
-    MulAdd,
-    /// `a b - c`.
-    MulSub,
-    /// `c - a b`.
-    SubMul,
-    /// `a b c`.
-    MulMul,
-    /// `a + b + c`.
-    AddAdd,
-}
-
-impl Code {
-    /// How many numbers it reads.
-    pub fn arguments(self) -> usize {
-        match self {
-            Code::Copy | Code::Unary(_) | Code::Powi(_) => 1,
-            Code::Add | Code::Sub | Code::Mul | Code::Binary(_) => 2,
-            Code::Select
-            | Code::MulAdd
-            | Code::MulSub
-            | Code::SubMul
-            | Code::MulMul
-            | Code::AddAdd => 3,
-        }
-    }
-
-    /// What it costs, in additions.
-    fn cost(self) -> usize {
-        use Unary::*;
-        match self {
-            Code::Unary(Neg | Abs | Sign | Square | Sqrt | Recip | Relu) => 1,
-            Code::Unary(_) | Code::Binary(Binary::Pow) => 6,
-            Code::Powi(_) => 2,
-            _ => 1,
-        }
-    }
-
-    /// This operation with its argument number `i` replaced by the operation that makes it, if
-    /// there is a code for both in one.
-    fn fused(self, i: usize, inner: Code) -> Option<Code> {
-        Some(match (self, i, inner) {
-            // Sums and products commute, to the bit.
-            (Code::Add, _, Code::Mul) => Code::MulAdd,
-            (Code::Sub, 0, Code::Mul) => Code::MulSub,
-            (Code::Sub, 1, Code::Mul) => Code::SubMul,
-            (Code::Mul, _, Code::Mul) => Code::MulMul,
-            (Code::Add, _, Code::Add) => Code::AddAdd,
-            _ => return None,
-        })
+/// What an operation costs, in additions.
+fn cost(code: Code) -> usize {
+    use Unary::*;
+    match code {
+        Code::Unary(Neg | Abs | Sign | Square | Sqrt | Recip | Relu) => 1,
+        Code::Unary(_) | Code::Binary(Binary::Pow) => 6,
+        Code::Powi(_) => 2,
+        _ => 1,
     }
 }
 
-/// One operation on registers: `out = code(a, b, c)`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Step {
-    pub code: Code,
-    pub args: [u8; 3],
-    pub out: u8,
+/// An operation with its argument number `i` replaced by the operation that makes it, if there is a
+/// code for both in one.
+fn fused(outer: Code, i: usize, inner: Code) -> Option<Code> {
+    Some(match (outer, i, inner) {
+        // Sums and products commute, to the bit.
+        (Code::Add, _, Code::Mul) => Code::MulAdd,
+        (Code::Sub, 0, Code::Mul) => Code::MulSub,
+        (Code::Sub, 1, Code::Mul) => Code::SubMul,
+        (Code::Mul, _, Code::Mul) => Code::MulMul,
+        (Code::Add, _, Code::Add) => Code::AddAdd,
+        _ => return None,
+    })
 }
 
 /// An unfolded program.
@@ -298,7 +250,7 @@ pub(crate) fn unfold<T: Real>(f: &Function<T>) -> Option<Scalars<T>> {
     }
     let outputs: Vec<&Vec<Id>> = f.outputs.iter().map(|&o| &ids[o as usize]).collect();
     let cost = |value: &Value<T>| match value {
-        Value::Step(code, _) => code.cost(),
+        Value::Step(code, _) => cost(*code),
         _ => 0,
     };
     let used = last_readers(&b.values, &outputs);
@@ -327,7 +279,7 @@ fn fuse<T: Real>(values: &mut [Value<T>], outputs: &[&Vec<Id>]) {
         let Value::Step(code, args) = values[id] else { continue };
         let fused = (0..code.arguments()).find_map(|i| match values[args[i]] {
             Value::Step(inner, [a, b, _]) if readers[args[i]] == 1 => {
-                Some((code.fused(i, inner)?, [a, b, args[1 - i]]))
+                Some((fused(code, i, inner)?, [a, b, args[1 - i]]))
             }
             _ => None,
         });
@@ -421,11 +373,11 @@ fn allocate<T: Real>(
             None => free.pop()?,
         };
         home[id] = Some(out);
-        result.steps.push(Step { code: *code, args: from, out });
+        result.steps.push(Step { op: *code, args: from, out });
     }
     for (id, out) in copies {
         let from = home[id].expect("outputs are needed");
-        result.steps.push(Step { code: Code::Copy, args: [from, 0, 0], out });
+        result.steps.push(Step { op: Code::Copy, args: [from, 0, 0], out });
     }
     Some(result)
 }
@@ -435,6 +387,13 @@ impl<T: Real> Scalars<T> {
     pub fn prepare(&self, registers: &mut [T]) {
         for &(register, x) in &self.constants {
             registers[usize::from(register)] = x;
+        }
+    }
+
+    /// [`prepare`](Scalars::prepare) of registers with several lanes.
+    pub fn prepare_lanes(&self, registers: &mut LaneRegisters<T>) {
+        for &(register, x) in &self.constants {
+            registers.all_mut()[usize::from(register)] = [x; ops::LANES];
         }
     }
 
@@ -451,7 +410,7 @@ impl<T: Real> Scalars<T> {
             // One by one: taken apart as an array, they cost half as much again.
             let [a, b, c] = &step.args;
             let (a, b, c) = (usize::from(*a), usize::from(*b), usize::from(*c));
-            r[usize::from(step.out)] = match step.code {
+            r[usize::from(step.out)] = match step.op {
                 Code::Add => r[a] + r[b],
                 Code::Mul => r[a] * r[b],
                 Code::Sub => r[a] - r[b],
