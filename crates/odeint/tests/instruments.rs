@@ -440,3 +440,45 @@ fn rank_correlation(pairs: &[(f64, f64)]) -> f64 {
     let squares: f64 = a.iter().zip(&b).map(|(a, b)| (a - b) * (a - b)).sum();
     1.0 - 6.0 * squares / (n * (n * n - 1.0))
 }
+
+/// The rates are the gradient as a function of time: their integral is the gradient.
+#[test]
+fn rates_integrate_to_the_gradient() {
+    let tape = Tape::new();
+    let y0 = tape.leaf(&[0.5, -0.9], [1, 2]);
+    let w = weights(&tape);
+    let ode = Ode::new(Rk4).steps(3000);
+    let field = field_of(|t, y| Ok(network(&w, t, y)));
+    let loss = loss_of(|ys| Ok(ys.square().sum()));
+    // The second time is the end of a step.
+    let path = momentum_trajectory(&ode, field, y0, &[0.0, 1.0, 3.0], loss, &w).unwrap();
+    for (rates, gradient) in path.rates.iter().zip(&path.gradient) {
+        let n = gradient.len();
+        for (c, expected) in gradient.iter().enumerate() {
+            let steps = 1..path.ts.len();
+            let both = |i: usize| rates[i * n + c] + rates[(i - 1) * n + c];
+            let integral: f64 = steps.map(|i| 0.5 * (path.ts[i] - path.ts[i - 1]) * both(i)).sum();
+            assert!((integral - expected).abs() < 1e-5, "{integral} {expected}");
+        }
+    }
+    assert_eq!(path.ts.windows(2).filter(|t| t[0] == t[1]).count(), 2);
+}
+
+/// Where stability holds the steps of an explicit method, tangents that should die out do not: the
+/// gradient of what was computed is right, and far from that of the solution. Halved steps show it.
+#[test]
+fn halved_steps_show_what_stability_hides() {
+    let tape = Tape::new();
+    let (y0, mu) = (tape.leaf(&[2.0, 0.0], [2]), tape.leaf(&[30.0], [1]));
+    let van_der_pol = field_of(|_, y| {
+        let (x, v) = (y.index_axis(0, 0), y.index_axis(0, 1));
+        Ok(Var::stack(0, &[v, mu.index_axis(0, 0) * (1.0 - x * x) * v - x]))
+    });
+    let last = loss_of(|ys| Ok(ys.index_axis(0, 1).sum()));
+    let of = |tolerance| {
+        let ode = Ode::new(Tsit5).tolerance(tolerance, tolerance);
+        gradient_with_error(&ode, van_der_pol, y0, &[0.0, 10.0], last, &[y0, mu]).unwrap()
+    };
+    assert!(of(1e-3).relative() > 0.1, "{:e}", of(1e-3).relative());
+    assert!(of(1e-9).relative() < 1e-6, "{:e}", of(1e-9).relative());
+}
