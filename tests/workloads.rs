@@ -165,3 +165,30 @@ fn robertson_meets_its_reference() {
         within(errors("robertson", &["k"], robertson, &ode), bound, bound);
     }
 }
+
+/// The gradient, each input's entries after another.
+fn gradient(name: &str, wrt: &[&str], loss: Loss<f64>, ode: &Ode) -> Vec<f64> {
+    let data = Data::open(name);
+    let tape = Tape::new();
+    let x: Vec<_> = wrt.iter().map(|name| data.leaf(&tape, name)).collect();
+    let gradient = loss(&data, ode, &tape, &x).unwrap().grad(&x).unwrap();
+    gradient.iter().flat_map(|g| g.to_vec()).collect()
+}
+
+/// Sensitivities beside the solve give the exact gradient, in every entry.
+#[test]
+fn forward_sensitivities_are_the_exact_gradient() {
+    let non_stiff = Ode::new(Tsit5).tolerance(1e-8, 1e-8);
+    let stiff = Ode::new(Kvaerno5).tolerance(1e-8, 1e-10);
+    let problems: [(&str, &[&str], Loss<f64>, Ode); 2] = [
+        ("lotka_volterra", &LOTKA_VOLTERRA, lotka_volterra, non_stiff),
+        ("robertson", &["k"], robertson, stiff),
+    ];
+    for (name, wrt, loss, ode) in problems {
+        let exact = gradient(name, wrt, loss, &ode);
+        let forward = gradient(name, wrt, loss, &ode.gradient(Gradient::Forward));
+        for (a, b) in exact.iter().zip(&forward) {
+            assert!((a - b).abs() <= 1e-11 * a.abs(), "{name}: {a:e} {b:e}");
+        }
+    }
+}

@@ -141,12 +141,6 @@ pub enum ErrorKind {
         /// The method.
         method: &'static str,
     },
-    /// A tangent, or a second derivative, of a solve by an implicit method of which not all stages
-    /// were kept.
-    NeedsStages {
-        /// The method.
-        method: &'static str,
-    },
     /// [`Gradient::Reversible`](crate::Gradient::Reversible) was asked of a method whose steps cannot
     /// be undone.
     NotReversible {
@@ -328,11 +322,6 @@ impl fmt::Display for Error {
                 f,
                 "{method} needs a state of positions and then momenta, as many of each, but it has \
                  {components} components"
-            ),
-            ErrorKind::NeedsStages { method } => write!(
-                f,
-                "forward mode and second derivatives of a solve by {method} start from its stages; \
-                 use `Memory::Stages`"
             ),
             ErrorKind::NotReversible { method } => write!(
                 f,

@@ -247,13 +247,13 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         let grid = &mut state.grid;
         grid.start(y0, self.method.tableau());
         grid.keep(self.activations);
-        // The tangent of a stage that was solved for starts from its solution, and so does unrolling
-        // it. Forward, the cotangents of the times take a backward pass.
+        // Where times move, an implicit stage is unrolled from its solution, and the sensitivities to
+        // them take a backward pass.
+        let moves = self.gradient == Gradient::Forward || self.method.is_implicit();
         let keep = limit == 0
             && match self.gradient {
                 Gradient::Exact | Gradient::Interpolated => true,
-                Gradient::Forward => self.times.is_none() || self.method.needs_jacobian(),
-                _ => self.method.needs_jacobian(),
+                _ => self.times.is_none() && moves,
             };
         let dense = self.gradient == Gradient::Interpolated;
         let resolves = matches!(self.gradient, Gradient::Continuous | Gradient::Reversible);

@@ -195,17 +195,19 @@ fn a_program_of_a_gradient() {
 /// Second derivatives take the states again on the recorded grid.
 #[test]
 fn second_derivatives() {
-    let gradient = |memory| {
-        let tape = Tape::<f64>::new();
-        let y0 = tape.leaf(&[0.3, -0.4], [2]);
-        let ode = Ode::new(Tsit5).tolerance(1e-6, 1e-6).memory(memory);
-        let ys = ode.solve(|t, y| (y * t).cos(), y0, [0.0, 0.7, 2.0])?;
-        let g = ys.square().sum().grad(&[y0])?[0];
-        Ok::<_, costate_tape::Error>(g.square().sum().grad(&[y0])?[0].to_vec())
-    };
-    let all = gradient(Memory::Stages).unwrap();
-    for memory in [Memory::Steps, Memory::Checkpoints(3)] {
-        assert_eq!(gradient(memory).unwrap(), all);
+    for method in [Method::from(Tsit5), Kvaerno5.into(), Rodas5P.into()] {
+        let gradient = |memory| {
+            let tape = Tape::<f64>::new();
+            let y0 = tape.leaf(&[0.3, -0.4], [2]);
+            let ode = Ode::new(method).tolerance(1e-6, 1e-6).memory(memory);
+            let ys = ode.solve(|t, y| (y * t).cos(), y0, [0.0, 0.7, 2.0]).unwrap();
+            let g = ys.square().sum().grad(&[y0]).unwrap()[0];
+            g.square().sum().grad(&[y0]).unwrap()[0].to_vec()
+        };
+        let all = gradient(Memory::Stages);
+        for memory in [Memory::Steps, Memory::Checkpoints(3)] {
+            assert_eq!(gradient(memory), all, "{}", method.tableau().name);
+        }
     }
 }
 
@@ -213,10 +215,11 @@ fn second_derivatives() {
 fn what_it_cannot_do() {
     let tape = Tape::new();
     let y0 = tape.leaf(&[1.0, 2.0], [2]);
-    let solve = |ode: Ode| ode.solve(|_, y| -y, y0, [0.0, 1.0]);
-    let e = solve(Ode::new(Rk4).steps(3).memory(Memory::Checkpoints(0))).unwrap_err();
+    let ode = Ode::new(Rk4).steps(3).memory(Memory::Checkpoints(0));
+    let e = ode.solve(|_, y| -y, y0, [0.0, 1.0]).unwrap_err();
     assert!(e.to_string().contains("`checkpoints` is 0, but must be at least 1"), "{e}");
-    let ys = solve(Ode::new(Kvaerno5).memory(Memory::Steps)).unwrap();
-    let e = tape.jvp(&[ys], &[y0], &[y0]).unwrap_err();
-    assert!(e.to_string().contains("use `Memory::Stages`"), "{e}");
+    let ts = tape.leaf(&[0.0, 1.0], [2]);
+    let ys = Ode::new(Kvaerno5).memory(Memory::Steps).solve(|_, y| -y, y0, ts).unwrap();
+    let e = tape.jvp(&[ys], &[ts], &[ts]).unwrap_err();
+    assert!(e.to_string().contains("try `Memory::Stages`"), "{e}");
 }

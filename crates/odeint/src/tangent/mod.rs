@@ -20,6 +20,7 @@
 //! and transposed the same with `ẋ` the cotangent of `A`. Nothing of this looks at numbers, so it
 //! can be compiled and nested.
 
+mod again;
 mod field;
 mod forward;
 mod walk;
@@ -31,8 +32,8 @@ use costate_ops::Real;
 use costate_tape::{CallError, CallOp, CallRule, Evaluation, Result, Shape, Var};
 use smallvec::SmallVec;
 
-use self::walk::Walk;
-use crate::error::{Error, ErrorKind};
+use self::again::Retake;
+use self::walk::{States, Walk};
 use crate::grid::Grid;
 use crate::instrument::Probe;
 use crate::memory::Memory;
@@ -40,7 +41,7 @@ use crate::method::Method;
 use crate::ode::Gradient;
 use crate::operation::{SolveOp, SolveState};
 use crate::stats::Stats;
-use crate::vector_field::{FieldMemory, FieldProgram, Replay};
+use crate::vector_field::{FieldMemory, FieldProgram, Replay, VectorField};
 
 /// `value of the solve, (y0, δ0), (times,) captured…, their tangents… ↦ δ(times)`, with the
 /// directions along the second axis.
@@ -48,6 +49,8 @@ use crate::vector_field::{FieldMemory, FieldProgram, Replay};
 pub(crate) struct TangentOp<T: Real> {
     /// The solve of the state with its tangents.
     pub solve: SolveOp<T>,
+    /// The field of the state alone.
+    pub from: Arc<VectorField<T>>,
     /// The derivative of its field, for Rosenbrock methods.
     pub along: Option<Arc<FieldProgram<T>>>,
     /// Whether to keep the steps for a backward pass or a tangent of this tangent.
@@ -60,6 +63,7 @@ pub(crate) struct TangentState<T: Real> {
     field: FieldMemory<T>,
     jacobian: Option<FieldMemory<T>>,
     along: Option<FieldMemory<T>>,
+    again: Option<Retake<T>>,
     walk: Walk<T>,
     ts: Vec<f64>,
     grid: Grid<T>,
@@ -116,7 +120,8 @@ impl<T: Real> SolveOp<T> {
             Method::Rosenbrock(_) => Some(Arc::new(solve.field.along()?)),
             _ => None,
         };
-        let op = TangentOp { solve, along, keep };
+        let from = self.field.clone();
+        let op = TangentOp { solve, from, along, keep };
         Ok(Some(call.tape().call(Arc::new(op), &given)?[0]))
     }
 
@@ -140,8 +145,8 @@ impl<T: Real> TangentOp<T> {
             return Ok(rule.call);
         }
         let tape = rule.call.tape();
-        let (solve, along) = (self.solve.clone(), self.along.clone());
-        let twin = TangentOp { solve, along, keep: true };
+        let (solve, from, along) = (self.solve.clone(), self.from.clone(), self.along.clone());
+        let twin = TangentOp { solve, from, along, keep: true };
         let found = tape.call(Arc::new(twin), rule.inputs)?[0];
         Ok(tape.producer(found).expect("the output of a call"))
     }
@@ -168,6 +173,7 @@ impl<T: Real> CallOp<T> for TangentOp<T> {
             field: FieldMemory::new(&field.program),
             jacobian: field.jacobian.as_ref().map(FieldMemory::new),
             along: self.along.as_deref().map(FieldMemory::new),
+            again: None,
             walk: Walk::default(),
             ts: Vec::new(),
             grid: Grid::default(),
@@ -184,10 +190,6 @@ impl<T: Real> CallOp<T> for TangentOp<T> {
         let state: &mut TangentState<T> = e.state.downcast_mut().expect("made by `new_state`");
         let captured: SmallVec<[&[T]; 32]> =
             e.inputs[1 + self.solve.first_captured()..].iter().map(|a| a.data).collect();
-        if self.solve.method.needs_jacobian() && !from.is_whole() {
-            let method = self.solve.method.tableau().name;
-            return Err(Box::new(Error::from(ErrorKind::NeedsStages { method })));
-        }
         let field = &self.solve.field;
         let mut programs = walk::Programs {
             field: Replay::new(&field.program, &mut state.field, &captured)?,
@@ -200,8 +202,19 @@ impl<T: Real> CallOp<T> for TangentOp<T> {
         state.ts.extend_from_slice(ts);
         grid.start(z0, method.tableau());
         (grid.block, grid.order) = (from.block, from.order + 1);
+        let own = &captured[..self.from.function.input_shapes().len() - 2];
+        let y0 = &z0[..from.dim];
+        let states = match from.is_whole() {
+            true => States::Kept,
+            false if method.needs_jacobian() => {
+                let memory = state.again.get_or_insert_with(|| Retake::new(&self.from));
+                let options = self.solve.options;
+                States::Again(memory.start(&self.from, method, options, y0, ts, own)?)
+            }
+            false => States::Computed,
+        };
         let way = walk::Way { method, ts, grid: from };
-        state.walk.run(&way, z0, &mut programs, e.output, |step, saves| {
+        state.walk.run(&way, states, z0, &mut programs, e.output, |step, saves| {
             grid.push(step, saves, self.keep);
         })?;
         state.stats = Stats {

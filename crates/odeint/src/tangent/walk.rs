@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use costate_ops::{Buffer, Real};
 
+use super::again::Again;
 use crate::adjoint::Stages;
 use crate::error::{Error, ErrorKind, FieldError};
 use crate::fixed_point::Watch;
@@ -21,6 +22,17 @@ pub(super) struct Way<'a, T: Real> {
     pub ts: &'a [f64],
     /// That of the state alone.
     pub grid: &'a Grid<T>,
+}
+
+/// Where the states and slopes along the way are from.
+pub(super) enum States<'a, T: Real> {
+    /// The grid has them.
+    Kept,
+    /// They are computed with the tangents, by the same operations and so to the same bits if the
+    /// method is explicit.
+    Computed,
+    /// Steps are taken again, since their stages must be solved for.
+    Again(Again<'a, T>),
 }
 
 /// The programs of the state with its tangents.
@@ -51,13 +63,11 @@ impl<T: Real> Walk<T> {
     /// Writes the tangents at the times to `out`, and calls `push` with each step and the times in
     /// it.
     ///
-    /// Where the grid has the states and slopes, only the tangents are computed; where it has not,
-    /// the states are too, by the same operations and so to the same bits if the method is explicit.
-    ///
     /// Stages that were solved for are not iterated: that of a tangent is a linear system.
     pub fn run(
         &mut self,
         way: &Way<'_, T>,
+        mut states: States<'_, T>,
         start: &[T],
         programs: &mut Programs<'_, T>,
         out: &mut [T],
@@ -66,9 +76,8 @@ impl<T: Real> Walk<T> {
         let (grid, ts, tableau) = (way.grid, way.ts, way.method.tableau());
         let (dim, known, block) = (start.len(), grid.dim, grid.block);
         let (rows, all) = (tableau.rows(), tableau.slopes());
-        let whole = grid.is_whole();
         // From where on entries are computed.
-        let first = if whole { known } else { 0 };
+        let first = if let States::Computed = states { 0 } else { known };
         let implicit = way.method.is_implicit();
         for buffer in [&mut self.z0, &mut self.z1, &mut self.stage] {
             buffer.resize(dim);
@@ -77,7 +86,6 @@ impl<T: Real> Walk<T> {
         self.k.fill(T::zero());
         self.z0.copy_from_slice(start);
         if programs.jacobian.is_some() {
-            assert!(whole, "stages that were solved for are kept");
             self.base.resize(dim);
             self.residual.resize(dim);
             self.direction.resize(dim + 1);
@@ -95,10 +103,20 @@ impl<T: Real> Walk<T> {
             let theta = |i: usize| position(ts[i], t0, h, t1);
             let inside = step.saves.clone().any(|i| theta(i) < 1.0);
             let slopes = if inside { all } else { rows };
-            if whole {
-                let own = if inside { grid.own(n) } else { &[] };
-                let found = grid.k(n).chunks_exact(known).chain(own.chunks_exact(known));
-                for (to, from) in self.k.chunks_exact_mut(dim).zip(found) {
+            let found: Option<[&[T]; 3]> = match &mut states {
+                States::Kept => {
+                    let own = if inside { grid.own(n) } else { &[] };
+                    Some([grid.k(n), own, grid.y(n + 1)])
+                }
+                States::Again(again) => {
+                    let (k, y1) = again.step(step, inside)?;
+                    Some([k, &[], y1])
+                }
+                States::Computed => None,
+            };
+            if let Some([k, own, _]) = found {
+                let slopes = k.chunks_exact(known).chain(own.chunks_exact(known));
+                for (to, from) in self.k.chunks_exact_mut(dim).zip(slopes) {
                     to[..known].copy_from_slice(from);
                 }
             }
@@ -124,8 +142,8 @@ impl<T: Real> Walk<T> {
                 }
             }
             combine(Some(&self.z0), h, tableau.b, &self.k, &mut self.z1);
-            if whole {
-                self.z1[..known].copy_from_slice(grid.y(n + 1));
+            if let Some([_, _, y1]) = found {
+                self.z1[..known].copy_from_slice(y1);
             }
             // As in the solve, for the same reasons.
             let moves = !step.saves.is_empty() && n != last && !tableau.uses_first();
