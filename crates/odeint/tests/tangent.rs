@@ -193,16 +193,19 @@ fn hamiltonian<'t>(x: &[Var<'t, f64>]) -> Result<Var<'t, f64>> {
 }
 
 /// A field that solves another equation.
-fn nested<'t>(x: &[Var<'t, f64>]) -> Result<Var<'t, f64>> {
-    let ode = Ode::new(Rk4).steps(3);
-    ode.try_solve(
+fn nested_by<'t>(ode: Ode, x: &[Var<'t, f64>]) -> Result<Var<'t, f64>> {
+    ode.steps(3).try_solve(
         |_, y| {
-            let inner = ode.solve(|_, z| (z * x[1]).sin() - z, y, [0.0, 0.5])?;
+            let inner = Ode::new(Rk4).steps(3).solve(|_, z| (z * x[1]).sin() - z, y, [0.0, 0.5])?;
             Ok(inner.index_axis(0, 1))
         },
         x[0],
         [0.0, 1.0],
     )
+}
+
+fn nested<'t>(x: &[Var<'t, f64>]) -> Result<Var<'t, f64>> {
+    nested_by(Ode::new(Rk4), x)
 }
 
 /// A field that is the gradient of what another solve gives: second derivatives of a solve inside
@@ -235,6 +238,19 @@ fn fields_that_differentiate_and_solve() {
         check::gradient(|_, x| f(x), &x).unwrap();
         check::gradient(|_, x| Ok(Var::concat(0, &flat(f(x)?.sin().sum().grad(x)?))), &x).unwrap();
     }
+}
+
+/// A batch of tangents of a solve inside the field.
+#[test]
+fn forward_sensitivities_through_a_nested_solve() {
+    let bars = |way: Gradient| {
+        let tape = Tape::new();
+        let x = [array(&[2], 0.2, 1.0), array(&[2], 0.9, 0.7)].map(|x| tape.constant(&x));
+        let ys = nested_by(Ode::new(TrBdf2).gradient(way), &x).unwrap();
+        let bars = ys.sin().sum().grad(&x).unwrap();
+        bars.iter().map(|g| g.to_vec()).collect::<Vec<_>>()
+    };
+    close(&bars(Gradient::Exact), &bars(Gradient::Forward), 1e-11, "nested");
 }
 
 /// Products with the Hessian as a program that was traced without numbers: on each input it finds
