@@ -25,6 +25,7 @@ pub(super) struct Way<'a, T: Real> {
 }
 
 /// Where the states and slopes along the way are from.
+#[expect(clippy::large_enum_variant, reason = "there is one for a pass, on the stack")]
 pub(super) enum States<'a, T: Real> {
     /// The grid has them.
     Kept,
