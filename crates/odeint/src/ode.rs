@@ -25,9 +25,9 @@ use crate::vector_field::VectorField;
 ///
 /// | way | the gradient of | keeps | when |
 /// | --- | --- | --- | --- |
-/// | `Exact` | what was computed, to rounding | states and slopes of each step | always, unless memory forbids it |
+/// | `Exact` | what was computed, to rounding | states and slopes of each step, or less: [`Memory`] | always |
 /// | `Interpolated` | the exact solution, to the tolerance | as `Exact` | to compare, and where a smooth `p(t)` is wanted |
-/// | `Continuous` | the exact solution, to the tolerance | the saved states | to compare, or when states do not fit in memory and the solution does not contract |
+/// | `Continuous` | the exact solution, to the tolerance | the saved states | to compare; fails where the solution contracts |
 /// | `Reversible` | what was computed, to a few more roundings | one state and its companion | for a reversible [`Scheme`](crate::Scheme), where nothing else fits in memory |
 /// | `Unrolled` | what was computed, to rounding | every operation of every stage | to check the others |
 /// | `Forward` | what was computed, to rounding | the tangents of the saved states | few entries to differentiate with respect to, and many steps |

@@ -92,12 +92,19 @@ impl Invariant {
 ///
 /// let tape = Tape::<f64>::new();
 /// let (y0, rate) = (tape.leaf(&[1.0, 0.0], [2]), tape.scalar(0.5));
-/// let field = |_, y| Ok((rate * y).sin() - y);
 /// let ts = [0.0, 0.3, 2.0];
 /// let cotangent = tape.leaf(&[0.0, 0.0, 1.0, -0.5, 2.0, 1.0], [3, 2]);
 /// let tangents = [tape.leaf(&[0.3, -0.7], [2]), tape.scalar(1.0)];
 /// let ode = Ode::new(Tsit5).tolerance(1e-3, 1e-3);
-/// let found = p_dot_delta(&ode, field, y0, &ts, cotangent, &[y0, rate], &tangents)?;
+/// let found = p_dot_delta(
+///     &ode,
+///     |_, y| Ok((rate * y).sin() - y),
+///     y0,
+///     &ts,
+///     cotangent,
+///     &[y0, rate],
+///     &tangents,
+/// )?;
 /// assert!(found.holds() && found.deviation() < 1e-14);
 /// # Ok::<(), costate_tape::Error>(())
 /// ```
