@@ -168,6 +168,21 @@ pub enum ErrorKind {
         /// The time.
         t: f64,
     },
+    /// The function of an event does not pass through zero with a nonzero rate, so that the time is
+    /// not a differentiable function of anything.
+    Grazing {
+        /// The number of the event.
+        event: usize,
+        /// The time near which it was found.
+        t: f64,
+    },
+    /// More events happen than are allowed.
+    MaxEvents {
+        /// The time that was reached.
+        t: f64,
+        /// The number.
+        events: usize,
+    },
     /// The observer of the steps has asked to stop.
     Cancelled {
         /// The time that was reached.
@@ -196,6 +211,28 @@ pub enum ErrorKind {
     },
     /// The vector field returned an error.
     Field(FieldError),
+    /// The solve of a sample of a batch failed.
+    Sample {
+        /// The number of the sample.
+        sample: usize,
+        /// How it failed.
+        source: FieldError,
+    },
+    /// The iterations for a root, a fixed point or a steady state do not converge.
+    NoRoot {
+        /// How many there were.
+        iterations: usize,
+        /// The norm of the function where they ended.
+        residual: f64,
+        /// The component that is the furthest from 0.
+        component: usize,
+    },
+    /// The Jacobian of an equation is singular, so that its root is not a smooth function of
+    /// anything.
+    SingularJacobian {
+        /// The iterations at which that was seen.
+        iterations: usize,
+    },
 }
 
 /// What a failed solve had reached.
@@ -350,6 +387,17 @@ impl fmt::Display for Error {
             ErrorKind::EventNotANumber { event, t } => {
                 write!(f, "the function of event {event} is NaN at t = {t}; check its domain there")
             }
+            ErrorKind::Grazing { event, t } => write!(
+                f,
+                "the function of event {event} does not pass through zero at t = {t} with a rate \
+                 other than 0: it only touches, jumps, or is constant there, so the time of the \
+                 event cannot be differentiated; give a function that is smooth across its zero"
+            ),
+            ErrorKind::MaxEvents { t, events } => write!(
+                f,
+                "{events} events have only reached t = {t}; they may follow each other ever faster \
+                 (end such a solve by a terminal event), or raise `max_events`"
+            ),
             ErrorKind::Cancelled { t } => write!(f, "the solve was cancelled at t = {t}"),
             ErrorKind::WrongTolerances { tolerances, components } => write!(
                 f,
@@ -362,6 +410,19 @@ impl fmt::Display for Error {
                 "the mass matrix has {rows} rows, but the state has {components} components"
             ),
             ErrorKind::Field(source) => write!(f, "the vector field failed: {source}"),
+            ErrorKind::Sample { sample, source } => write!(f, "sample {sample}: {source}"),
+            ErrorKind::NoRoot { iterations, residual, component } => write!(
+                f,
+                "no root was found in {iterations} iterations: the norm of the function is \
+                 {residual:.1e} where they ended, and component {component} the furthest from 0; \
+                 try another guess or more iterations, or check that there is a root"
+            ),
+            ErrorKind::SingularJacobian { iterations } => write!(
+                f,
+                "the Jacobian of the equation is singular or not finite, seen after {iterations} \
+                 iterations, so the root is not a smooth function of the parameters; try another \
+                 guess, or remove unknowns that the equation does not determine"
+            ),
         }?;
         match &self.partial {
             Some(partial) => {
@@ -375,7 +436,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.kind {
-            ErrorKind::Field(source) => Some(source.as_ref()),
+            ErrorKind::Field(source) | ErrorKind::Sample { source, .. } => Some(source.as_ref()),
             _ => None,
         }
     }

@@ -13,7 +13,7 @@ use crate::instrument::Probe;
 use crate::integrator::Integrator;
 use crate::memory::Memory;
 use crate::method::Method;
-use crate::operation::{AdjointState, SolveOp, SolveState, solve_error};
+use crate::operation::{AdjointState, Passes, SolveOp, SolveState, solve_error};
 use crate::options::{Options, Stepping};
 use crate::solve::{check_times, drive_on};
 use crate::stats::Stats;
@@ -86,12 +86,28 @@ pub enum Gradient {
 /// assert!((d_rate.item() + 4.0 * (-1f64).exp()).abs() < 1e-7);
 /// # Ok::<(), costate_tape::Error>(())
 /// ```
+///
+/// # With respect to what
+///
+/// | derivatives with respect to | by |
+/// | --- | --- |
+/// | the initial state | `y0` |
+/// | parameters, and all else that the field touches | being captured by it |
+/// | the first and the last time, and every saved one | `ts` that is a variable |
+/// | what the functions of events and the changes there capture | [`event`](Ode::event) |
+/// | each sample's own state, times and inputs | [`solve_each`](Ode::solve_each), [`solve_each_with`](Ode::solve_each_with) |
+/// | parameters of a steady state | [`steady_state`](crate::steady_state) |
+///
+/// The derivatives of the time of an event, and of the states before and after it, are had in the
+/// same way. Tolerances and other options are numbers, and have none: a gradient is that of what was
+/// computed on the steps that were taken, and how those were chosen does not enter it. The
+/// derivative with respect to a tolerance is that of an error, and no smooth function.
 #[derive(Clone, Copy, Debug)]
 pub struct Ode {
-    method: Method,
-    options: Options,
-    gradient: Gradient,
-    memory: Memory,
+    pub(crate) method: Method,
+    pub(crate) options: Options,
+    pub(crate) gradient: Gradient,
+    pub(crate) memory: Memory,
     activations: usize,
 }
 
@@ -272,6 +288,33 @@ impl Ode {
         if y0.shape().numel() == 0 {
             return Err(solve_error(ErrorKind::EmptyState));
         }
+        self.check()?;
+        let checked = |t: Var<'t, T>, y: Var<'t, T>| {
+            let slope = f(t, y)?;
+            let (found, expected) = (slope.shape(), y.shape());
+            assert!(
+                found == expected,
+                "solve: the field of the solve at {loc} returns shape {found} for a state of \
+                 shape {expected}"
+            );
+            Ok(slope)
+        };
+
+        let start = match (&fixed, times) {
+            (Some(ts), _) => tape.scalar(T::from_f64(ts[0])),
+            (_, Some(ts)) => ts.index_axis(0, 0),
+            _ => unreachable!("times are fixed or a variable"),
+        };
+        let scope =
+            tape.scope(&[start, y0], |x| Ok::<_, costate_tape::Error>(vec![checked(x[0], x[1])?]))?;
+        if self.gradient == Gradient::Unrolled || scope.function.is_value_dependent() {
+            return self.unrolled(tape, checked, y0, fixed, times, None);
+        }
+        self.apply(scope.function, &scope.captured, y0, fixed, times, Probe::default())
+    }
+
+    /// Whether the method has this way to the gradient, and the options of that make sense.
+    pub(crate) fn check(&self) -> Result<()> {
         if self.memory == Memory::Checkpoints(0) {
             let (option, expected) = ("checkpoints", "at least 1");
             return Err(solve_error(ErrorKind::BadOption { option, value: 0.0, expected }));
@@ -298,28 +341,7 @@ impl Ode {
         if continuous && tableau.is_partitioned() {
             return Err(solve_error(ErrorKind::NoContinuousAdjoint { method: tableau.name }));
         }
-        let checked = |t: Var<'t, T>, y: Var<'t, T>| {
-            let slope = f(t, y)?;
-            let (found, expected) = (slope.shape(), y.shape());
-            assert!(
-                found == expected,
-                "solve: the field of the solve at {loc} returns shape {found} for a state of \
-                 shape {expected}"
-            );
-            Ok(slope)
-        };
-
-        let start = match (&fixed, times) {
-            (Some(ts), _) => tape.scalar(T::from_f64(ts[0])),
-            (_, Some(ts)) => ts.index_axis(0, 0),
-            _ => unreachable!("times are fixed or a variable"),
-        };
-        let scope =
-            tape.scope(&[start, y0], |x| Ok::<_, costate_tape::Error>(vec![checked(x[0], x[1])?]))?;
-        if self.gradient == Gradient::Unrolled || scope.function.is_value_dependent() {
-            return self.unrolled(tape, checked, y0, fixed, times, None);
-        }
-        self.apply(scope.function, &scope.captured, y0, fixed, times, Probe::default())
+        Ok(())
     }
 
     /// The solve of a recorded field, whose inputs are the time, the state and what it captures.
@@ -334,10 +356,7 @@ impl Ode {
         probe: Probe<T>,
     ) -> Result<Var<'t, T>> {
         let tape = y0.tape();
-        let tableau = self.method.tableau();
-        if !self.method.is_differentiable() {
-            return Err(solve_error(ErrorKind::NotDifferentiable { method: tableau.name }));
-        }
+        self.check()?;
         if self.gradient == Gradient::Unrolled {
             let at = |t: Var<'t, T>, y: Var<'t, T>| {
                 let inputs: Vec<_> = [t, y].iter().chain(captured).copied().collect();
@@ -345,23 +364,34 @@ impl Ode {
             };
             return self.unrolled(tape, at, y0, fixed, times, probe.grid.as_deref());
         }
+        let op = SolveOp { probe, ..self.operation(field, fixed)? };
+        let captured = captured.iter().copied();
+        let inputs: Vec<_> = [y0].into_iter().chain(times).chain(captured).collect();
+        Ok(tape.call(Arc::new(op), &inputs)?[0])
+    }
+
+    /// The operation of a solve at these times, or at those of its second input.
+    pub(crate) fn operation<T: Real>(
+        &self,
+        field: Function<T>,
+        times: Option<Arc<[f64]>>,
+    ) -> Result<SolveOp<T>> {
+        let tableau = self.method.tableau();
         let mut field = VectorField::new(field)?.for_method(self.method)?;
         if self.gradient == Gradient::Exact && !self.method.needs_jacobian() && !tableau.coupled {
-            field = field.keeping(times.is_some())?;
+            field = field.keeping(times.is_none())?;
         }
-        let op = SolveOp {
+        Ok(SolveOp {
             method: self.method,
             options: self.options,
             gradient: self.gradient,
             memory: self.memory,
             activations: self.activations,
-            times: fixed,
+            times,
             field: Arc::new(field),
-            probe,
-        };
-        let captured = captured.iter().copied();
-        let inputs: Vec<_> = [y0].into_iter().chain(times).chain(captured).collect();
-        Ok(tape.call(Arc::new(op), &inputs)?[0])
+            probe: Probe::default(),
+            passes: Passes::default(),
+        })
     }
 
     /// Finds the grid, then records every stage.
@@ -408,7 +438,7 @@ impl Ode {
 }
 
 /// A field that records on a tape: the time, the state and the slope.
-struct Recorded<F>(F);
+pub(crate) struct Recorded<F>(pub F);
 
 impl<'t, T, F> Field<T> for Recorded<F>
 where

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, Weak};
 
 use costate_ops::Real;
 use costate_tape::{CallError, CallOp, CallRule, Evaluation, Result, Shape, Tape, Var};
@@ -40,6 +40,22 @@ pub(crate) struct SolveOp<T: Real> {
     pub times: Option<Arc<[f64]>>,
     pub field: Arc<VectorField<T>>,
     pub probe: Probe<T>,
+    /// The backward passes that are in use.
+    pub passes: Passes<T>,
+}
+
+/// The backward passes of an operation that are recorded somewhere, with the inputs they are for:
+/// one that is recorded in several places, as the pieces of a solve with events are, compiles its
+/// backward pass once.
+#[derive(Clone, Debug)]
+pub(crate) struct Passes<T: Real>(Arc<Mutex<Vec<Pass<T>>>>);
+
+type Pass<T> = (Vec<bool>, Weak<AdjointOp<T>>);
+
+impl<T: Real> Default for Passes<T> {
+    fn default() -> Self {
+        Passes(Arc::default())
+    }
 }
 
 /// What a solve keeps.
@@ -85,6 +101,59 @@ impl<T: Real> SolveOp<T> {
     /// The number of the first captured input.
     pub fn first_captured(&self) -> usize {
         if self.times.is_some() { 1 } else { 2 }
+    }
+
+    /// The backward pass: to the cotangents of `y0` and of those inputs that are needed.
+    pub fn adjoint(&self, needs: &[bool]) -> Result<AdjointOp<T>> {
+        let first = self.first_captured();
+        let times = self.times.is_none() && needs[1];
+        if times && self.undoes() {
+            let method = self.method.tableau().name;
+            return Err(solve_error(ErrorKind::NoTimeGradient { method }));
+        }
+        let wrt: Vec<usize> =
+            (first..needs.len()).filter(|&i| needs[i]).map(|i| i - first).collect();
+        let components = self.field.function.input_shapes()[1].numel();
+        let records = self.probe.pass.is_some();
+        let suits = matches!(self.gradient, Gradient::Exact | Gradient::Forward)
+            && !(times || records)
+            && FewPrograms::<T>::suit(self.method, components);
+        Ok(AdjointOp {
+            few: if suits { self.field.few(&wrt)? } else { None },
+            hamiltonian: match self.gradient {
+                Gradient::Continuous | Gradient::Interpolated => Some(self.field.hamiltonian()?),
+                _ => None,
+            },
+            vjp: self.field.vjp(times, &wrt)?,
+            backward: self.field.backward(times, &wrt)?,
+            second: match (self.method, self.gradient) {
+                (Method::Rosenbrock(_), Gradient::Continuous | Gradient::Interpolated) => None,
+                (Method::Rosenbrock(_), _) => Some(self.field.second(times, &wrt)?),
+                _ => None,
+            },
+            solve: self.clone(),
+            times,
+            wrt,
+        })
+    }
+
+    /// [`adjoint`](Self::adjoint), made once.
+    fn shared_adjoint(&self, needs: &[bool]) -> Result<Arc<AdjointOp<T>>> {
+        // Operations made from this one, with another field or other options, share the list.
+        let fits = |pass: &Arc<AdjointOp<T>>| {
+            let of = &pass.solve;
+            Arc::ptr_eq(&of.field, &self.field)
+                && (of.gradient, of.options) == (self.gradient, self.options)
+        };
+        let mut passes = self.passes.0.lock().expect("nothing here panics");
+        let same = passes.iter().filter(|pass| pass.0 == needs);
+        if let Some(adjoint) = same.filter_map(|pass| pass.1.upgrade()).find(fits) {
+            return Ok(adjoint);
+        }
+        let adjoint = Arc::new(self.adjoint(needs)?);
+        passes.retain(|pass| pass.1.strong_count() > 0);
+        passes.push((needs.to_vec(), Arc::downgrade(&adjoint)));
+        Ok(adjoint)
     }
 
     /// The solve again, as operations on the grid that this tape's evaluation of it recorded.
@@ -147,37 +216,10 @@ impl<T: Real> SolveOp<T> {
         needs: &[bool],
         g: Var<'t, T>,
     ) -> Result<Vec<Option<Var<'t, T>>>> {
-        let first = self.first_captured();
-        let times = self.times.is_none() && needs[1];
-        if times && self.undoes() {
-            let method = self.method.tableau().name;
-            return Err(solve_error(ErrorKind::NoTimeGradient { method }));
-        }
-        let wrt: Vec<usize> =
-            (first..inputs.len()).filter(|&i| needs[i]).map(|i| i - first).collect();
-        let records = self.probe.pass.is_some();
-        let suits = matches!(self.gradient, Gradient::Exact | Gradient::Forward)
-            && !(times || records)
-            && FewPrograms::<T>::suit(self.method, inputs[0].shape().numel());
-        let adjoint = AdjointOp {
-            few: if suits { self.field.few(&wrt)? } else { None },
-            hamiltonian: match self.gradient {
-                Gradient::Continuous | Gradient::Interpolated => Some(self.field.hamiltonian()?),
-                _ => None,
-            },
-            vjp: self.field.vjp(times, &wrt)?,
-            backward: self.field.backward(times, &wrt)?,
-            second: match (self.method, self.gradient) {
-                (Method::Rosenbrock(_), Gradient::Continuous | Gradient::Interpolated) => None,
-                (Method::Rosenbrock(_), _) => Some(self.field.second(times, &wrt)?),
-                _ => None,
-            },
-            solve: self.clone(),
-            times,
-            wrt: wrt.clone(),
-        };
+        let adjoint = self.shared_adjoint(needs)?;
+        let (first, times, wrt) = (self.first_captured(), adjoint.times, adjoint.wrt.clone());
         let given: Vec<_> = [call].iter().chain(inputs).chain([&g]).copied().collect();
-        let found = g.tape().call(Arc::new(adjoint), &given)?;
+        let found = g.tape().call(adjoint, &given)?;
         let mut found = found.into_iter();
         let mut bars = vec![None; inputs.len()];
         bars[0] = found.next();

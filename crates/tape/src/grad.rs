@@ -119,7 +119,10 @@ impl<T: Real> Tape<T> {
             let outputs = self.project(visit.out, call.output_shapes(&shapes));
             let rule =
                 CallRule { call: visit.out, inputs: &visit.args, outputs: &outputs, needs: &needs };
-            let bars = call.vjp(&rule, cts)?;
+            // Those of the last outputs may be missing.
+            let mut cts = cts.to_vec();
+            cts.resize(outputs.len(), None);
+            let bars = call.vjp(&rule, &cts)?;
             assert_eq!(bars.len(), visit.args.len(), "{}: a cotangent for each input", call.name());
             for ((&arg, bar), need) in visit.args.iter().zip(bars).zip(&needs) {
                 if let (Some(bar), true) = (bar, need) {
