@@ -37,7 +37,9 @@ pub struct Controller {
     pub proportional: f64,
     /// `D`, the weight of the change of its change.
     pub derivative: f64,
-    /// How much shorter a step is than the error asks for.
+    /// How much shorter a step is than the error asks for; by default 0.9. With 0.8 hardly a step is
+    /// rejected, and the same accuracy costs some per cent less with most methods; but more steps are
+    /// taken, which counts where they are differentiated.
     pub safety: f64,
     /// How much shorter a step may be than the last, or the last try.
     pub min_factor: f64,
@@ -169,6 +171,11 @@ pub(crate) fn error_norm<T: Real>(
         if e == T::zero() { 0.0 } else { ratio * ratio }
     };
     const LANES: usize = 8;
+    if e.len() < LANES {
+        // The same sum.
+        let terms = e.iter().zip(a).zip(b).map(|((&e, &a), &b)| term(e, a, b));
+        return (terms.sum::<f64>() / e.len() as f64).sqrt();
+    }
     let mut lanes = [0.0; LANES];
     let (e_chunks, e_rest) = e.as_chunks::<LANES>();
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();
@@ -216,7 +223,7 @@ pub(crate) fn first_step(guess: f64, d1: f64, d2: f64, order: u32) -> f64 {
 mod tests {
     use super::*;
 
-    /// The published exponents, of errors that are given.
+    /// The published exponents, of errors that are given; powers are in single precision.
     #[test]
     fn controllers_have_their_published_exponents() {
         for (controller, beta) in [
@@ -230,7 +237,7 @@ mod tests {
             let errors = [0.3f64, 0.7, 0.2];
             let exact: f64 = errors.iter().zip(beta).map(|(e, b)| e.powf(-b / 5.0)).product();
             let found = controller.factor(errors[0], [errors[1], errors[2]], 4);
-            assert!((found - 0.9 * exact).abs() < 1e-14, "{controller:?}: {found}");
+            assert!((found - 0.9 * exact).abs() < 1e-6, "{controller:?}: {found}");
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::multistep::Multistep;
 use crate::newton::{Newton, Outcome};
 use crate::options::{Options, Stepping};
 use crate::rosenbrock::Rosenbrock;
+use crate::small::Terms;
 use crate::stats::Stats;
 use crate::step::{Step, combine, interpolant_slopes, keeping_step};
 use crate::tableau::{Part, Tableau};
@@ -71,6 +72,8 @@ pub struct Integrator<T: Real> {
     rounds: usize,
     /// The iterations of an implicit method.
     newton: Option<Newton<T>>,
+    /// The coefficients of an explicit method for a small state.
+    terms: Option<Terms>,
     /// The choice of the method, if it is not given.
     auto: Option<Box<Switch<T>>>,
     /// The memory of a Rosenbrock method.
@@ -149,6 +152,7 @@ impl<T: Real> Integrator<T> {
                 }
                 _ => None,
             },
+            terms: Terms::new(tableau, n),
             auto,
             dt: 0.0,
             history: [1.0; 2],
@@ -186,6 +190,7 @@ impl<T: Real> Integrator<T> {
             auto.restart();
             self.method = auto.method();
             self.tableau = self.method.tableau();
+            self.terms = Terms::new(self.tableau, y0.len());
         }
         if let Some(pair) = &mut self.reversible {
             pair.restart();
@@ -519,8 +524,14 @@ impl<T: Real> Integrator<T> {
         self.k.copy_within(end, start);
         self.history = [1.0; 2];
         self.stats.switches += 1;
-        if self.method.is_implicit() && self.newton.is_none() {
-            self.newton = Some(Newton::new(self.y1.len()));
+        let n = self.y1.len();
+        self.terms = Terms::new(tableau, n);
+        match self.method {
+            Method::Implicit(_) if self.newton.is_none() => self.newton = Some(Newton::new(n)),
+            Method::Rosenbrock(_) if self.rosenbrock.is_none() => {
+                self.rosenbrock = Some(Rosenbrock::new(n));
+            }
+            _ => {}
         }
     }
 
@@ -530,7 +541,8 @@ impl<T: Real> Integrator<T> {
             return;
         }
         // A slope that fails is found out by the next step.
-        let looks = !self.method.is_implicit() || self.end_slope(f).is_ok();
+        let explicit = matches!(self.method, Method::Explicit(_));
+        let looks = explicit || self.end_slope(f).is_ok();
         if looks && let Some(mut auto) = self.auto.take() {
             self.stats.f_evals += auto.watch(f, &self.last_step());
             self.auto = Some(auto);
@@ -759,6 +771,10 @@ impl<T: Real> Integrator<T> {
             return outcome.map_err(|e| ErrorKind::Field(e).into());
         }
         let k = &mut k[..self.tableau.rows() * y0.len()];
+        if let (Some(terms), true) = (&self.terms, self.kept.is_empty()) {
+            terms.step(self.tableau, &mut f, t, next, y0, k, y1).map_err(ErrorKind::Field)?;
+            return Ok(Outcome::Converged);
+        }
         keeping_step(self.tableau, &mut f, t, next, y0, k, y1, &mut self.kept)
             .map_err(ErrorKind::Field)?;
         Ok(Outcome::Converged)

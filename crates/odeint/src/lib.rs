@@ -56,6 +56,7 @@ mod root;
 mod rosenbrock;
 mod separable;
 mod sink;
+mod small;
 mod solve;
 mod solver;
 mod split;

@@ -32,6 +32,33 @@ fn a_step_of_rk4_is_its_polynomial() {
     assert_eq!(k[4], 0.0, "the end slope is not needed");
 }
 
+/// Steps of small states, which go another way, have the bits of `rk_step`.
+#[test]
+fn small_states_have_the_same_bits() {
+    for method in Method::all().into_iter().filter(|m| !m.tableau().coupled) {
+        for n in 1..=6 {
+            let mut f = |t: f64, y: &[f64], dy: &mut [f64]| {
+                for i in 0..y.len() {
+                    dy[i] = (y[i] * (1.0 + i as f64) + t).sin() - 0.1 * y[(i + 1) % y.len()];
+                }
+            };
+            let y0: Vec<f64> = (0..n).map(|i| 0.3 + 0.4 * f64::from(i)).collect();
+            let (tableau, n) = (method.tableau(), y0.len());
+            let mut integrator = Integrator::new(method, &y0, 0.2, 1.0, Options::steps(3)).unwrap();
+            let (mut y, mut y1) = (y0, vec![0.0; n]);
+            let mut k = vec![0.0; n * tableau.rows()];
+            while !integrator.is_done() {
+                let t0 = integrator.t();
+                integrator.step(&mut f).unwrap();
+                f(t0, &y, &mut k[..n]);
+                rk_step(tableau, &mut f, t0, integrator.t(), &y, &mut k, &mut y1).unwrap();
+                assert_eq!(integrator.y(), y1, "{}, {n}", tableau.name);
+                y.copy_from_slice(&y1);
+            }
+        }
+    }
+}
+
 #[test]
 #[should_panic(expected = "y0 has length 2, but y1 has length 1")]
 fn a_step_checks_lengths() {
