@@ -1,10 +1,13 @@
 //! What is solved: a vector field on slices.
 
+use std::sync::Arc;
+
 use costate_ops::Real;
 use smallvec::SmallVec;
 
 use crate::error::FieldError;
 use crate::mass::Mass;
+use crate::sparsity::{self, Sparsity};
 use crate::stats::Stats;
 use crate::tableau::Part;
 
@@ -107,6 +110,32 @@ pub trait Field<T: Real> {
         jacobian: &mut [T],
     ) -> Result<(), FieldError> {
         self.jacobian(t, y, dy, jacobian)
+    }
+
+    /// The places where `∂f/∂y` may differ from 0, if they are known and few. Then implicit methods
+    /// ask for the [entries there](Field::sparse_jacobian) instead of the whole matrix. It is the
+    /// same at every call. See [`with_sparsity`](crate::with_sparsity).
+    fn sparsity(&self) -> Option<&Arc<Sparsity>> {
+        None
+    }
+
+    /// Writes the entries of `∂f/∂y` at the places of `pattern`, which is
+    /// [`sparsity`](Field::sparsity), to `values`, in the order of
+    /// [`Sparsity::entries`](Sparsity::entries). `dy` is `f(t, y)` up to rounding.
+    ///
+    /// By default by differences, an evaluation for each [colour](Sparsity::colors).
+    ///
+    /// # Errors
+    /// Those of [`eval`](Field::eval).
+    fn sparse_jacobian(
+        &mut self,
+        t: f64,
+        y: &[T],
+        dy: &[T],
+        pattern: &Sparsity,
+        values: &mut [T],
+    ) -> Result<(), FieldError> {
+        sparsity::difference(self, t, y, dy, pattern, values)
     }
 
     /// Writes `∂f/∂t` at `(t, y)` to `out`. `dy` is `f(t, y)` up to rounding. Only Rosenbrock
@@ -247,6 +276,22 @@ impl<T: Real, F: Field<T>> Field<T> for Counted<'_, F> {
 
     fn mass(&self) -> Option<&Mass<T>> {
         self.field.mass()
+    }
+
+    fn sparsity(&self) -> Option<&Arc<Sparsity>> {
+        self.field.sparsity()
+    }
+
+    fn sparse_jacobian(
+        &mut self,
+        t: f64,
+        y: &[T],
+        dy: &[T],
+        pattern: &Sparsity,
+        values: &mut [T],
+    ) -> Result<(), FieldError> {
+        self.stats.jacobian_evals += 1;
+        self.field.sparse_jacobian(t, y, dy, pattern, values)
     }
 
     fn kept_len(&self) -> usize {

@@ -664,7 +664,7 @@ impl<T: Real> Integrator<T> {
         let mut measure = |weights| {
             combine(None, h, weights, &self.k, &mut self.scratch);
             if let (Method::Implicit(DirkTableau { filter: true, .. }), Some(newton)) =
-                (self.method, &self.newton)
+                (self.method, &mut self.newton)
             {
                 newton.filter(&mut self.scratch);
             }

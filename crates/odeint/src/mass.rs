@@ -1,9 +1,12 @@
 //! Mass matrices: equations `M dy/dt = f(t, y)`.
 
+use std::sync::Arc;
+
 use costate_ops::Real;
 
 use crate::error::FieldError;
 use crate::field::Field;
+use crate::sparsity::Sparsity;
 use crate::tableau::Part;
 
 /// A constant mass matrix `M` of an equation `M dy/dt = f(t, y)`; see [`with_mass`].
@@ -115,6 +118,21 @@ impl<T: Real, F: Field<T>> Field<T> for WithMass<T, F> {
 
     fn mass(&self) -> Option<&Mass<T>> {
         Some(&self.mass)
+    }
+
+    fn sparsity(&self) -> Option<&Arc<Sparsity>> {
+        self.field.sparsity()
+    }
+
+    fn sparse_jacobian(
+        &mut self,
+        t: f64,
+        y: &[T],
+        dy: &[T],
+        pattern: &Sparsity,
+        values: &mut [T],
+    ) -> Result<(), FieldError> {
+        self.field.sparse_jacobian(t, y, dy, pattern, values)
     }
 
     fn jacobian(&mut self, t: f64, y: &[T], dy: &[T], out: &mut [T]) -> Result<(), FieldError> {

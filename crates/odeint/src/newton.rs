@@ -161,7 +161,7 @@ impl<T: Real> Newton<T> {
     }
 
     /// `x ← (I - hγ J)⁻¹ x` with the factors of the last step.
-    pub fn filter(&self, x: &mut [T]) {
+    pub fn filter(&mut self, x: &mut [T]) {
         self.matrix.solve(x);
     }
 
