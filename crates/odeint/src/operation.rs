@@ -64,6 +64,7 @@ pub(crate) struct SolveState<T: Real> {
     workspace: FieldMemory<T>,
     jacobian: Option<FieldMemory<T>>,
     rate: Option<FieldMemory<T>>,
+    compressed: Option<FieldMemory<T>>,
     integrator: Option<Integrator<T>>,
     pub ts: Vec<f64>,
     pub grid: Grid<T>,
@@ -248,6 +249,11 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
             workspace: FieldMemory::new(&self.field.program),
             jacobian: self.field.jacobian.as_ref().map(FieldMemory::new),
             rate: self.field.rate.as_ref().map(FieldMemory::new),
+            compressed: self
+                .field
+                .compressed
+                .as_ref()
+                .map(|(program, _)| FieldMemory::new(program)),
             integrator: None,
             ts: Vec::new(),
             grid: Grid::default(),
@@ -284,6 +290,7 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         let mut field = Replay::new(&self.field.program, &mut state.workspace, &captured)?
             .with_jacobian(jacobian)?
             .with_rate(self.field.rate.as_ref().zip(state.rate.as_mut()))?
+            .with_compressed(self.field.compressed.as_ref().zip(state.compressed.as_mut()))?
             .keeping(self.field.places().filter(|_| keeps));
         integrator.keep(&field);
         let grid = &mut state.grid;
@@ -390,6 +397,7 @@ pub(crate) struct AdjointState<T: Real> {
     /// Those of steps that are taken again.
     field: Option<FieldMemory<T>>,
     field_jacobian: Option<FieldMemory<T>>,
+    field_compressed: Option<FieldMemory<T>>,
     field_rate: Option<FieldMemory<T>>,
     retake: Retake<T>,
     undo: Undo<T>,
@@ -443,6 +451,7 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
     fn new_state(&self) -> Box<dyn Any + Send> {
         let (field, again) = (&self.solve.field, self.solve.points() > 0 || self.solve.undoes());
         let (jacobian, rate) = (field.jacobian.as_ref(), field.rate.as_ref());
+        let compressed = field.compressed.as_ref().map(|(program, _)| program);
         Box::new(AdjointState::<T> {
             vjp: FieldMemory::new(&self.vjp),
             backward: self.backward.as_ref().map(FieldMemory::new),
@@ -451,6 +460,7 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
             second: self.second.as_ref().map(FieldMemory::new),
             field: again.then(|| FieldMemory::new(&self.solve.field.program)),
             field_jacobian: jacobian.filter(|_| again).map(FieldMemory::new),
+            field_compressed: compressed.filter(|_| again).map(FieldMemory::new),
             field_rate: rate.filter(|_| again).map(FieldMemory::new),
             retake: Retake::default(),
             undo: Undo::default(),
@@ -536,6 +546,13 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
                         let field = Replay::new(&solve.field.program, memory, &captured)?
                             .with_jacobian(jacobian.zip(state.field_jacobian.as_mut()))?
                             .with_rate(solve.field.rate.as_ref().zip(state.field_rate.as_mut()))?
+                            .with_compressed(
+                                solve
+                                    .field
+                                    .compressed
+                                    .as_ref()
+                                    .zip(state.field_compressed.as_mut()),
+                            )?
                             .keeping(places.filter(|_| solve.activations > 0));
                         let again = Again {
                             options: solve.options,

@@ -1,6 +1,7 @@
 //! A vector field that was recorded: its programs, and how a solver runs them.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use costate_ops::{LANES, Real};
 use costate_tape::{Function, Lanes, Outputs, Program, Result, Shape, Small, Workspace};
@@ -10,6 +11,7 @@ use crate::adjoint::{FEW, FewPrograms};
 use crate::error::FieldError;
 use crate::field::{Field, difference_jacobian, difference_rate};
 use crate::method::Method;
+use crate::sparsity::{self, Sparsity};
 use crate::tableau::Part;
 
 /// A recorded field; the inputs of its function are the time, the state, and what it captures.
@@ -24,9 +26,15 @@ pub(crate) struct VectorField<T: Real> {
     pub derivative: Option<Function<T>>,
     /// From the inputs to the derivative with respect to the time, for Rosenbrock methods.
     pub rate: Option<FieldProgram<T>>,
+    /// The Jacobian of a large sparse field, for the forward pass: its products with the sums of
+    /// the columns of one colour.
+    pub compressed: Option<Compressed<T>>,
     /// What the program leaves for the backward pass after the slope, and that pass.
     keeping: Option<Kept<T>>,
 }
+
+/// The program that finds a sparse Jacobian, and its pattern.
+pub(crate) type Compressed<T> = (FieldProgram<T>, Arc<Sparsity>);
 
 /// A program on the time, the state, what the field captures, and perhaps more. What follows from
 /// what is captured alone is computed once for a pass.
@@ -200,7 +208,8 @@ impl<T: Real> VectorField<T> {
         let captured = function.input_shapes().len() - 2;
         let program = FieldProgram::compile(&function, captured)?;
         let (jacobian, derivative, rate, keeping) = (None, None, None, None);
-        Ok(VectorField { function, program, jacobian, derivative, rate, keeping })
+        let compressed = None;
+        Ok(VectorField { function, program, jacobian, derivative, rate, compressed, keeping })
     }
 
     /// With the function of the Jacobian.
@@ -215,6 +224,14 @@ impl<T: Real> VectorField<T> {
         if method.needs_jacobian() {
             let jacobian = jacobian(&self.function)?;
             self = self.with_derivative(jacobian)?;
+            let n = self.function.input_shapes()[1].numel();
+            let pairs = if n > UNFOLDED { self.function.sparsity(0, 1) } else { None };
+            let pattern = pairs.map(|pairs| Sparsity::new(n, pairs));
+            // Products with few vectors cost less than the batched pass.
+            if let Some(pattern) = pattern.filter(|pattern| 2 * pattern.colors() <= n) {
+                let program = self.compile(&compressed(&self.function, &pattern)?)?;
+                self.compressed = Some((program, Arc::new(pattern)));
+            }
         }
         if let Method::Rosenbrock(_) = method {
             self.rate = Some(self.compile(&rate(&self.function)?)?);
@@ -317,6 +334,24 @@ fn jacobian<T: Real>(function: &Function<T>) -> Result<Function<T>> {
     })
 }
 
+/// From the inputs to the products of `∂f/∂y` with the sum of the columns of each colour.
+fn compressed<T: Real>(function: &Function<T>, pattern: &Sparsity) -> Result<Function<T>> {
+    let shape = function.input_shapes()[1].clone();
+    function.transform(&[], |tape, inputs, _, _| {
+        let (n, colors) = (shape.numel(), pattern.colors());
+        let mut seeds = vec![T::zero(); colors * n];
+        for (j, &color) in pattern.color_of().iter().enumerate() {
+            seeds[color * n + j] = T::one();
+        }
+        let batch: Shape = [colors].iter().chain(shape.iter()).copied().collect();
+        let seeds = tape.leaf(&seeds, batch);
+        tape.vmap(&[seeds], |seed| {
+            let slope = function.inline(tape, inputs)?;
+            tape.jvp(&slope, &[inputs[1]], seed)
+        })
+    })
+}
+
 /// From the inputs to `∂f/∂t`.
 fn rate<T: Real>(function: &Function<T>) -> Result<Function<T>> {
     function.transform(&[], |tape, inputs, outputs, _| {
@@ -330,6 +365,7 @@ pub(crate) struct Replay<'a, T: Real> {
     program: AtWork<'a, T>,
     jacobian: Option<AtWork<'a, T>>,
     rate: Option<AtWork<'a, T>>,
+    compressed: Option<(AtWork<'a, T>, &'a Arc<Sparsity>)>,
     captured: &'a [&'a [T]],
     /// Where the program's further outputs, or inputs, are kept.
     places: Option<&'a Places>,
@@ -461,7 +497,15 @@ impl<'a, T: Real> Replay<'a, T> {
         captured: &'a [&'a [T]],
     ) -> Result<Replay<'a, T>> {
         let program = AtWork::new(program, memory, captured)?;
-        Ok(Replay { program, jacobian: None, rate: None, captured, places: None, evaluations: 0 })
+        Ok(Replay {
+            program,
+            jacobian: None,
+            rate: None,
+            compressed: None,
+            captured,
+            places: None,
+            evaluations: 0,
+        })
     }
 
     /// A program that a method may not need.
@@ -487,6 +531,17 @@ impl<'a, T: Real> Replay<'a, T> {
     ) -> Result<Replay<'a, T>> {
         if let Some((program, memory)) = jacobian {
             self.jacobian = Some(AtWork::new(program, memory, self.captured)?);
+        }
+        Ok(self)
+    }
+
+    /// With the program of the products that find a sparse Jacobian, if there is one.
+    pub fn with_compressed(
+        mut self,
+        compressed: Option<(&'a Compressed<T>, &'a mut FieldMemory<T>)>,
+    ) -> Result<Replay<'a, T>> {
+        if let Some(((program, pattern), memory)) = compressed {
+            self.compressed = Some((AtWork::new(program, memory, self.captured)?, pattern));
         }
         Ok(self)
     }
@@ -597,6 +652,25 @@ impl<T: Real> Field<T> for Replay<'_, T> {
             return difference_jacobian(self, t, y, dy, jacobian);
         };
         program.run(t, y, None, None, |found| jacobian.copy_from_slice(found.get(0)))?;
+        Ok(())
+    }
+
+    fn sparsity(&self) -> Option<&Arc<Sparsity>> {
+        self.compressed.as_ref().map(|(_, pattern)| *pattern)
+    }
+
+    fn sparse_jacobian(
+        &mut self,
+        t: f64,
+        y: &[T],
+        dy: &[T],
+        pattern: &Sparsity,
+        values: &mut [T],
+    ) -> std::result::Result<(), FieldError> {
+        let Some((program, _)) = &mut self.compressed else {
+            return sparsity::difference(self, t, y, dy, pattern, values);
+        };
+        program.run(t, y, None, None, |found| pattern.decompress(found.get(0), values))?;
         Ok(())
     }
 

@@ -4,9 +4,11 @@
 use std::sync::Arc;
 
 use costate_odeint::{
-    Bdf, Field, FieldError, Kvaerno3, Kvaerno5, Mass, Method, Options, Rodas5P, Solution, Sparsity,
-    TrBdf2, solve, with_mass, with_sparse_jacobian, with_sparsity,
+    Bdf, Field, FieldError, Gradient, Kvaerno3, Kvaerno5, Mass, Method, Ode, Options, Rodas5P,
+    Solution, Sparsity, TrBdf2, solve, with_mass, with_sparse_jacobian, with_sparsity,
 };
+use costate_tape::{Tape, Var};
+use ndarray::Array1;
 use proptest::prelude::*;
 
 /// Grid points along each side.
@@ -218,5 +220,50 @@ proptest! {
             prop_assert!((value - entry(i, j)).abs() < 1e-4 * entry(i, j));
         }
         prop_assert!(pattern.colors() <= n);
+    }
+}
+
+/// A recorded field has its pattern found by itself, and the exact gradient is that of the steps.
+#[test]
+fn a_recorded_field() {
+    const M: usize = 24;
+    let tape = Tape::new();
+    let y0 = tape.constant(&Array1::from_shape_fn(M, |i| (0.3 * i as f64).sin()));
+    let rate = tape.scalar(400.0);
+    let solve = |ode: Ode| {
+        let ys = ode.solve(
+            |t, y| {
+                let left = Var::concat(0, &[y.slice_axis(0, M - 1..M), y.slice_axis(0, 0..M - 1)]);
+                let right = Var::concat(0, &[y.slice_axis(0, 1..M), y.slice_axis(0, 0..1)]);
+                rate * (left - 2.0 * y + right) - y.powi(3) + t.sin()
+            },
+            y0,
+            [0.0, 0.02, 0.1, 1.0],
+        );
+        let ys = ys.unwrap();
+        let weights = tape.constant(&ndarray::Array2::from_shape_fn((4, M), |(i, j)| {
+            (1.3 * i as f64 + 0.7 * j as f64).cos()
+        }));
+        let g = (ys * weights).sum().grad(&[y0, rate]).unwrap();
+        (ys.to_vec(), [g[0].to_vec(), g[1].to_vec()].concat())
+    };
+    for method in [Method::from(Kvaerno5), Rodas5P.into()] {
+        let ode = Ode::new(method).tolerance(1e-6, 1e-6);
+        let (ys, exact) = solve(ode);
+        let (also, unrolled) = solve(ode.gradient(Gradient::Unrolled));
+        assert!(distance(&ys, &also) < 1e-11, "{}", method.tableau().name);
+        let size = exact.iter().map(|g| g.abs()).fold(0.0, f64::max);
+        let e = distance(&exact, &unrolled);
+        assert!(e < 1e-10 * size, "{}: {e:e} of {size:e}", method.tableau().name);
+        let closure = |t: f64, y: &[f64], dy: &mut [f64]| {
+            for i in 0..M {
+                let around = y[(i + M - 1) % M] - 2.0 * y[i] + y[(i + 1) % M];
+                dy[i] = 400.0 * around - y[i].powi(3) + t.sin();
+            }
+        };
+        let plain = Options::tolerance(1e-9, 1e-9);
+        let expected =
+            costate_odeint::solve(Kvaerno5, closure, &y0.to_vec(), &[0.0, 0.02, 0.1, 1.0], &plain);
+        assert!(distance(&ys, &expected.unwrap().ys) < 1e-4);
     }
 }

@@ -60,6 +60,7 @@ mod linearize;
 mod op;
 mod program;
 mod shape;
+mod sparsity;
 mod tape;
 mod transform;
 mod var;
