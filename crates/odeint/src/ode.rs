@@ -321,9 +321,9 @@ impl Ode {
         }
         let tableau = self.method.tableau();
         if let Method::Multistep(_) = self.method {
-            if ![Gradient::Continuous, Gradient::Interpolated].contains(&self.gradient) {
+            if self.gradient != Gradient::Continuous {
                 let what = "give the gradient of its steps, since they depend on those before; use \
-                            `Gradient::Interpolated`, or Rodas5P or Kvaerno5";
+                            `Gradient::Continuous`, or Rodas5P or Kvaerno5";
                 return Err(solve_error(ErrorKind::Unsupported { method: tableau.name, what }));
             }
         } else if !self.method.is_differentiable() {
