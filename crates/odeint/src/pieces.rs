@@ -72,12 +72,17 @@ impl<'t, T: Real> Pieces<'t, T> {
                 let mut memory = FieldMemory::new(&field.program);
                 let mut jacobian = field.jacobian.as_ref().map(FieldMemory::new);
                 let mut rate = field.rate.as_ref().map(FieldMemory::new);
+                let mut compressed =
+                    field.compressed.as_ref().map(|(program, _)| FieldMemory::new(program));
                 let fail = |e: costate_tape::Error| ErrorKind::Field(FieldError::from(e));
                 let replay = Replay::new(&field.program, &mut memory, &captured)
                     .and_then(|replay| {
                         replay.with_jacobian(field.jacobian.as_ref().zip(jacobian.as_mut()))
                     })
                     .and_then(|replay| replay.with_rate(field.rate.as_ref().zip(rate.as_mut())))
+                    .and_then(|replay| {
+                        replay.with_compressed(field.compressed.as_ref().zip(compressed.as_mut()))
+                    })
                     .map_err(fail)?;
                 solver.solve(replay, y, ts)
             }

@@ -15,6 +15,7 @@ pub(super) struct Retake<T: Real> {
     field: FieldMemory<T>,
     jacobian: Option<FieldMemory<T>>,
     rate: Option<FieldMemory<T>>,
+    compressed: Option<FieldMemory<T>>,
     integrator: Option<Integrator<T>>,
 }
 
@@ -30,6 +31,7 @@ impl<T: Real> Retake<T> {
             field: FieldMemory::new(&field.program),
             jacobian: field.jacobian.as_ref().map(FieldMemory::new),
             rate: field.rate.as_ref().map(FieldMemory::new),
+            compressed: field.compressed.as_ref().map(|(program, _)| FieldMemory::new(program)),
             integrator: None,
         }
     }
@@ -54,7 +56,8 @@ impl<T: Real> Retake<T> {
         };
         let field = Replay::new(&field.program, &mut self.field, captured)?
             .with_jacobian(field.jacobian.as_ref().zip(self.jacobian.as_mut()))?
-            .with_rate(field.rate.as_ref().zip(self.rate.as_mut()))?;
+            .with_rate(field.rate.as_ref().zip(self.rate.as_mut()))?
+            .with_compressed(field.compressed.as_ref().zip(self.compressed.as_mut()))?;
         Ok(Again { field, integrator })
     }
 }
