@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use costate_odeint::{
     Dopri5, Euler, Gradient, Heun, Kvaerno4, Measured, Memory, Method, Ode, Options, Rk4, Rodas5P,
-    Tsit5, Verner7, Verner9, Way, compare_gradients, compare_ways, gradient_with_error,
+    Scheme, Tsit5, Verner7, Verner9, Way, compare_gradients, compare_ways, gradient_with_error,
     momentum_trajectory, p_dot_delta,
 };
 use costate_tape::{CallError, CallOp, CallRule, Evaluation, Result, Shape, Tape, Var};
@@ -481,4 +481,23 @@ fn halved_steps_show_what_stability_hides() {
     };
     assert!(of(1e-3).relative() > 0.1, "{:e}", of(1e-3).relative());
     assert!(of(1e-9).relative() < 1e-6, "{:e}", of(1e-9).relative());
+}
+
+#[test]
+fn reversible_schemes_have_one_way_more() {
+    let tape = Tape::new();
+    let (y0, k) = (tape.leaf(&[1.0, 1.2], [2]), tape.leaf(&LOTKA_VOLTERRA, [4]));
+    let scheme = Scheme::coupled(Rk4, 0.999);
+    let field = field_of(|_, y| Ok(lotka_volterra(k, y)));
+    let sum = loss_of(|ys| Ok(ys.sum()));
+    let ode = Ode::new(scheme).steps(300);
+    let found = compare_gradients(&ode, field, y0, &[0.0, 2.0], sum, &[]).unwrap();
+    for way in ["exact", "reversible"] {
+        let row = found.rows.iter().find(|row| row.way == way).unwrap();
+        assert!(row.outcome.as_ref().unwrap().distance < 1e-5, "{found}");
+    }
+    // Its steps are undone rather than followed: that is said.
+    let (g, d) = (tape.ones([2, 2]), tape.ones([2]));
+    let e = p_dot_delta(&ode, field, y0, &[0.0, 2.0], g, &[y0], &[d]).unwrap_err();
+    assert!(e.to_string().contains("cannot be followed step by step"), "{e}");
 }

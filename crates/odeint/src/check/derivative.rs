@@ -109,15 +109,15 @@ where
         let rounded = |ts: &[f64]| ts.iter().map(|&t| T::from_f64(t)).collect::<Vec<T>>();
         let entries = rounded(self.ts);
         let ts = tape.leaf(&entries, [entries.len()]);
-        let ys = self.solve_on(&x, self.ts, Some(ts), &grid)?;
-        let wrt: Vec<_> = x.iter().chain([&ts]).copied().collect();
-        let bars = tape.vjp(&[ys], &[weights], &wrt)?;
+        let moving = self.solve_on(&x, self.ts, Some(ts), &grid)?;
+        let time_bars = tape.vjp(&[moving], &[weights], &[ts])?[0].to_vec();
+        // The way back is another one where times do not move.
+        let bars = tape.vjp(&[ys], &[weights], &x)?;
         let mut terms: Vec<f64> = Vec::new();
         for (g, d) in bars.iter().zip(&directions) {
             let pairs = g.to_vec().into_iter().zip(d.to_vec());
             terms.extend(pairs.map(|(g, d)| g.as_f64() * d.as_f64()));
         }
-        let time_bars = bars[bars.len() - 1].to_vec();
         terms.extend(time_bars.iter().zip(&moves).map(|(g, d)| g.as_f64() * d));
         let (found, size) = (terms.iter().sum(), terms.iter().map(|x| x.abs()).sum::<f64>());
 

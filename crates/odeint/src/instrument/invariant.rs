@@ -135,18 +135,20 @@ pub fn p_dot_delta<'t, T: Real>(
     let tape = Tape::new();
     let leaves: Vec<_> = inputs.iter().map(|x| tape.leaf(&x.to_vec(), x.shape())).collect();
     let pass = Arc::new(Mutex::new(Pass { tangent: dots[1..].concat(), ..Pass::default() }));
-    let probe = Probe { grid: None, pass: Some(pass.clone()) };
-    let function = field.function.clone();
-    let ys = ode.apply(function, &leaves[1..], leaves[0], Some(ts.into()), None, probe)?;
+    let solve = |ode: &Ode, probe: Probe<T>| {
+        let function = field.function.clone();
+        ode.apply(function, &leaves[1..], leaves[0], Some(ts.into()), None, probe)
+    };
     let g = cotangent.to_vec();
-    let bars = tape.vjp(&[ys], &[tape.leaf(&g, cotangent.shape())], &leaves)?;
+    let seed = tape.leaf(&g, cotangent.shape());
+    let ys = solve(&ode, Probe { grid: None, pass: Some(pass.clone()) })?;
+    tape.vjp(&[ys], &[seed], &leaves)?;
+    // What is returned may have come another, faster way than a pass that is written down.
+    let plain = solve(&ode, Probe::default())?;
+    let bars = tape.vjp(&[plain], &[seed], &leaves)?;
     // Implicit stages start from their solutions, which not every policy keeps.
     let all = match ode.method().is_implicit() {
-        true => {
-            let (ode, function) = (ode.memory(Memory::Stages), field.function.clone());
-            let probe = Probe::default();
-            ode.apply(function, &leaves[1..], leaves[0], Some(ts.into()), None, probe)?
-        }
+        true => solve(&ode.memory(Memory::Stages), Probe::default())?,
         false => ys,
     };
     let frozen = frozen(all).expect("the state of a solve");

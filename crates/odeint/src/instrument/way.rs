@@ -32,26 +32,31 @@ impl Way {
             ("unrolled", ode.gradient(Gradient::Unrolled)),
             ("forward", ode.gradient(Gradient::Forward)),
         ];
-        ways.into_iter().map(|(name, ode)| Way::new(name, ode)).collect()
+        let undone = [("reversible", ode.gradient(Gradient::Reversible))];
+        let undone = undone.into_iter().filter(|_| matches!(ode.method(), Method::Reversible(_)));
+        ways.into_iter().chain(undone).map(|(name, ode)| Way::new(name, ode)).collect()
     }
 
     /// What the ways of `ode` are compared with, for numbers with as many digits as `epsilon` says:
     /// [`Verner9`], or the method itself if it is for stiff problems, at a tolerance near rounding;
-    /// the method with sixteen times as many steps if it takes equal ones.
+    /// the method with sixteen times as many steps if it takes equal ones, unless it is a reversible
+    /// scheme.
     pub fn reference(ode: &Ode, epsilon: f64) -> Ode {
         let exact = ode.gradient(Gradient::Exact);
         let options = *ode.chosen_options();
+        let reversible = matches!(ode.method(), Method::Reversible(_));
         match options.stepping {
-            Stepping::Adaptive => {
+            Stepping::Fixed(dt) if !reversible => {
+                exact.options(Options { stepping: Stepping::Fixed(dt / 16.0), ..options })
+            }
+            Stepping::Steps(n) if !reversible => exact.steps(16 * n),
+            _ => {
                 let stiff = ode.method().needs_jacobian();
                 let method: Method = if stiff { ode.method() } else { Verner9.into() };
                 let tolerance = if stiff { 5e4 * epsilon } else { 500.0 * epsilon };
-                let tight = Options { rtol: tolerance, atol: tolerance, ..options };
+                let stepping = Stepping::Adaptive;
+                let tight = Options { rtol: tolerance, atol: tolerance, stepping, ..options };
                 exact.with_method(method).options(tight)
-            }
-            Stepping::Steps(n) => exact.steps(16 * n),
-            Stepping::Fixed(dt) => {
-                exact.options(Options { stepping: Stepping::Fixed(dt / 16.0), ..options })
             }
         }
     }
