@@ -202,11 +202,11 @@ impl<T: Real> CallOp<T> for TangentOp<T> {
         state.ts.extend_from_slice(ts);
         grid.start(z0, method.tableau());
         (grid.block, grid.order) = (from.block, from.order + 1);
-        let own = &captured[..self.from.function.input_shapes().len() - 2];
         let y0 = &z0[..from.dim];
         let states = match from.is_whole() {
             true => States::Kept,
             false if method.needs_jacobian() => {
+                let own = &captured[..self.from.function.input_shapes().len() - 2];
                 let memory = state.again.get_or_insert_with(|| Retake::new(&self.from));
                 let options = self.solve.options;
                 States::Again(memory.start(&self.from, method, options, y0, ts, own)?)
