@@ -1,0 +1,16 @@
+//! Tests of the differentiable solve. One program for many files: each would compile the solvers
+//! anew.
+
+mod activations;
+mod check;
+mod each;
+mod event_gradient;
+mod gradient;
+mod hoisting;
+mod implicit_gradient;
+mod instruments;
+mod memory;
+mod reversible_gradient;
+mod roots;
+mod tangent;
+mod ways;
