@@ -19,7 +19,7 @@ mod stiff;
 fn every_file_runs() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests");
     let programs = [include_str!("plain.rs"), include_str!("gradients.rs")];
-    let alone = ["plain", "gradients", "allocations"];
+    let alone = ["plain", "gradients", "allocations", "sparse"];
     for entry in std::fs::read_dir(folder).expect("the folder of this file") {
         let path = entry.expect("an entry").path();
         let name = path.file_stem().and_then(|name| name.to_str()).expect("a name");
