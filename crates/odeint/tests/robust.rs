@@ -1,8 +1,8 @@
 //! Bad input and hard cases: each has its clear error, and nothing hangs.
 
 use costate_odeint::{
-    Auto, Controller, ErrorKind, Euler, Event, Integrator, KenCarp4Imex, Method, Options, Rk4,
-    Solver, Stepping, Tsit5, solve,
+    Auto, Bdf, Controller, ErrorKind, Euler, Event, Integrator, KenCarp4Imex, Method, Options, Rk4,
+    Rodas5P, Solver, Stepping, Tsit5, solve,
 };
 use proptest::prelude::*;
 
@@ -16,15 +16,15 @@ fn every_method() -> Vec<Method> {
     let mut all = Method::all().to_vec();
     all.extend(Method::symplectic());
     all.extend(Method::implicit());
-    all.extend([Method::from(KenCarp4Imex), Auto.into()]);
+    all.extend([Method::from(KenCarp4Imex), Auto.into(), Rodas5P.into(), Bdf.into()]);
     all
 }
 
 /// Adaptive where the method is.
 fn options_for(method: Method) -> Options {
-    match method.tableau().error {
-        Some(_) => Options::default(),
-        None => Options::steps(200),
+    match (method, method.tableau().error) {
+        (Method::Multistep(_), _) | (_, Some(_)) => Options::default(),
+        (_, None) => Options::steps(200),
     }
 }
 
