@@ -175,15 +175,6 @@ pub(crate) fn keeping_step<T: Real>(
         k.len()
     );
     let (h, m) = (t1 - t0, kept.len() / rows);
-    if m == 0 && !tableau.is_partitioned() {
-        match n {
-            1 => return few_step::<T, 1>(tableau, f, t0, t1, y0, k, y1),
-            2 => return few_step::<T, 2>(tableau, f, t0, t1, y0, k, y1),
-            3 => return few_step::<T, 3>(tableau, f, t0, t1, y0, k, y1),
-            4 => return few_step::<T, 4>(tableau, f, t0, t1, y0, k, y1),
-            _ => {}
-        }
-    }
     for i in 1..rows {
         let (done, rest) = k.split_at_mut(i * n);
         // Every stage goes through `y1`; the last row's is the new state.
@@ -198,34 +189,6 @@ pub(crate) fn keeping_step<T: Real>(
         } else {
             f.eval_keeping(time, y1, dy, part, &mut kept[i * m..(i + 1) * m])?;
         }
-    }
-    Ok(())
-}
-
-/// [`keeping_step`] of a state so small that it stays in registers.
-fn few_step<T: Real, const D: usize>(
-    tableau: &Tableau,
-    f: &mut impl Field<T>,
-    t0: f64,
-    t1: f64,
-    y0: &[T],
-    k: &mut [T],
-    y1: &mut [T],
-) -> Result<(), FieldError> {
-    let (h, last) = (t1 - t0, tableau.rows() - 1);
-    let stages = if tableau.error_needs_end() { last + 1 } else { last };
-    let k = k.as_chunks_mut::<D>().0;
-    let mut start = [T::zero(); D];
-    start.copy_from_slice(y0);
-    for (i, &c) in tableau.c.iter().enumerate().take(stages).skip(1) {
-        let y = sum_few(start, h, tableau.a[i], k);
-        f.eval(if c == 1.0 { t1 } else { t0 + c * h }, &y, &mut k[i])?;
-        if i == last {
-            y1.copy_from_slice(&y);
-        }
-    }
-    if stages == last {
-        y1.copy_from_slice(&sum_few(start, h, tableau.a[last], k));
     }
     Ok(())
 }
