@@ -399,6 +399,11 @@ impl<T: Real> Params<T> {
     {
         let bound = self.bind(tape);
         let loss = loss(tape, &bound)?;
+        self.differentiate(&bound, loss)
+    }
+
+    /// Compiled once for all losses.
+    fn differentiate(&self, bound: &Bound<'_, T>, loss: Var<'_, T>) -> Result<(T, Vec<T>)> {
         let value = loss.item();
         if !value.is_finite() {
             return Err(Error::non_finite(format!("the loss, {value},")));

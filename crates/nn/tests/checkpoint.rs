@@ -173,7 +173,7 @@ fn a_kill_in_the_middle_of_a_save_loses_nothing() {
     for round in 0..12 {
         let before = std::fs::metadata(&file.0).unwrap().modified().unwrap();
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "saves_until_it_is_killed", "--ignored"])
+            .args(["--exact", "checkpoint::saves_until_it_is_killed", "--ignored"])
             .env("COSTATE_SAVE_TO", &file.0)
             .stdout(Stdio::null())
             .stderr(Stdio::null())

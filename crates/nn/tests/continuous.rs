@@ -1,8 +1,6 @@
 //! Continuous models: gradients, and what their equations promise.
 
-mod common;
-
-use common::{check_layer, random, scatter};
+use crate::common::{check_layer, random, scatter};
 use costate_nn::{
     Activation, Along, Augmented, Basis, Flow, Grid1d, HamiltonianNet, Integrand, JacobianNorm,
     KineticEnergy, LagrangianNet, LatentOde, NeuralCde, OdeBlock, Params, Path, PathKind, Rng,

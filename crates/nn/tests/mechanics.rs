@@ -1,8 +1,6 @@
 //! The claims of arXiv 1909.03767, each as a property.
 
-mod common;
-
-use common::random;
+use crate::common::{random, scatter};
 use costate_nn::mechanics::{
     Splitting, conserved, expm, hamiltonian_field, interpolate_depth, jacobian_bounds, lie_bracket,
     log_volume, poisson_bracket, rotated_forward, split_forward, trajectory, transform_field,
@@ -28,7 +26,7 @@ fn close(a: &[f64], b: &[f64], within: f64) -> bool {
 fn feed_forward(seed: u64, width: usize, knots: usize) -> (Params<f64>, FeedForwardOde) {
     let mut params = Params::seeded(seed);
     let ode = FeedForwardOde::new(&mut params, "f", width, knots, Activation::Tanh);
-    common::scatter(&mut params, seed);
+    scatter(&mut params, seed);
     (params, ode)
 }
 
@@ -53,7 +51,7 @@ proptest! {
     fn back_propagation_is_hamiltons_equations(seed: u64) {
         let mut params = Params::<f64>::seeded(seed);
         let block = OdeBlock::new(&mut params, "b", 2, &[4], Basis::Constant, Activation::Tanh);
-        common::scatter(&mut params, seed);
+        scatter(&mut params, seed);
         let tape = Tape::new();
         let (p, x) = (params.bind(&tape), tape.constant(&random(seed, &[2, 2])));
         let ts = [0.0, 0.3, 0.7, 1.0];

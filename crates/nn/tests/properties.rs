@@ -1,8 +1,6 @@
 //! Layers as properties: gradients for random shapes and values, and what their formulas promise.
 
-mod common;
-
-use common::{check_layer, panic_of, random, scatter};
+use crate::common::{check_layer, panic_of, random, scatter};
 use costate_nn::{
     Activation, Attention, Augmented, Basis, BatchNorm, Bilinear, Conv1d, Conv2d, Dropout,
     Embedding, FeedForwardOde, Flow, GroupNorm, Gru, HamiltonianNet, Init, LagrangianNet,

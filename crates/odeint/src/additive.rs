@@ -53,7 +53,7 @@ impl AdditiveTableau {
         &self,
         newton: &mut Newton<T>,
         options: &Options,
-        f: &mut impl Field<T>,
+        f: &mut dyn Field<T>,
         t0: f64,
         t1: f64,
         y0: &[T],

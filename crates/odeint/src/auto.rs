@@ -119,7 +119,7 @@ impl<T: Real> Switch<T> {
 
     /// Takes note of a step that was taken, with its end slope if it is implicit. Returns how often
     /// the field was evaluated.
-    pub fn watch(&mut self, f: &mut impl Field<T>, step: &Step<'_, T>) -> usize {
+    pub fn watch(&mut self, f: &mut dyn Field<T>, step: &Step<'_, T>) -> usize {
         if self.is_stiff {
             let radius = self.by_iteration(f, step);
             // What is not a number says nothing.
@@ -160,7 +160,7 @@ impl<T: Real> Switch<T> {
     }
 
     /// The spectral radius by one more step of the power iteration, from the end of a step.
-    fn by_iteration(&mut self, f: &mut impl Field<T>, step: &Step<'_, T>) -> f64 {
+    fn by_iteration(&mut self, f: &mut dyn Field<T>, step: &Step<'_, T>) -> f64 {
         let n = step.y1.len();
         let slope = &step.k[(step.tableau.rows() - 1) * n..][..n];
         let mut length = norm(&self.direction);

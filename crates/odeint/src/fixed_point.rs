@@ -62,7 +62,7 @@ impl<T: Real> Watch<T> {
 #[expect(clippy::too_many_arguments, reason = "a step and its memory")]
 pub(crate) fn coupled_step<T: Real>(
     tableau: &Tableau,
-    f: &mut impl Field<T>,
+    f: &mut dyn Field<T>,
     t0: f64,
     t1: f64,
     y0: &[T],

@@ -44,7 +44,7 @@ impl<T: Real> Matrix<T> {
     /// Evaluates the Jacobian at `(t, y)`, where the field is `dy`.
     pub fn evaluate(
         &mut self,
-        f: &mut impl Field<T>,
+        f: &mut dyn Field<T>,
         t: f64,
         y: &[T],
         dy: &[T],

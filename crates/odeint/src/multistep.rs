@@ -154,7 +154,7 @@ impl<T: Real> Multistep<T> {
     /// Finds the state `y` of the step to `t`. Returns whether the iteration converged.
     pub fn correct(
         &mut self,
-        f: &mut impl Field<T>,
+        f: &mut dyn Field<T>,
         options: &Options,
         atol: &[f64],
         t: f64,
@@ -213,7 +213,7 @@ impl<T: Real> Multistep<T> {
     #[expect(clippy::too_many_arguments, reason = "the parts of `correct`")]
     fn iterate(
         &mut self,
-        f: &mut impl Field<T>,
+        f: &mut dyn Field<T>,
         options: &Options,
         atol: &[f64],
         t: f64,

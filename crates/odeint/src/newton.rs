@@ -104,7 +104,7 @@ impl<T: Real> Newton<T> {
     pub fn prepare(
         &mut self,
         options: &Options,
-        f: &mut impl Field<T>,
+        f: &mut dyn Field<T>,
         t0: f64,
         y0: &[T],
         k0: &[T],
@@ -129,7 +129,7 @@ impl<T: Real> Newton<T> {
         &mut self,
         method: &DirkTableau,
         options: &Options,
-        f: &mut impl Field<T>,
+        f: &mut dyn Field<T>,
         t0: f64,
         t1: f64,
         y0: &[T],
@@ -194,7 +194,7 @@ impl<T: Real> Newton<T> {
     /// is room for the stage. Returns whether the iteration converged.
     pub fn stage(
         &mut self,
-        f: &mut impl Field<T>,
+        f: &mut dyn Field<T>,
         t: f64,
         hg: f64,
         k: &mut [T],

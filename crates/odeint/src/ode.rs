@@ -19,6 +19,7 @@ use crate::solve::{check_times, drive_on};
 use crate::stats::Stats;
 use crate::tangent::TangentState;
 use crate::unroll::{Frozen, unroll};
+use crate::var_event::RecordingRef;
 use crate::vector_field::VectorField;
 
 /// The way to the gradient of a solve.
@@ -267,9 +268,20 @@ impl Ode {
         y0: Var<'t, T>,
         ts: impl Into<Times<'a, 't, T>>,
     ) -> Result<Var<'t, T>> {
+        self.solve_recorded(&f, y0, ts.into())
+    }
+
+    /// Compiled once for all fields.
+    #[track_caller]
+    fn solve_recorded<'t, T: Real>(
+        &self,
+        f: &RecordingRef<'_, 't, T>,
+        y0: Var<'t, T>,
+        ts: Times<'_, 't, T>,
+    ) -> Result<Var<'t, T>> {
         let tape = y0.tape();
         let loc = std::panic::Location::caller();
-        let (fixed, times): (Option<Arc<[f64]>>, _) = match ts.into() {
+        let (fixed, times): (Option<Arc<[f64]>>, _) = match ts {
             Times::Fixed(ts) => (Some(ts.as_ref().into()), None),
             Times::Var(ts) => {
                 let shape = ts.shape();
@@ -308,7 +320,7 @@ impl Ode {
         let scope =
             tape.scope(&[start, y0], |x| Ok::<_, costate_tape::Error>(vec![checked(x[0], x[1])?]))?;
         if self.gradient == Gradient::Unrolled || scope.function.is_value_dependent() {
-            return self.unrolled(tape, checked, y0, fixed, times, None);
+            return self.unrolled(tape, &checked, y0, fixed, times, None);
         }
         self.apply(scope.function, &scope.captured, y0, fixed, times, Probe::default())
     }
@@ -362,7 +374,7 @@ impl Ode {
                 let inputs: Vec<_> = [t, y].iter().chain(captured).copied().collect();
                 Ok(field.inline(tape, &inputs)?[0])
             };
-            return self.unrolled(tape, at, y0, fixed, times, probe.grid.as_deref());
+            return self.unrolled(tape, &at, y0, fixed, times, probe.grid.as_deref());
         }
         let op = SolveOp { probe, ..self.operation(field, fixed)? };
         let captured = captured.iter().copied();
@@ -398,7 +410,7 @@ impl Ode {
     fn unrolled<'t, T: Real>(
         &self,
         tape: &'t Tape<T>,
-        f: impl Fn(Var<'t, T>, Var<'t, T>) -> Result<Var<'t, T>>,
+        f: &RecordingRef<'_, 't, T>,
         y0: Var<'t, T>,
         fixed: Option<Arc<[f64]>>,
         times: Option<Var<'t, T>>,

@@ -186,7 +186,7 @@ impl<T: Real> SolveOp<T> {
             let args: Vec<_> = [t, y].iter().chain(captured).copied().collect();
             Ok(function.inline(tape, &args)?[0])
         };
-        unroll(self.method, &frozen, inputs[0], times, field)
+        unroll(self.method, &frozen, inputs[0], times, &field)
     }
 
     /// Whether a tangent takes unrolling: the times have one, or a cotangent of theirs has, or the

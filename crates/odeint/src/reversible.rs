@@ -124,7 +124,7 @@ impl<T: Real> Reversible<T> {
     /// coupling is no number above 0 and at most 1, or the field fails.
     pub fn new(
         scheme: Scheme,
-        f: &mut impl Field<T>,
+        f: &mut dyn Field<T>,
         t: f64,
         y0: &[T],
     ) -> Result<Reversible<T>, Error> {
@@ -158,7 +158,7 @@ impl<T: Real> Reversible<T> {
     /// Starts anew at another state.
     pub(crate) fn begin(
         &mut self,
-        f: &mut impl Field<T>,
+        f: &mut dyn Field<T>,
         t: f64,
         y0: &[T],
     ) -> Result<(), FieldError> {
@@ -235,7 +235,7 @@ impl<T: Real> Reversible<T> {
     ///
     /// # Errors
     /// If the field fails; then the state means nothing.
-    pub fn step_to(&mut self, f: &mut impl Field<T>, t: f64) -> Result<(), Error> {
+    pub fn step_to(&mut self, f: &mut dyn Field<T>, t: f64) -> Result<(), Error> {
         self.advance(f, t).map_err(|e| ErrorKind::Field(e).into())
     }
 
@@ -243,11 +243,11 @@ impl<T: Real> Reversible<T> {
     ///
     /// # Errors
     /// If the field fails; then the state means nothing.
-    pub fn step_back_to(&mut self, f: &mut impl Field<T>, t: f64) -> Result<(), Error> {
+    pub fn step_back_to(&mut self, f: &mut dyn Field<T>, t: f64) -> Result<(), Error> {
         self.back(f, t).map_err(|e| ErrorKind::Field(e).into())
     }
 
-    pub(crate) fn back(&mut self, f: &mut impl Field<T>, t: f64) -> Result<(), FieldError> {
+    pub(crate) fn back(&mut self, f: &mut dyn Field<T>, t: f64) -> Result<(), FieldError> {
         match self.scheme {
             // A symmetric step is undone by one in the other direction.
             Scheme::ReversibleHeun | Scheme::AsynchronousLeapfrog => self.advance(f, t),
@@ -259,7 +259,7 @@ impl<T: Real> Reversible<T> {
         self.scheme
     }
 
-    fn advance(&mut self, f: &mut impl Field<T>, t: f64) -> Result<(), FieldError> {
+    fn advance(&mut self, f: &mut dyn Field<T>, t: f64) -> Result<(), FieldError> {
         let h = t - self.t;
         let Reversible { y, companion, k, scratch, error, .. } = self;
         match self.scheme {
@@ -309,7 +309,7 @@ impl<T: Real> Reversible<T> {
 
     fn retreat(
         &mut self,
-        f: &mut impl Field<T>,
+        f: &mut dyn Field<T>,
         tableau: &Tableau,
         coupling: f64,
         t: f64,
@@ -330,7 +330,7 @@ impl<T: Real> Reversible<T> {
 /// What an explicit method adds to `x` in a step from `t0` to `t1`, written to `out`.
 pub(crate) fn increment<T: Real>(
     tableau: &Tableau,
-    f: &mut impl Field<T>,
+    f: &mut dyn Field<T>,
     t0: f64,
     t1: f64,
     x: &[T],

@@ -77,7 +77,7 @@ impl<T: Real> Rosenbrock<T> {
     pub fn step(
         &mut self,
         method: &RosenbrockTableau,
-        f: &mut impl Field<T>,
+        f: &mut dyn Field<T>,
         t0: f64,
         t1: f64,
         y0: &[T],

@@ -66,7 +66,7 @@ impl Sparsity {
     /// # Errors
     /// Those of the field.
     pub fn detect<T: Real>(
-        field: &mut impl Field<T>,
+        field: &mut dyn Field<T>,
         t: f64,
         y: &[T],
     ) -> Result<Sparsity, FieldError> {

@@ -94,9 +94,9 @@ where
 }
 
 /// The stiff part of a field as a field.
-pub(crate) struct StiffPart<'a, F>(pub &'a mut F);
+pub(crate) struct StiffPart<'a, T: Real>(pub &'a mut dyn Field<T>);
 
-impl<T: Real, F: Field<T>> Field<T> for StiffPart<'_, F> {
+impl<T: Real> Field<T> for StiffPart<'_, T> {
     fn eval(&mut self, t: f64, y: &[T], dy: &mut [T]) -> Result<(), FieldError> {
         self.0.eval_stiff(t, y, dy)
     }

@@ -9,6 +9,7 @@ use crate::rosenbrock::RosenbrockTableau;
 use crate::solve::position;
 use crate::tableau::{Part, Tableau};
 use crate::unroll_reversible::unroll_reversible;
+use crate::var_event::RecordingRef;
 
 /// The steps to take and the times to save at.
 #[derive(Clone, Debug)]
@@ -89,7 +90,7 @@ pub(crate) fn unroll<'t, T: Real>(
     frozen: &Frozen<T>,
     y0: Var<'t, T>,
     times: Option<Var<'t, T>>,
-    field: impl Fn(Var<'t, T>, Var<'t, T>) -> Result<Var<'t, T>>,
+    field: &RecordingRef<'_, 't, T>,
 ) -> Result<Var<'t, T>> {
     if let Method::Reversible(scheme) = method {
         return unroll_reversible(scheme, frozen, y0, times, field);
@@ -138,7 +139,7 @@ pub(crate) fn unroll<'t, T: Real>(
             )?);
         }
         if let Method::Rosenbrock(method) = method {
-            k.extend(rosenbrock_stages(method, y, start, h, end, k[0], &field)?);
+            k.extend(rosenbrock_stages(method, y, start, h, end, k[0], field)?);
         }
         let stages = if method.is_implicit() { rows } else { rows - 1 };
         for i in k.len()..stages {
@@ -282,7 +283,7 @@ fn rosenbrock_stages<'t, T: Real>(
     h: Number<'t, T>,
     end: Number<'t, T>,
     first: Var<'t, T>,
-    field: impl Fn(Var<'t, T>, Var<'t, T>) -> Result<Var<'t, T>>,
+    field: &RecordingRef<'_, 't, T>,
 ) -> Result<Vec<Var<'t, T>>> {
     let (tape, shape, tableau) = (y.tape(), y.shape(), &method.tableau);
     let n = shape.numel();

@@ -7,6 +7,7 @@ use crate::reversible::Scheme;
 use crate::solve::position;
 use crate::tableau::Tableau;
 use crate::unroll::{Frozen, Number, combine, interpolate, stack, stage_time};
+use crate::var_event::RecordingRef;
 
 /// As [`unroll`](crate::unroll::unroll).
 pub(crate) fn unroll_reversible<'t, T: Real>(
@@ -14,7 +15,7 @@ pub(crate) fn unroll_reversible<'t, T: Real>(
     frozen: &Frozen<T>,
     y0: Var<'t, T>,
     times: Option<Var<'t, T>>,
-    field: impl Fn(Var<'t, T>, Var<'t, T>) -> Result<Var<'t, T>>,
+    field: &RecordingRef<'_, 't, T>,
 ) -> Result<Var<'t, T>> {
     let Frozen { steps, ts, .. } = frozen;
     let tableau = scheme.tableau();

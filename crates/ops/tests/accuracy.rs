@@ -4,10 +4,8 @@
 //! With the environment variable `COSTATE_TEST_DENSITY` set to a number, there are that many times
 //! as many arguments; from 997 on, every `f32`.
 
-mod common;
-
-use common::double_double::Dd;
-use common::{awkward, same};
+use crate::common::double_double::Dd;
+use crate::common::{assert_same, awkward, same};
 use costate_ops::{Isa, Real, Unary, unary_on};
 
 /// The functions computed here and the errors their documentation promises, in ulp.
@@ -381,7 +379,7 @@ fn the_fused_instruction_sets_agree() {
     for &(op, _) in BOUNDS {
         let x = f64_arguments(op);
         for pair in fused.windows(2) {
-            common::assert_same(&apply(pair[1], op, &x), &apply(pair[0], op, &x), &(op, pair));
+            assert_same(&apply(pair[1], op, &x), &apply(pair[0], op, &x), &(op, pair));
         }
     }
 }

@@ -1,8 +1,6 @@
 //! Linear systems: residuals, determinants, and matrices that have no solution.
 
-mod common;
-
-use common::moderate;
+use crate::common::moderate;
 use costate_ops::{Real, log_det, solve};
 
 /// Whether `A X = B` up to rounding, row by row in the sense of Oettli and Prager.

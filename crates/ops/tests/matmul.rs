@@ -1,8 +1,6 @@
 //! Matrix products against their specification.
 
-mod common;
-
-use common::{assert_same, moderate};
+use crate::common::{assert_same, moderate};
 use costate_ops::{Isa, MatMul, Real, matmul, matmul_batch, matmul_naive, matmul_small};
 use proptest::prelude::*;
 use rayon::prelude::*;

@@ -1,8 +1,6 @@
 //! Broadcasting, reductions, layout and indexing against loops over all places.
 
-mod common;
-
-use common::{assert_same, moderate, numbers};
+use crate::common::{assert_same, moderate, numbers};
 use costate_ops::{
     Range1, argmax_axis, broadcast_shape, concat, dot, expand, gather, max_axis, permute,
     scatter_add, slice, slice_add, sum, sum_to, transpose,

@@ -1,8 +1,6 @@
 //! Element-wise kernels against their specifications, for every instruction set there is.
 
-mod common;
-
-use common::{LENGTHS, assert_same, awkward, numbers, same};
+use crate::common::{LENGTHS, assert_same, awkward, numbers, same};
 use costate_ops::{
     Binary, Isa, Real, Unary, axpy, binary, binary_in_place_left, binary_in_place_right, binary_on,
     copy, lincomb, unary, unary_in_place, unary_in_place_on, unary_on,

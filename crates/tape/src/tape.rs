@@ -164,40 +164,46 @@ impl<T: Real> Tape<T> {
         inputs: &[Var<'t, T>],
         f: impl FnOnce(&[Var<'t, T>]) -> std::result::Result<Vec<Var<'t, T>>, E>,
     ) -> std::result::Result<Scope<'t, T>, E> {
-        let loc = Location::caller();
-        let (start, values, scope, ids) = {
-            let mut graph = self.graph.borrow_mut();
-            let values = graph.entries();
-            let scope = graph.scopes.len() as u32;
-            graph.scopes.push(ScopeState::default());
-            graph.open.push(scope);
-            let start = graph.nodes.len() as NodeId;
-            let ids: Vec<NodeId> = inputs
-                .iter()
-                .map(|x| {
-                    let shape = graph.shape(x.id()).clone();
-                    let value =
-                        if graph.symbolic { Vec::new() } else { graph.value(x.id()).to_vec() };
-                    graph.push_leaf(Op::Input, &shape, &value, loc)
-                })
-                .collect();
-            (start, values, scope, ids)
-        };
-        let vars: Vec<_> = ids.iter().map(|&id| Var::new(self, id)).collect();
+        let open = self.open_scope(inputs, Location::caller());
+        let vars: Vec<_> = open.inputs.iter().map(|&id| Var::new(self, id)).collect();
         let outputs = f(&vars);
+        let scope = self.close_scope(open, outputs.as_deref().ok());
+        outputs.map(|_| scope.expect("there are outputs"))
+    }
+
+    /// What is before a scope's function: compiled once for all functions, as is what is after it.
+    fn open_scope(&self, inputs: &[Var<'_, T>], loc: &'static Location<'static>) -> OpenScope {
+        let mut graph = self.graph.borrow_mut();
+        let values = graph.entries();
+        let scope = graph.scopes.len() as u32;
+        graph.scopes.push(ScopeState::default());
+        graph.open.push(scope);
+        let start = graph.nodes.len() as NodeId;
+        let inputs = inputs
+            .iter()
+            .map(|x| {
+                let shape = graph.shape(x.id()).clone();
+                let value = if graph.symbolic { Vec::new() } else { graph.value(x.id()).to_vec() };
+                graph.push_leaf(Op::Input, &shape, &value, loc)
+            })
+            .collect();
+        OpenScope { scope, start, values, inputs }
+    }
+
+    fn close_scope(&self, open: OpenScope, outputs: Option<&[Var<'_, T>]>) -> Option<Scope<'_, T>> {
         let mut graph = self.graph.borrow_mut();
         graph.open.pop();
-        graph.scopes[scope as usize].closed = true;
-        let observed = graph.scopes[scope as usize].observed;
+        graph.scopes[open.scope as usize].closed = true;
+        let observed = graph.scopes[open.scope as usize].observed;
         let extracted = outputs.map(|outputs| {
             let outputs: Vec<NodeId> = outputs.iter().map(|y| y.id()).collect();
-            Function::extract(&graph, start, &ids, &outputs, observed)
+            Function::extract(&graph, open.start, &open.inputs, &outputs, observed)
         });
         // Nothing may read the values any more.
-        graph.forget_values(start, values);
+        graph.forget_values(open.start, open.values);
         let (function, captured) = extracted?;
         let captured = captured.iter().map(|&id| Var::new(self, id)).collect();
-        Ok(Scope { function, captured })
+        Some(Scope { function, captured })
     }
 
     pub(crate) fn graph(&self) -> &RefCell<Graph<T>> {
@@ -245,6 +251,15 @@ impl<T: Real> Tape<T> {
 #[track_caller]
 fn two_tapes(what: &str) -> ! {
     panic!("{what}: the variables belong to two different tapes")
+}
+
+/// A scope whose function is being recorded.
+struct OpenScope {
+    scope: u32,
+    /// Its first node, and how many entries there were before.
+    start: NodeId,
+    values: usize,
+    inputs: Vec<NodeId>,
 }
 
 /// What [`Tape::scope`] recorded.

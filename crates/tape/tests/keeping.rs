@@ -1,8 +1,6 @@
 //! A vjp in two halves gives the bits of the vjp in one.
 
-mod cases;
-
-use cases::{Apply, for_every_case};
+use crate::cases::{Apply, for_every_case};
 use costate_ops::Real;
 use costate_tape::{Function, Program, Shape, Tape, Var, Workspace};
 use ndarray::{Array2, ArrayD};

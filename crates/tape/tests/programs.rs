@@ -1,11 +1,9 @@
 //! Programs: the bits of recording, without its cost.
 
-mod cases;
-
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use cases::for_every_case;
+use crate::cases::{Apply, for_every_case};
 use costate_ops::Real;
 use costate_tape::{Function, Program, Tape, Var, Workspace};
 use ndarray::{ArrayD, IxDyn, arr0, arr1};
@@ -44,11 +42,7 @@ fn bits<T: Real>(x: &[T]) -> Vec<u64> {
 }
 
 /// Records an operation with its gradient at other inputs, and replays both on these.
-fn check_replay<T: Real>(
-    name: &str,
-    f: cases::Apply<T>,
-    x: &[ArrayD<T>],
-) -> Result<(), TestCaseError> {
+fn check_replay<T: Real>(name: &str, f: Apply<T>, x: &[ArrayD<T>]) -> Result<(), TestCaseError> {
     let record = |x: &[ArrayD<T>]| {
         Function::trace(x, |tape, x| {
             let y = f(tape, x)?;

@@ -1,9 +1,7 @@
 //! Every operation's two rules, against each other and against finite differences, to second
 //! order, in both element types, over shapes that include 0-d, empty and broadcast.
 
-mod cases;
-
-use cases::{Apply, binary, for_every_case, unary};
+use crate::cases::{Apply, binary, for_every_case, unary};
 use costate_ops::{Binary, Real, Unary};
 use costate_tape::{Function, Tape, Var, check};
 use ndarray::ArrayD;

@@ -1,8 +1,6 @@
 //! A batch at once against sample after sample, for every operation and its gradient.
 
-mod cases;
-
-use cases::{Apply, for_every_case};
+use crate::cases::{Apply, for_every_case};
 use costate_ops::Real;
 use costate_tape::{Tape, Var};
 use ndarray::{ArrayD, Axis, stack};

@@ -1,5 +1,4 @@
 //! What several tests use.
-#![allow(dead_code)]
 
 use costate_nn::{Bound, Params, Result, Rng};
 use costate_tape::{Tape, Var, check};

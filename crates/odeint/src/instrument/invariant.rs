@@ -278,7 +278,7 @@ impl<T: Real> Tangents<'_, '_, T> {
     /// Those of the states at the times of a step, its start first, its end last.
     fn through(&self, ode: &Ode, step: &crate::unroll::Frozen<T>) -> Result<Vec<T>> {
         self.of(|tape, y, captured| {
-            unroll(ode.method(), step, y, None, |t, y| {
+            unroll(ode.method(), step, y, None, &|t, y| {
                 let inputs: Vec<_> = [t, y].iter().chain(captured).copied().collect();
                 Ok(self.field.function.inline(tape, &inputs)?[0])
             })

@@ -1,7 +1,5 @@
 //! What several tests share: lengths worth trying, and awkward numbers.
 
-#![allow(dead_code, reason = "each test uses some of it")]
-
 pub mod double_double;
 
 use costate_ops::Real;
