@@ -7,7 +7,7 @@ use costate::nn::mechanics::{rotated_forward, trajectory, transform_field, trans
 use costate::prelude::*;
 
 use crate::picture::{BLUE, GREY, Panel, RED, Series, draw};
-use crate::{Outcome, data, distance, fine, times};
+use crate::{Outcome, data, distance, fine, flat, times};
 
 /// `y = g(t, x) = asinh(2 x) + t`.
 fn g<'t>(t: Var<'t, f64>, x: Var<'t, f64>) -> Var<'t, f64> {
@@ -26,7 +26,8 @@ pub fn run(path: &Path, seed: u64) -> Outcome {
     let (p, start) = (params.bind(&tape), tape.constant(&x));
     let ts = times(10);
     let f = |t, x| Ok(block.field(&p, t, x));
-    let plain = trajectory(&fine(), f, start, &ts, |x| Ok((x - &target).square().mean()))?;
+    let plain =
+        trajectory(&fine(), f, start, &ts, |x| Ok((x - &target).square().mean()), p.vars())?;
     let end = tape.scalar(1.0);
     let changed = trajectory(
         &fine(),
@@ -34,11 +35,10 @@ pub fn run(path: &Path, seed: u64) -> Outcome {
         g(tape.scalar(0.0), start),
         &ts,
         |y| Ok((inverse(end, y) - &target).square().mean()),
+        p.vars(),
     )?;
-    let flat = |loss: Var<'_, f64>| -> Outcome<Vec<f64>> {
-        Ok(loss.grad(p.vars())?.iter().flat_map(|g| g.to_vec()).collect())
-    };
-    let (a, b) = (flat(plain.loss)?, flat(changed.loss)?);
+    let [a, b] =
+        [&plain, &changed].map(|path| path.gradient.iter().flat_map(flat).collect::<Vec<_>>());
     let mut momenta = 0.0f64;
     for (i, &t) in ts.iter().enumerate() {
         let (t, y) = (tape.scalar(t), changed.states[i]);
@@ -48,7 +48,7 @@ pub fn run(path: &Path, seed: u64) -> Outcome {
     println!(
         "  y = asinh(2 x) + t: losses differ by {:.1e}, gradients by {:.1e}, momenta from (∂g/∂x)⁻ᵀ p \
          by {momenta:.1e}",
-        (plain.loss.item() - changed.loss.item()).abs(),
+        (plain.loss - changed.loss).abs(),
         distance(&a, &b)
     );
 

@@ -113,6 +113,11 @@ fn times(n: u32) -> Vec<f64> {
     (0..=n).map(|i| f64::from(i) / f64::from(n)).collect()
 }
 
+/// The entries of an array.
+fn flat(x: &ndarray::ArrayD<f64>) -> Vec<f64> {
+    x.iter().copied().collect()
+}
+
 /// The largest difference between two arrays.
 fn distance(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)

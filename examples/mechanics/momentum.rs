@@ -5,9 +5,10 @@ use std::path::Path;
 
 use costate::nn::mechanics::trajectory;
 use costate::prelude::*;
+use ndarray::Axis;
 
 use crate::picture::{BLUE, Panel, RED, Series, draw};
-use crate::{Outcome, data, distance, fine, times};
+use crate::{Outcome, data, distance, fine, flat, times};
 
 pub fn run(path: &Path, seed: u64) -> Outcome {
     let (x, y) = data(seed);
@@ -27,30 +28,29 @@ pub fn run(path: &Path, seed: u64) -> Outcome {
         let tape = Tape::new();
         let p = params.bind(&tape);
         let field = |t, x| Ok(body.field(&p, t, x));
+        // Through the bases the knots share the gradient; their sum is dL/dβ(t).
+        let (start, weights) = (tape.constant(&x), [p[body.bias]]);
         let path =
-            trajectory(&fine(), field, tape.constant(&x), &ts, |x| Ok((x - &y).square().mean()))?;
-        let h: Vec<f64> = path.energies.iter().map(|h| h.item()).collect();
+            trajectory(&fine(), field, start, &ts, |x| Ok((x - &y).square().mean()), &weights)?;
+        let h = path.energies;
         let drift = h.iter().map(|e| (e - h[0]).abs()).fold(0.0, f64::max);
         println!("  {name}: H = {:.4} at the start, changes by {drift:.1e} along depth", h[0]);
         let line =
             |points: Vec<f64>| Series::line(name, colour, ts.iter().copied().zip(points).collect());
         sizes.push(line(path.momenta.iter().map(|p| p.square().sum().sqrt().item()).collect()));
         energies.push(line(h));
-        // Through the bases the knots share the gradient; their sum is dL/dβ(t).
-        let weights = [p[body.bias]];
-        let along = path.weight_gradients(field, &weights)?;
-        let density: Vec<f64> = along.iter().map(|g| g[0].sum_axis(0).to_vec()[0]).collect();
+        let along = &path.weight_gradients[0];
+        let density: Vec<f64> = along.iter().map(|g| g.sum_axis(Axis(0))[0]).collect();
         // Simpson's rule against back-propagation.
         let c = |i: usize| if i == 0 || i == 40 { 1.0 } else { 2.0 * (1 + i % 2) as f64 };
-        let mut integral = along[0][0].zeros_like();
+        let mut integral = &along[0] * 0.0;
         for (i, g) in along.iter().enumerate() {
-            integral = integral + g[0].scale(c(i) / 120.0);
+            integral.scaled_add(c(i) / 120.0, g);
         }
-        let gradient = path.loss.grad(&weights)?[0].to_vec();
         println!(
             "  {name}: the integral of dL/dβ(t) is {:.1e} from the gradient of β, the rule of \
              Simpson",
-            distance(&integral.to_vec(), &gradient)
+            distance(&flat(&integral), &flat(&path.gradient[0]))
         );
         slopes.push(line(density));
     }

@@ -35,6 +35,7 @@ pub fn run(path: &Path, seed: u64) -> Outcome {
             start,
             &ts,
             |x| Ok((x.slice_axis(1, 0..1) - 0.5).square().sum() + x.slice_axis(1, 1..2).exp().sum()),
+            &[],
         )?;
         let kept: Vec<Vec<f64>> = path
             .states

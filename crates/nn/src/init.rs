@@ -7,9 +7,15 @@ use crate::rng::Rng;
 
 /// How the entries of a new parameter are chosen.
 ///
-/// For those that ask for the number of inputs and outputs, a parameter is a matrix
-/// `[inputs, outputs]` in its last two axes, and further axes in front number matrices, each drawn
-/// by itself.
+/// Some ask for the number of inputs and outputs, and for a matrix:
+///
+/// | weight | shape | inputs | outputs | matrix |
+/// | --- | --- | --- | --- | --- |
+/// | of a dense layer, [`draw`](Init::draw) | `[…, m, n]` | `m` | `n` | `m × n` |
+/// | kernel of `Conv1d`, [`draw_kernel`](Init::draw_kernel) | `[n, m, size]` | `m · size` | `n · size` | `n × (m · size)` |
+/// | kernel of `Conv2d`, [`draw_kernel`](Init::draw_kernel) | `[n, m, height, width]` | `m · height · width` | `n · height · width` | `n × (m · height · width)` |
+///
+/// Axes in front of a dense weight number matrices, each drawn by itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Init {
@@ -48,30 +54,59 @@ impl Init {
     #[track_caller]
     pub fn draw<T: Real>(self, rng: &mut Rng, shape: impl Into<Shape>) -> Vec<T> {
         let shape = shape.into();
+        let sizes = match *shape {
+            [.., rows, columns] => Some(Sizes { rows, columns, inputs: rows, outputs: columns }),
+            _ => None,
+        };
+        self.fill(rng, &shape, sizes)
+    }
+
+    /// Entries for the kernel of a convolution, `[outputs, channels, …size]`, row-major.
+    ///
+    /// # Panics
+    /// If it needs a matrix and the shape has fewer than two axes, or is `Antisymmetric` and the
+    /// matrix is not square.
+    #[track_caller]
+    pub fn draw_kernel<T: Real>(self, rng: &mut Rng, shape: impl Into<Shape>) -> Vec<T> {
+        let shape = shape.into();
+        let sizes = match *shape {
+            [outputs, channels, ref size @ ..] => {
+                let places = size.iter().product::<usize>();
+                let (inputs, outputs_of_each) = (channels * places, outputs * places);
+                Some(Sizes { rows: outputs, columns: inputs, inputs, outputs: outputs_of_each })
+            }
+            _ => None,
+        };
+        self.fill(rng, &shape, sizes)
+    }
+
+    #[track_caller]
+    fn fill<T: Real>(self, rng: &mut Rng, shape: &Shape, sizes: Option<Sizes>) -> Vec<T> {
         let len = shape.numel();
+        let sizes = || sizes.unwrap_or_else(|| panic!("{self:?}: shape {shape} has no matrix"));
         match self {
             Init::Zeros => vec![T::zero(); len],
             Init::Constant(c) => vec![T::from_f64(c); len],
-            Init::Uniform(bound) => fill(len, || bound * (2.0 * rng.uniform() - 1.0)),
-            Init::Normal(deviation) => fill(len, || deviation * rng.normal()),
+            Init::Uniform(bound) => several(len, || bound * (2.0 * rng.uniform() - 1.0)),
+            Init::Normal(deviation) => several(len, || deviation * rng.normal()),
             Init::XavierUniform => {
-                let [inputs, outputs] = matrix(self, &shape);
+                let Sizes { inputs, outputs, .. } = sizes();
                 Init::Uniform((6.0 / (inputs + outputs).max(1) as f64).sqrt()).draw(rng, shape)
             }
             Init::XavierNormal => {
-                let [inputs, outputs] = matrix(self, &shape);
+                let Sizes { inputs, outputs, .. } = sizes();
                 Init::Normal((2.0 / (inputs + outputs).max(1) as f64).sqrt()).draw(rng, shape)
             }
             Init::KaimingUniform => {
-                let [inputs, _] = matrix(self, &shape);
+                let inputs = sizes().inputs;
                 Init::Uniform((6.0 / inputs.max(1) as f64).sqrt()).draw(rng, shape)
             }
             Init::KaimingNormal => {
-                let [inputs, _] = matrix(self, &shape);
+                let inputs = sizes().inputs;
                 Init::Normal((2.0 / inputs.max(1) as f64).sqrt()).draw(rng, shape)
             }
             Init::Orthogonal(gain) => {
-                let [rows, columns] = matrix(self, &shape);
+                let Sizes { rows, columns, .. } = sizes();
                 let mut entries = Vec::with_capacity(len);
                 while entries.len() < len {
                     let q = orthonormal(rng, rows.min(columns), rows.max(columns));
@@ -82,7 +117,7 @@ impl Init {
                 entries
             }
             Init::Antisymmetric(deviation) => {
-                let [n, columns] = matrix(self, &shape);
+                let Sizes { rows: n, columns, .. } = sizes();
                 assert!(n == columns, "Antisymmetric: shape {shape} is not one of square matrices");
                 let mut entries = Vec::with_capacity(len);
                 while entries.len() < len {
@@ -99,16 +134,18 @@ impl Init {
     }
 }
 
-fn fill<T: Real>(len: usize, mut f: impl FnMut() -> f64) -> Vec<T> {
+fn several<T: Real>(len: usize, mut f: impl FnMut() -> f64) -> Vec<T> {
     (0..len).map(|_| T::from_f64(f())).collect()
 }
 
-/// Inputs and outputs of a weight.
-#[track_caller]
-fn matrix(init: Init, shape: &Shape) -> [usize; 2] {
-    let n = shape.ndim();
-    assert!(n >= 2, "{init:?}: shape {shape} has no matrix [inputs, outputs]");
-    [shape[n - 2], shape[n - 1]]
+/// The matrix that a weight is, or a stack of, and how many numbers each output is a sum of, and
+/// each input goes into.
+#[derive(Clone, Copy)]
+struct Sizes {
+    rows: usize,
+    columns: usize,
+    inputs: usize,
+    outputs: usize,
 }
 
 /// As many orthonormal vectors of the given length: normal ones, made orthogonal one after another,

@@ -153,6 +153,23 @@ impl<T: Real> Params<T> {
         self.add(name, shape, |_| entries.next().expect("as many as the shape has"))
     }
 
+    /// Adds the kernel of a convolution, `[outputs, channels, …size]`, whose entries are chosen by
+    /// [`init`](Init::draw_kernel).
+    ///
+    /// # Panics
+    /// If there is one of this name, or `init` does not suit the shape.
+    #[track_caller]
+    pub fn kernel(
+        &mut self,
+        name: impl Into<String>,
+        shape: impl Into<Shape>,
+        init: Init,
+    ) -> Param {
+        let shape = shape.into();
+        let mut entries = init.draw_kernel(&mut self.rng, &shape).into_iter();
+        self.add(name, shape, |_| entries.next().expect("as many as the shape has"))
+    }
+
     /// Adds a parameter of zeros.
     ///
     /// # Panics

@@ -363,6 +363,26 @@ fn initial_variances() {
         assert!(mean.abs() < 6.0 * (expected / n).sqrt(), "{init:?}: {mean}");
         assert!((variance / expected - 1.0).abs() < 0.05, "{init:?}: {variance} {expected}");
     }
+    // A kernel's outputs are sums over its places too: 8 channels of 3 by 5, 60 outputs.
+    let (inputs, outputs) = (8.0 * 15.0, 60.0 * 15.0);
+    for (init, expected) in [
+        (Init::XavierUniform, 2.0 / (inputs + outputs)),
+        (Init::XavierNormal, 2.0 / (inputs + outputs)),
+        (Init::KaimingUniform, 2.0 / inputs),
+        (Init::KaimingNormal, 2.0 / inputs),
+    ] {
+        let mut params = Params::<f64>::seeded(1);
+        let two = Conv2d::with_init(&mut params, "2", 8, 60, [3, 5], init);
+        let one = Conv1d::with_init(&mut params, "1", 8, 60, 15, init);
+        for kernel in [params.get(two.kernel), params.get(one.kernel)] {
+            let variance = kernel.iter().map(|x| x * x).sum::<f64>() / kernel.len() as f64;
+            assert!((variance / expected - 1.0).abs() < 0.06, "{init:?}: {variance} {expected}");
+        }
+        assert!(params.get(two.bias).iter().all(|b| *b == 0.0));
+    }
+    let q: Vec<f64> = Init::Orthogonal(1.0).draw_kernel(&mut rng, [6, 2, 2, 3]);
+    let q = Array2::from_shape_vec((6, 12), q).unwrap();
+    assert!((q.dot(&q.t()) - Array2::<f64>::eye(6)).iter().all(|x| x.abs() < 1e-13));
     assert_eq!(Init::Constant(2.0).draw::<f32>(&mut rng, [3]), [2.0; 3]);
     assert_eq!(Init::Zeros.draw::<f32>(&mut rng, [2]), [0.0; 2]);
 }

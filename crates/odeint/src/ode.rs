@@ -191,6 +191,13 @@ impl Ode {
         self
     }
 
+    /// With steps that end at the saved times; see
+    /// [`stop_at_saves`](crate::Options::stop_at_saves).
+    pub fn stop_at_saves(mut self) -> Ode {
+        self.options.stop_at_saves = true;
+        self
+    }
+
     /// With another limit to the memory, in bytes, in which [`Gradient::Exact`] keeps activations
     /// of the field for the backward pass; by default 256 MiB.
     ///

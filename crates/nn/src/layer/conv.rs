@@ -48,13 +48,40 @@ impl Conv2d {
         outputs: usize,
         size: [usize; 2],
     ) -> Conv2d {
-        assert!(size[0] > 0 && size[1] > 0, "Conv2d: a kernel of {} by {}", size[0], size[1]);
         let entries = channels * size[0] * size[1];
         let init = Init::Uniform(1.0 / (entries.max(1) as f64).sqrt());
+        Conv2d::with(params, name, [channels, outputs], size, [init, init])
+    }
+
+    /// Adds `name.kernel` as `init` says, and `name.bias`, zero.
+    ///
+    /// # Panics
+    /// If a size is 0, or there is a parameter of such a name.
+    #[track_caller]
+    pub fn with_init<T: Real>(
+        params: &mut Params<T>,
+        name: &str,
+        channels: usize,
+        outputs: usize,
+        size: [usize; 2],
+        init: Init,
+    ) -> Conv2d {
+        Conv2d::with(params, name, [channels, outputs], size, [init, Init::Zeros])
+    }
+
+    #[track_caller]
+    fn with<T: Real>(
+        params: &mut Params<T>,
+        name: &str,
+        [channels, outputs]: [usize; 2],
+        size: [usize; 2],
+        [kernel, bias]: [Init; 2],
+    ) -> Conv2d {
+        assert!(size[0] > 0 && size[1] > 0, "Conv2d: a kernel of {} by {}", size[0], size[1]);
         let shape = [outputs, channels, size[0], size[1]];
         Conv2d {
-            kernel: params.init(format!("{name}.kernel"), shape, init),
-            bias: params.init(format!("{name}.bias"), [outputs], init),
+            kernel: params.kernel(format!("{name}.kernel"), shape, kernel),
+            bias: params.init(format!("{name}.bias"), [outputs], bias),
             channels,
             outputs,
             size,
@@ -151,11 +178,38 @@ impl Conv1d {
         outputs: usize,
         size: usize,
     ) -> Conv1d {
-        assert!(size > 0, "Conv1d: a kernel of size 0");
         let init = Init::Uniform(1.0 / ((channels * size).max(1) as f64).sqrt());
+        Conv1d::with(params, name, [channels, outputs], size, [init, init])
+    }
+
+    /// Adds `name.kernel` as `init` says, and `name.bias`, zero.
+    ///
+    /// # Panics
+    /// If the size is 0, or there is a parameter of such a name.
+    #[track_caller]
+    pub fn with_init<T: Real>(
+        params: &mut Params<T>,
+        name: &str,
+        channels: usize,
+        outputs: usize,
+        size: usize,
+        init: Init,
+    ) -> Conv1d {
+        Conv1d::with(params, name, [channels, outputs], size, [init, Init::Zeros])
+    }
+
+    #[track_caller]
+    fn with<T: Real>(
+        params: &mut Params<T>,
+        name: &str,
+        [channels, outputs]: [usize; 2],
+        size: usize,
+        [kernel, bias]: [Init; 2],
+    ) -> Conv1d {
+        assert!(size > 0, "Conv1d: a kernel of size 0");
         Conv1d {
-            kernel: params.init(format!("{name}.kernel"), [outputs, channels, size], init),
-            bias: params.init(format!("{name}.bias"), [outputs], init),
+            kernel: params.kernel(format!("{name}.kernel"), [outputs, channels, size], kernel),
+            bias: params.init(format!("{name}.bias"), [outputs], bias),
             channels,
             outputs,
             size,

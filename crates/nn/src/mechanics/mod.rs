@@ -13,7 +13,7 @@
 //!
 //! | claim | function |
 //! | --- | --- |
-//! | momentum, `H` and `dL/dθ(t)` along depth | [`trajectory`], [`Trajectory::weight_gradients`] |
+//! | momentum, `H` and `dL/dθ(t)` along depth | [`trajectory`], [`weight_gradients`](Trajectory::weight_gradients) |
 //! | back-propagation is Hamilton's equations | [`hamiltonian_field`] |
 //! | a change of variables takes `p` to `(∂g/∂x)⁻ᵀ p` and leaves the loss | [`transform_field`], [`transform_momentum`] |
 //! | a symmetry of `f` conserves `p · ξ` | [`lie_bracket`], [`conserved`] |

@@ -1,8 +1,9 @@
 //! The momentum conjugate to the hidden state, and what follows from it along depth.
 
-use costate_odeint::Ode;
+use costate_odeint::{Ode, momentum_trajectory};
 use costate_ops::Real;
 use costate_tape::Var;
+use ndarray::{ArrayD, IxDyn};
 
 use crate::error::Result;
 
@@ -11,19 +12,28 @@ use crate::error::Result;
 pub struct Trajectory<'t, T: Real> {
     /// The times.
     pub ts: Vec<f64>,
-    /// `x(t)`, as many as times.
+    /// `x(t)`, as many as times; constants of the tape, as are the momenta.
     pub states: Vec<Var<'t, T>>,
     /// `p(t) = ∂L/∂x(t)`.
     pub momenta: Vec<Var<'t, T>>,
-    /// `H(t) = p · f(t, x)`, 0-d, the sum over all rows. Along an autonomous field it is constant.
-    /// At the end it is `dL/dt1`, at the start `-dL/dt0`.
-    pub energies: Vec<Var<'t, T>>,
-    /// The loss, 0-d.
-    pub loss: Var<'t, T>,
+    /// `H(t) = p · f(t, x)`, the sum over all rows. Along an autonomous field it is constant. At the
+    /// end it is `dL/dt1`, at the start `-dL/dt0`.
+    pub energies: Vec<f64>,
+    /// For each of the weights asked for, `dL/dθ(t) = ∂H/∂θ = (∂f/∂θ)ᵀ p` at each time: the gradient
+    /// as a function of depth (arXiv 1909.03767, section 3), whose integral is the gradient with
+    /// respect to weights that do not vary. First index the weight, second the time.
+    pub weight_gradients: Vec<Vec<ArrayD<T>>>,
+    /// `dL/dθ` of each of these weights.
+    pub gradient: Vec<ArrayD<T>>,
+    /// The loss.
+    pub loss: f64,
 }
 
-/// Solves `dx/dt = f(t, x)` through the given times and differentiates a loss of the last state
-/// with respect to the state at each of them: the momenta (arXiv 1909.03767, section 3).
+/// Solves `dx/dt = f(t, x)` through the given times, and follows the momentum of a loss of the last
+/// state back along the steps (arXiv 1909.03767, section 3); with the gradient of the loss with
+/// respect to `weights`, and how it comes about along depth.
+///
+/// It is [`momentum_trajectory`] at times of one's own: one forward and one backward pass.
 ///
 /// ```
 /// use costate_nn::mechanics::trajectory;
@@ -34,65 +44,53 @@ pub struct Trajectory<'t, T: Real> {
 /// let tape = Tape::<f64>::new();
 /// let x = tape.leaf(&[2.0], [1, 1]);
 /// let ode = Ode::new(Tsit5).tolerance(1e-10, 1e-10);
-/// let path = trajectory(&ode, |_, x| Ok(-x), x, &[0.0, 0.5, 1.0], |x| Ok(x.sum()))?;
+/// let path = trajectory(&ode, |_, x| Ok(-x), x, &[0.0, 0.5, 1.0], |x| Ok(x.sum()), &[])?;
 /// for (t, p) in path.ts.iter().zip(&path.momenta) {
 ///     assert!((p.item() - (t - 1.0).exp()).abs() < 1e-8);
 /// }
-/// assert!((path.energies[0].item() - path.energies[2].item()).abs() < 1e-8);
+/// assert!((path.energies[0] - path.energies[2]).abs() < 1e-8);
 /// # Ok::<(), costate_nn::Error>(())
 /// ```
 ///
 /// # Errors
-/// Those of the solves, of `f` and of the loss.
+/// Those of [`momentum_trajectory`].
 ///
 /// # Panics
-/// If there are no times, or `f` returns another shape than that of the state.
+/// If there are no times, or `f` returns another shape than that of the state, or the loss has more
+/// than one entry.
 #[track_caller]
 pub fn trajectory<'t, T: Real>(
     ode: &Ode,
     f: impl Fn(Var<'t, T>, Var<'t, T>) -> costate_tape::Result<Var<'t, T>>,
     x: Var<'t, T>,
     ts: &[f64],
-    loss: impl FnOnce(Var<'t, T>) -> Result<Var<'t, T>>,
+    loss: impl FnOnce(Var<'t, T>) -> costate_tape::Result<Var<'t, T>>,
+    weights: &[Var<'t, T>],
 ) -> Result<Trajectory<'t, T>> {
     assert!(!ts.is_empty(), "trajectory: no times");
-    // A name of its own, since the momentum at the start is the derivative with respect to it.
-    let mut states = vec![x.fresh()];
-    for w in ts.windows(2) {
-        let from = states[states.len() - 1];
-        states.push(ode.try_solve(&f, from, [w[0], w[1]])?.index_axis(0, 1));
-    }
-    let loss = loss(states[states.len() - 1])?;
-    let momenta = loss.grad(&states)?;
-    let mut energies = Vec::with_capacity(ts.len());
-    for ((&t, &x), &p) in ts.iter().zip(&states).zip(&momenta) {
-        let t = x.tape().scalar(T::from_f64(t));
-        energies.push((p * f(t, x)?).sum());
-    }
-    Ok(Trajectory { ts: ts.to_vec(), states, momenta, energies, loss })
-}
-
-impl<'t, T: Real> Trajectory<'t, T> {
-    /// `dL/dθ(t) = ∂H/∂θ = (∂f/∂θ)ᵀ p` at each time, for each of the weights: the gradient as a
-    /// function of depth (arXiv 1909.03767, section 3), whose integral is the gradient with
-    /// respect to weights that do not vary. First index the time, second the weight.
-    ///
-    /// # Errors
-    /// Those of `f`.
-    pub fn weight_gradients(
-        &self,
-        f: impl Fn(Var<'t, T>, Var<'t, T>) -> costate_tape::Result<Var<'t, T>>,
-        weights: &[Var<'t, T>],
-    ) -> Result<Vec<Vec<Var<'t, T>>>> {
-        let mut all = Vec::with_capacity(self.ts.len());
-        for ((&t, x), p) in self.ts.iter().zip(&self.states).zip(&self.momenta) {
-            let tape = x.tape();
-            // The state depends on the weights too: that is not part of the partial derivative.
-            let slope = f(tape.scalar(T::from_f64(t)), x.detach())?;
-            all.push(tape.vjp(&[slope], &[*p], weights)?);
-        }
-        Ok(all)
-    }
+    let at_end = |xs: Var<'t, T>| loss(xs.index_axis(0, ts.len() - 1));
+    let path = momentum_trajectory(&ode.stop_at_saves(), f, x, ts, at_end, weights)?;
+    // Steps end at each of the times, and only the last is seen by the loss.
+    let row = |t: &f64| path.ts.iter().position(|at| at == t).expect("a step ends there");
+    let rows: Vec<usize> = ts.iter().map(row).collect();
+    let var = |entries: &[T]| x.tape().leaf(entries, x.shape());
+    let of_weight = |k: usize, entries: &[T]| {
+        let shape = IxDyn(&weights[k].shape());
+        ArrayD::from_shape_vec(shape, entries.to_vec()).expect("as many as the weight has")
+    };
+    let along = |k: usize| {
+        let n = weights[k].shape().numel();
+        rows.iter().map(|&i| of_weight(k, &path.rates[k][i * n..(i + 1) * n])).collect()
+    };
+    Ok(Trajectory {
+        ts: ts.to_vec(),
+        states: rows.iter().map(|&i| var(path.state(i))).collect(),
+        momenta: rows.iter().map(|&i| var(path.momentum(i))).collect(),
+        energies: rows.iter().map(|&i| path.hamiltonian[i]).collect(),
+        weight_gradients: (0..weights.len()).map(along).collect(),
+        gradient: (0..weights.len()).map(|k| of_weight(k, &path.gradient[k])).collect(),
+        loss: path.loss,
+    })
 }
 
 /// Hamilton's equations for `H = p · f(t, x)`: the field `[f, -(∂f/∂x)ᵀ p]` of `z = [x, p]`,
