@@ -141,7 +141,7 @@ impl<T: Real> BinaryKernel<'_, T> {
 
 impl<T: Real> Kernel for BinaryKernel<'_, T> {
     #[inline(always)]
-    fn run<const FMA: bool>(self) {
+    fn run<const FMA: bool, const VECTOR: usize>(self) {
         // One loop for each function, which is known where the loop is compiled.
         match self.0 {
             Binary::Add => self.with(|a, b| Binary::Add.eval(a, b)),

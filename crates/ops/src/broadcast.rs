@@ -107,7 +107,7 @@ struct SumRows<'a, T>(&'a [T], &'a mut [T]);
 
 impl<T: Real> Kernel for SumRows<'_, T> {
     #[inline(always)]
-    fn run<const FMA: bool>(self) {
+    fn run<const FMA: bool, const VECTOR: usize>(self) {
         let SumRows(x, out) = self;
         for x in x.chunks_exact(out.len()) {
             for (out, &x) in out.iter_mut().zip(x) {

@@ -144,7 +144,7 @@ struct ChainKernel<'a, T, M> {
 
 impl<T: Real, M: ChainMemory<T>> Kernel for ChainKernel<'_, T, M> {
     #[inline(always)]
-    fn run<const FMA: bool>(self) {
+    fn run<const FMA: bool, const VECTOR: usize>(self) {
         let ChainKernel { chain, len, registers, memory } = self;
         let width = if len > FEW { TILE } else { len.next_multiple_of(SHORT) };
         for &(register, x) in &chain.constants {

@@ -57,11 +57,11 @@ impl Isa {
 
 /// A loop that is compiled once for each instruction set.
 pub(crate) trait Kernel {
-    /// The loop. With `FMA`, multiply and add may be fused, and only then: without the
+    /// The loop. A register holds `VECTOR` bytes; there are 32 if they are 64, else at least 16. With `FMA`, multiply and add may be fused, and only then: without the
     /// instruction, `mul_add` is a slow function call.
     ///
     /// Implementations are `#[inline(always)]`, or they would not be compiled for the set.
-    fn run<const FMA: bool>(self);
+    fn run<const FMA: bool, const VECTOR: usize>(self);
 }
 
 /// Whether the baseline has fused multiply-add.
@@ -81,7 +81,7 @@ pub(crate) fn dispatch<K: Kernel>(isa: Isa, kernel: K) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Isa::Avx2 => unsafe { avx2(kernel) },
-        _ => kernel.run::<BASELINE_FMA>(),
+        _ => kernel.run::<BASELINE_FMA, 16>(),
     }
 }
 
@@ -101,7 +101,7 @@ const FEW: usize = 16;
 #[inline]
 pub(crate) fn dispatch_len<K: Kernel>(len: usize, kernel: K) {
     if len <= FEW {
-        kernel.run::<false>();
+        kernel.run::<false, 16>();
     } else {
         dispatch_arithmetic(Isa::detect(), kernel);
     }
@@ -110,11 +110,11 @@ pub(crate) fn dispatch_len<K: Kernel>(len: usize, kernel: K) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 fn avx2<K: Kernel>(kernel: K) {
-    kernel.run::<true>();
+    kernel.run::<true, 32>();
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
 fn avx512<K: Kernel>(kernel: K) {
-    kernel.run::<true>();
+    kernel.run::<true, 64>();
 }

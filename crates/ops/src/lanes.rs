@@ -115,7 +115,7 @@ struct Run<'a, T: Real> {
 
 impl<T: Real> Kernel for Run<'_, T> {
     #[inline(always)]
-    fn run<const FMA: bool>(self) {
+    fn run<const FMA: bool, const VECTOR: usize>(self) {
         use ScalarOp::*;
         let r = self.registers;
         for step in self.steps {

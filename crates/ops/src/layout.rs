@@ -68,7 +68,7 @@ struct Transpose<'a, T> {
 
 impl<T: Real> Kernel for Transpose<'_, T> {
     #[inline(always)]
-    fn run<const FMA: bool>(self) {
+    fn run<const FMA: bool, const VECTOR: usize>(self) {
         let Transpose { x, rows, columns, out } = self;
         let (whole_rows, whole_columns) = (rows / TILE * TILE, columns / TILE * TILE);
         for i in (0..whole_rows).step_by(TILE) {

@@ -35,6 +35,7 @@ mod matmul;
 mod real;
 mod reduce;
 mod scan;
+mod tile;
 mod unary;
 
 pub use binary::{Binary, binary, binary_in_place_left, binary_in_place_right, binary_on};

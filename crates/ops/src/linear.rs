@@ -11,7 +11,7 @@ struct Affine<'a, T>(T, T, &'a [T], &'a mut [T]);
 
 impl<T: Real> Kernel for Affine<'_, T> {
     #[inline(always)]
-    fn run<const FMA: bool>(self) {
+    fn run<const FMA: bool, const VECTOR: usize>(self) {
         let Affine(mul, add, x, out) = self;
         map(x, out, |x| mul * x + add);
     }
@@ -31,7 +31,7 @@ struct AffineInPlace<'a, T>(T, T, &'a mut [T]);
 
 impl<T: Real> Kernel for AffineInPlace<'_, T> {
     #[inline(always)]
-    fn run<const FMA: bool>(self) {
+    fn run<const FMA: bool, const VECTOR: usize>(self) {
         let AffineInPlace(mul, add, x) = self;
         map_in_place(x, |x| mul * x + add);
     }
@@ -72,7 +72,7 @@ struct PowiInPlace<'a, T>(i32, &'a mut [T]);
 
 impl<T: Real> Kernel for PowiInPlace<'_, T> {
     #[inline(always)]
-    fn run<const FMA: bool>(self) {
+    fn run<const FMA: bool, const VECTOR: usize>(self) {
         let PowiInPlace(n, x) = self;
         match n {
             3 => map_in_place(x, |x| power(3, x)),
@@ -115,7 +115,7 @@ impl<T: Real> LinComb<'_, '_, T> {
 
 impl<T: Real> Kernel for LinComb<'_, '_, T> {
     #[inline(always)]
-    fn run<const FMA: bool>(self) {
+    fn run<const FMA: bool, const VECTOR: usize>(self) {
         match self.c.len() {
             0 => self.out.fill(T::zero()),
             1 => self.pass::<1>(),
@@ -165,7 +165,7 @@ struct Axpy<'a, T>(T, &'a [T], &'a mut [T]);
 
 impl<T: Real> Kernel for Axpy<'_, T> {
     #[inline(always)]
-    fn run<const FMA: bool>(self) {
+    fn run<const FMA: bool, const VECTOR: usize>(self) {
         for (y, &x) in self.2.iter_mut().zip(self.1) {
             *y += self.0 * x;
         }
@@ -188,7 +188,7 @@ struct Select<'a, T>(&'a [T], &'a [T], &'a [T], &'a mut [T]);
 
 impl<T: Real> Kernel for Select<'_, T> {
     #[inline(always)]
-    fn run<const FMA: bool>(self) {
+    fn run<const FMA: bool, const VECTOR: usize>(self) {
         let Select(cond, a, b, out) = self;
         for (((out, &cond), &a), &b) in out.iter_mut().zip(cond).zip(a).zip(b) {
             *out = if cond != T::zero() { a } else { b };

@@ -11,7 +11,8 @@ use std::thread::LocalKey;
 use rayon::prelude::*;
 
 use crate::elementwise::check_len;
-use crate::isa::{Isa, Kernel, dispatch};
+use crate::isa::{Isa, dispatch};
+use crate::tile::Rows;
 use crate::{Buffer, Real, transpose};
 
 /// `C = op(A) op(B)`, where `op(A)` is `m × k` and `op(B)` is `k × n`.
@@ -33,7 +34,7 @@ pub struct MatMul {
 
 impl MatMul {
     /// Steps in memory from row to row and from column to column of `op(A)`.
-    fn a_strides(&self) -> (usize, usize) {
+    pub(crate) fn a_strides(&self) -> (usize, usize) {
         if self.ta { (1, self.m) } else { (self.k, 1) }
     }
     /// Steps in memory from row to row and from column to column of `op(B)`.
@@ -323,110 +324,6 @@ fn narrow<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
             transpose(b, k, n, columns);
             large(MatMul { tb: true, ..spec }, a, columns, c);
         });
-    }
-}
-
-/// The product with `op(B)` in row-major order, its sums in the order of the inner index.
-struct Rows<'a, T> {
-    /// `m`, `k`, `n`.
-    size: [usize; 3],
-    accumulate: bool,
-    /// From row to row and from column to column of `op(A)`.
-    a_strides: (usize, usize),
-    /// From row to row of `C`.
-    c_row: usize,
-    a: &'a [T],
-    b: &'a [T],
-    c: &'a mut [T],
-}
-
-impl<'a, T: Real> Rows<'a, T> {
-    fn whole(spec: MatMul, a: &'a [T], b: &'a [T], c: &'a mut [T]) -> Rows<'a, T> {
-        let MatMul { m, k, n, accumulate, .. } = spec;
-        Rows { size: [m, k, n], accumulate, a_strides: spec.a_strides(), c_row: n, a, b, c }
-    }
-}
-
-impl<T: Real> Kernel for Rows<'_, T> {
-    #[inline(always)]
-    fn run<const FMA: bool>(mut self) {
-        let n = self.size[2];
-        let mut j = 0;
-        // Columns in tiles of one or two cache lines, then what is left in halves. The compiler
-        // does not keep wider tiles in registers.
-        while n - j >= 16 {
-            self.columns::<16, FMA>(j);
-            j += 16;
-        }
-        if n - j >= 8 {
-            self.columns::<8, FMA>(j);
-            j += 8;
-        }
-        if n - j >= 4 {
-            self.columns::<4, FMA>(j);
-            j += 4;
-        }
-        if n - j >= 2 {
-            self.columns::<2, FMA>(j);
-            j += 2;
-        }
-        if n - j == 1 {
-            self.columns::<1, FMA>(j);
-        }
-    }
-}
-
-impl<T: Real> Rows<'_, T> {
-    #[inline(always)]
-    fn columns<const W: usize, const FMA: bool>(&mut self, j: usize) {
-        let m = self.size[0];
-        let mut i = 0;
-        // Where a row of the tile is one vector, four rows would wait for one another.
-        if W * size_of::<T>() <= 64 {
-            while m - i >= 8 {
-                self.tile::<8, W, FMA>(i, j);
-                i += 8;
-            }
-        }
-        while m - i >= 4 {
-            self.tile::<4, W, FMA>(i, j);
-            i += 4;
-        }
-        while i < m {
-            self.tile::<1, W, FMA>(i, j);
-            i += 1;
-        }
-    }
-
-    /// `R` rows and `W` columns of the result, in registers.
-    #[inline(always)]
-    fn tile<const R: usize, const W: usize, const FMA: bool>(&mut self, i: usize, j: usize) {
-        let ([_, k, n], c_row) = (self.size, self.c_row);
-        let (row, column) = self.a_strides;
-        let mut sums = [[T::zero(); W]; R];
-        if self.accumulate {
-            for (r, sums) in sums.iter_mut().enumerate() {
-                sums.copy_from_slice(&self.c[(i + r) * c_row + j..][..W]);
-            }
-        }
-        // Checked once for the tile: a check at each entry would cost more than the arithmetic.
-        assert!(k > 0 && (i + R - 1) * row + (k - 1) * column < self.a.len());
-        assert!((k - 1) * n + j + W <= self.b.len());
-        for l in 0..k {
-            // SAFETY: `l ≤ k - 1`, so the last of these `W` entries is at most at the place that
-            // was found to lie inside; arrays are aligned like their entries.
-            let b: [T; W] = unsafe { *self.b.as_ptr().add(l * n + j).cast() };
-            for (r, sums) in sums.iter_mut().enumerate() {
-                // SAFETY: `r ≤ R - 1` and `l ≤ k - 1`: at most the place found to lie inside.
-                let a = unsafe { *self.a.get_unchecked((i + r) * row + l * column) };
-                for w in 0..W {
-                    sums[w] = T::fma::<FMA>(a, b[w], sums[w]);
-                }
-            }
-        }
-        for (r, sums) in sums.iter().enumerate() {
-            self.c[(i + r) * c_row + j..][..W].copy_from_slice(sums);
-        }
     }
 }
 

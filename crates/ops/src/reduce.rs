@@ -28,7 +28,7 @@ struct Block<'a, T, F>(&'a [T], &'a [T], F, &'a mut T);
 
 impl<T: Real, F: Fn(T, T) -> T> Kernel for Block<'_, T, F> {
     #[inline(always)]
-    fn run<const FMA: bool>(self) {
+    fn run<const FMA: bool, const VECTOR: usize>(self) {
         let Block(a, b, f, out) = self;
         let mut lanes = [T::zero(); LANES];
         let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
@@ -49,7 +49,7 @@ fn tree<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T + Copy) -> T {
         let mut sum = T::zero();
         let kernel = Block(a, b, f, &mut sum);
         if a.len() < LANES {
-            kernel.run::<false>();
+            kernel.run::<false, 16>();
         } else {
             dispatch_arithmetic(Isa::detect(), kernel);
         }
@@ -98,7 +98,7 @@ struct MaxAxis<'a, T> {
 
 impl<T: Real> Kernel for MaxAxis<'_, T> {
     #[inline(always)]
-    fn run<const FMA: bool>(self) {
+    fn run<const FMA: bool, const VECTOR: usize>(self) {
         let MaxAxis { x, n, inner, out } = self;
         let max = |a, b| crate::Binary::Max.eval(a, b);
         if inner == 1 {

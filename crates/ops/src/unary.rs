@@ -202,7 +202,7 @@ struct OutOfPlace<'a, T>(Unary, &'a [T], &'a mut [T]);
 
 impl<T: Real> Kernel for OutOfPlace<'_, T> {
     #[inline(always)]
-    fn run<const FMA: bool>(self) {
+    fn run<const FMA: bool, const VECTOR: usize>(self) {
         let OutOfPlace(op, x, out) = self;
         match op {
             Unary::Neg => map(x, out, |x| -x),
@@ -230,7 +230,7 @@ struct InPlace<'a, T>(Unary, &'a mut [T]);
 
 impl<T: Real> Kernel for InPlace<'_, T> {
     #[inline(always)]
-    fn run<const FMA: bool>(self) {
+    fn run<const FMA: bool, const VECTOR: usize>(self) {
         let InPlace(op, x) = self;
         match op {
             Unary::Neg => map_in_place(x, |x| -x),

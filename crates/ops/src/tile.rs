@@ -1,0 +1,152 @@
+//! The inner loops of products: tiles of the result whose sums stay in registers.
+
+use crate::Real;
+use crate::isa::Kernel;
+use crate::matmul::MatMul;
+
+/// A product with `op(B)` in row-major order, its sums in the order of the inner index.
+pub(crate) struct Rows<'a, T> {
+    /// `m`, `k`, `n`.
+    pub(crate) size: [usize; 3],
+    pub(crate) accumulate: bool,
+    /// From row to row and from column to column of `op(A)`.
+    pub(crate) a_strides: (usize, usize),
+    /// From row to row of `C`.
+    pub(crate) c_row: usize,
+    pub(crate) a: &'a [T],
+    pub(crate) b: &'a [T],
+    pub(crate) c: &'a mut [T],
+}
+
+impl<'a, T: Real> Rows<'a, T> {
+    /// A product of matrices that lie without gaps.
+    pub(crate) fn whole(spec: MatMul, a: &'a [T], b: &'a [T], c: &'a mut [T]) -> Rows<'a, T> {
+        let MatMul { m, k, n, accumulate, .. } = spec;
+        Rows { size: [m, k, n], accumulate, a_strides: spec.a_strides(), c_row: n, a, b, c }
+    }
+}
+
+impl<T: Real> Kernel for Rows<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool, const VECTOR: usize>(self) {
+        match VECTOR / size_of::<T>() {
+            16 => self.all::<16, FMA>(),
+            8 if VECTOR == 64 => self.all::<8, FMA>(),
+            8 => self.all_of_few::<8, FMA>(),
+            4 => self.all_of_few::<4, FMA>(),
+            _ => self.all_of_few::<2, FMA>(),
+        }
+    }
+}
+
+impl<T: Real> Rows<'_, T> {
+    /// With 32 registers of `L` numbers: sixteen for sums, so that none waits for another, and each
+    /// number of `A` is read once for two products.
+    #[inline(always)]
+    fn all<const L: usize, const FMA: bool>(mut self) {
+        let (n, mut j) = (self.size[2], 0);
+        while n - j >= 2 * L {
+            self.columns::<8, 2, L, FMA>(j);
+            j += 2 * L;
+        }
+        self.rest::<L, FMA>(j);
+    }
+
+    /// With 16 registers.
+    #[inline(always)]
+    fn all_of_few<const L: usize, const FMA: bool>(mut self) {
+        let (n, mut j) = (self.size[2], 0);
+        while n - j >= 2 * L {
+            self.columns::<4, 2, L, FMA>(j);
+            j += 2 * L;
+        }
+        self.rest::<L, FMA>(j);
+    }
+
+    /// Less than two vectors of columns, from `j` on: one, then what is left in halves.
+    #[inline(always)]
+    fn rest<const L: usize, const FMA: bool>(&mut self, mut j: usize) {
+        let n = self.size[2];
+        if n - j >= L {
+            self.columns::<8, 1, L, FMA>(j);
+            j += L;
+        }
+        if L > 8 && n - j >= 8 {
+            self.columns::<8, 1, 8, FMA>(j);
+            j += 8;
+        }
+        if L > 4 && n - j >= 4 {
+            self.columns::<8, 1, 4, FMA>(j);
+            j += 4;
+        }
+        if L > 2 && n - j >= 2 {
+            self.columns::<8, 1, 2, FMA>(j);
+            j += 2;
+        }
+        if n - j == 1 {
+            self.columns::<8, 1, 1, FMA>(j);
+        }
+    }
+
+    /// `V` vectors of columns from `j` on, `R` rows at a time.
+    #[inline(always)]
+    fn columns<const R: usize, const V: usize, const L: usize, const FMA: bool>(
+        &mut self,
+        j: usize,
+    ) {
+        let (m, mut i) = (self.size[0], 0);
+        while m - i >= R {
+            self.tile::<R, V, L, FMA>(i, j);
+            i += R;
+        }
+        if R > 4 && m - i >= 4 {
+            self.tile::<4, V, L, FMA>(i, j);
+            i += 4;
+        }
+        while i < m {
+            self.tile::<1, V, L, FMA>(i, j);
+            i += 1;
+        }
+    }
+
+    /// `R` rows and `V` vectors of `L` columns of the result.
+    #[inline(always)]
+    fn tile<const R: usize, const V: usize, const L: usize, const FMA: bool>(
+        &mut self,
+        i: usize,
+        j: usize,
+    ) {
+        let ([_, k, n], c_row) = (self.size, self.c_row);
+        let (row, column) = self.a_strides;
+        let mut sums = [[[T::zero(); L]; V]; R];
+        if self.accumulate {
+            for (r, sums) in sums.iter_mut().enumerate() {
+                for (v, sums) in sums.iter_mut().enumerate() {
+                    sums.copy_from_slice(&self.c[(i + r) * c_row + j + v * L..][..L]);
+                }
+            }
+        }
+        // Checked once for the tile: a check at each entry would cost more than the arithmetic.
+        assert!(k > 0 && (i + R - 1) * row + (k - 1) * column < self.a.len());
+        assert!((k - 1) * n + j + V * L <= self.b.len());
+        for l in 0..k {
+            // SAFETY: `l ≤ k - 1`, so the last of these `V L` entries is at most at the place that
+            // was found to lie inside; arrays are aligned like their entries.
+            let b: [[T; L]; V] = unsafe { *self.b.as_ptr().add(l * n + j).cast() };
+            for (r, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: `r ≤ R - 1` and `l ≤ k - 1`: at most the place found to lie inside.
+                let a = unsafe { *self.a.get_unchecked((i + r) * row + l * column) };
+                for v in 0..V {
+                    for w in 0..L {
+                        sums[v][w] = T::fma::<FMA>(a, b[v][w], sums[v][w]);
+                    }
+                }
+            }
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            for (v, sums) in sums.iter().enumerate() {
+                self.c[(i + r) * c_row + j + v * L..][..L].copy_from_slice(sums);
+            }
+        }
+    }
+}
