@@ -193,7 +193,6 @@ impl<T: Real> DenseSolution<T> {
             y0: &self.y[i * self.dim..(i + 1) * self.dim],
             y1: &self.y[(i + 1) * self.dim..(i + 2) * self.dim],
             k: &self.k[slopes..slopes + tableau.slopes() * self.dim],
-            kept: &[],
             rounds: 1,
             tableau,
         }

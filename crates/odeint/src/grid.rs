@@ -44,10 +44,9 @@ pub(crate) struct Grid<T: Real> {
     own: Vec<T>,
     /// Where in `own` those of each step start.
     own_start: Vec<usize>,
-    /// What the evaluations of each of the first steps left for the backward pass, without the end
-    /// slope's, and that of the last of them.
+    /// What the evaluations of each of the first steps left for the backward pass, those of end slopes
+    /// among them: if one was evaluated with the next step only, it is not there.
     kept: Vec<Buffer<T>>,
-    kept_end: Buffer<T>,
     /// How many steps have theirs in `kept`, and whether those after them have not.
     kept_steps: usize,
     kept_is_full: bool,
@@ -71,7 +70,6 @@ impl<T: Real> Default for Grid<T> {
             own: Vec::new(),
             own_start: Vec::new(),
             kept: Vec::new(),
-            kept_end: Buffer::default(),
             kept_steps: 0,
             kept_is_full: false,
             kept_limit: 0,
@@ -122,7 +120,6 @@ impl<T: Real> Grid<T> {
             self.own_start.push(self.own.len());
             self.own.extend_from_slice(own);
             self.y.extend_from_slice(step.y1);
-            self.push_kept(step.kept);
         }
         self.steps.push(GridStep {
             t0: step.t0,
@@ -133,7 +130,9 @@ impl<T: Real> Grid<T> {
         });
     }
 
-    fn push_kept(&mut self, kept: &[T]) {
+    /// Takes what the evaluations of the last step left, and leaves memory of the same length with
+    /// what the last of them left at its end. A copy of all of it would cost more than some fields.
+    pub fn take_kept(&mut self, kept: &mut Buffer<T>) {
         let m = kept.len() / self.rows;
         if m == 0 || self.kept_is_full {
             return;
@@ -145,12 +144,11 @@ impl<T: Real> Grid<T> {
         if self.kept.len() == self.kept_steps {
             self.kept.push(Buffer::default());
         }
-        let (stages, end) = kept.split_at((self.rows - 1) * m);
         let to = &mut self.kept[self.kept_steps];
-        to.resize(stages.len());
-        to.copy_from_slice(stages);
-        self.kept_end.resize(m);
-        self.kept_end.copy_from_slice(end);
+        to.resize(kept.len());
+        let end = (self.rows - 1) * m;
+        to[end..].copy_from_slice(&kept[end..]);
+        std::mem::swap(to, kept);
         self.kept_steps += 1;
     }
 
@@ -162,16 +160,17 @@ impl<T: Real> Grid<T> {
     /// What the evaluation of slope `i` of step `n` left, if it was kept.
     pub fn kept(&self, n: usize, i: usize) -> Option<&[T]> {
         let n = n - self.first;
-        let m = self.kept_end.len();
         if n >= self.kept_steps || i >= self.rows {
-            None
-        } else if i + 1 < self.rows {
+            return None;
+        }
+        let m = self.kept[n].len() / self.rows;
+        if i + 1 < self.rows {
             Some(&self.kept[n][i * m..(i + 1) * m])
         } else if n + 1 < self.kept_steps {
             Some(&self.kept[n + 1][..m])
         } else {
             // If there are later steps, it may have been evaluated only with the next one.
-            (!self.kept_is_full).then_some(&self.kept_end)
+            (!self.kept_is_full).then(|| &self.kept[n][i * m..])
         }
     }
 
@@ -239,8 +238,7 @@ impl<T: Real> Grid<T> {
     /// All bytes.
     pub fn bytes(&self) -> usize {
         let kept: usize = self.kept[..self.kept_steps].iter().map(|kept| kept.len()).sum();
-        let end = if self.kept_steps > 0 { self.kept_end.len() } else { 0 };
-        (self.y.len() + self.k.len() + self.own.len() + kept + end) * size_of::<T>()
+        (self.y.len() + self.k.len() + self.own.len() + kept) * size_of::<T>()
             + self.own_start.len() * size_of::<usize>()
             + self.step_bytes()
     }

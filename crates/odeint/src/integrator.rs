@@ -341,6 +341,11 @@ impl<T: Real> Integrator<T> {
         self.kept.resize(self.tableau.rows() * f.kept_len());
     }
 
+    /// What evaluations of the last step left. Only that of the end slope must stay there.
+    pub(crate) fn kept(&mut self) -> &mut Buffer<T> {
+        &mut self.kept
+    }
+
     /// Where in `kept` that of slope `i` is.
     fn kept_range(&self, i: usize) -> Range<usize> {
         let m = self.kept.len() / self.tableau.rows();
@@ -373,7 +378,6 @@ impl<T: Real> Integrator<T> {
             y1: &self.y1,
             k: &self.k[..slopes * self.y0.len()],
             rounds: self.rounds,
-            kept: &self.kept,
             tableau: self.tableau,
         }
     }

@@ -312,8 +312,11 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         let points = state.points.get_mut();
         points.start(integrator, limit);
         let ends = self.probe.grid.as_deref();
-        let record = |integrator: &Integrator<T>, saves| {
+        let record = |integrator: &mut Integrator<T>, saves| {
             grid.push(&integrator.last_step(), saves, keep);
+            if keep {
+                grid.take_kept(integrator.kept());
+            }
             if resolves {
                 grid.measure(integrator.y());
             }

@@ -126,7 +126,7 @@ pub(crate) fn drive<T: Real>(
     f: &mut impl Field<T>,
     ts: &[f64],
     ys: &mut [T],
-    observe: impl FnMut(&Integrator<T>, Range<usize>),
+    observe: impl FnMut(&mut Integrator<T>, Range<usize>),
 ) -> Result<Stats, Error> {
     drive_on(integrator, f, ts, ys, None, false, observe)
 }
@@ -141,7 +141,7 @@ pub(crate) fn drive_on<T: Real>(
     ys: &mut [T],
     grid: Option<&[f64]>,
     dense: bool,
-    mut observe: impl FnMut(&Integrator<T>, Range<usize>),
+    mut observe: impl FnMut(&mut Integrator<T>, Range<usize>),
 ) -> Result<Stats, Error> {
     let mut ends = grid.and_then(|grid| grid.split_last()).map(|(_, inner)| inner.iter());
     let dim = integrator.y().len();

@@ -82,8 +82,6 @@ pub struct Step<'a, T: Real> {
     /// [`Integrator::end_slope`](crate::Integrator::end_slope) needed it, and the interpolant's own
     /// follow only after [`Integrator::dense_slopes`](crate::Integrator::dense_slopes).
     pub k: &'a [T],
-    /// What evaluations left for a backward pass, one after another as the slopes of the step.
-    pub(crate) kept: &'a [T],
     /// How often coupled stages were iterated; 1 if the method is explicit.
     pub rounds: usize,
     /// The method.

@@ -109,6 +109,7 @@ fn retake<T: Real>(
         integrator.end_slope(field)?;
     }
     window.push(&integrator.last_step(), step.saves.clone(), true);
+    window.take_kept(integrator.kept());
     if !integrator.has_end() {
         window.without_end();
     }

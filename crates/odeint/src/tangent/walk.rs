@@ -171,7 +171,6 @@ impl<T: Real> Walk<T> {
                 y1: &self.z1,
                 k: &self.k[..slopes * dim],
                 rounds,
-                kept: &[],
                 tableau,
             };
             for i in step.saves.clone() {
