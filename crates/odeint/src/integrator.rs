@@ -6,7 +6,7 @@ mod point;
 
 use std::ops::Range;
 
-use costate_ops::{Buffer, Real, lincomb};
+use costate_ops::{Buffer, Real, first_not_finite, lincomb};
 
 use self::pair::Pair;
 use crate::auto::Switch;
@@ -183,7 +183,7 @@ impl<T: Real> Integrator<T> {
             let (method, components) = (self.tableau.name, y0.len());
             return Err(ErrorKind::OddState { method, components }.into());
         }
-        if let Some(component) = y0.iter().position(|y| !y.is_finite()) {
+        if let Some(component) = first_not_finite(y0) {
             return Err(ErrorKind::NonFinite { t: start, stage: None, component }.into());
         }
         if let Some(auto) = &mut self.auto {
@@ -299,7 +299,7 @@ impl<T: Real> Integrator<T> {
     pub fn set_state(&mut self, y: &[T]) -> Result<(), Error> {
         let (found, n) = (y.len(), self.y1.len());
         assert!(found == n, "set_state: a state of length {found} instead of {n}");
-        if let Some(component) = y.iter().position(|y| !y.is_finite()) {
+        if let Some(component) = first_not_finite(y) {
             return Err(ErrorKind::NonFinite { t: self.t1, stage: None, component }.into());
         }
         self.y1.copy_from_slice(y);
@@ -392,7 +392,7 @@ impl<T: Real> Integrator<T> {
             let (dy, kept) = (&mut self.k[end.clone()], &mut self.kept[kept]);
             f.eval_keeping(self.t1, &self.y1, dy, Part::All, kept).map_err(ErrorKind::Field)?;
             self.stats.f_evals += 1;
-            if let Some(component) = self.k[end].iter().position(|k| !k.is_finite()) {
+            if let Some(component) = first_not_finite(&self.k[end]) {
                 return Err(ErrorKind::NonFinite { t: self.t1, stage: Some(0), component }.into());
             }
             self.has_end = true;
@@ -418,7 +418,7 @@ impl<T: Real> Integrator<T> {
             let m = self.kept.len() / tableau.rows();
             let (first, kept) = (&mut self.k[..self.y0.len()], &mut self.kept[..m]);
             f.eval_keeping(self.t0, &self.y0, first, Part::All, kept).map_err(ErrorKind::Field)?;
-            if let Some(component) = first.iter().position(|k| !k.is_finite()) {
+            if let Some(component) = first_not_finite(first) {
                 return Err(ErrorKind::NonFinite { t: self.t0, stage: Some(0), component }.into());
             }
             self.has_first = true;
@@ -427,7 +427,7 @@ impl<T: Real> Integrator<T> {
         interpolant_slopes(tableau, &mut f, self.t0, self.t1, y0, k, stage)
             .map_err(ErrorKind::Field)?;
         let (n, own) = (y0.len(), tableau.rows() * y0.len());
-        if let Some(i) = k[own..].iter().position(|k| !k.is_finite()) {
+        if let Some(i) = first_not_finite(&k[own..]) {
             let stage = tableau.rows() + i / n;
             let t = tableau.time(stage, self.t0, self.t1);
             return Err(ErrorKind::NonFinite { t, stage: Some(stage), component: i % n }.into());
@@ -634,7 +634,7 @@ impl<T: Real> Integrator<T> {
             let embedded = self.tableau.control_order().expect("checked with the options");
             let error = self.error(step);
             let controller = &self.options.controller;
-            if error <= 1.0 && self.y1.iter().all(|y| y.is_finite()) {
+            if error <= 1.0 && first_not_finite(&self.y1).is_none() {
                 let factor = controller.factor(error, self.history, embedded);
                 let factor = if after_rejection { factor.min(1.0) } else { factor };
                 self.dt = (step.abs() * factor).min(self.options.max_dt);
@@ -814,13 +814,13 @@ impl<T: Real> Integrator<T> {
         let n = self.y0.len();
         let rows = self.tableau.rows() - usize::from(!self.tableau.error_needs_end());
         let first = if self.tableau.uses_first() { 0 } else { n };
-        if let Some(i) = self.k[first..rows * n].iter().position(|k| !k.is_finite()) {
+        if let Some(i) = first_not_finite(&self.k[first..rows * n]) {
             let i = first + i;
             let t = self.tableau.time(i / n, self.t1, next);
             let stage = Some(i / n);
             return Some(ErrorKind::NonFinite { t, stage, component: i % n }.into());
         }
-        let component = self.y1.iter().position(|y| !y.is_finite())?;
+        let component = first_not_finite(&self.y1)?;
         Some(ErrorKind::NonFinite { t: next, stage: None, component }.into())
     }
 

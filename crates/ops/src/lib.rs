@@ -58,6 +58,6 @@ pub use lu::{Triangle, log_det, solve, solve_triangular};
 pub use matmul::small as matmul_small;
 pub use matmul::{MatMul, matmul, matmul_batch, matmul_naive};
 pub use real::Real;
-pub use reduce::{argmax_axis, dot, max_axis, sum};
+pub use reduce::{argmax_axis, dot, first_not_finite, max_axis, sum};
 pub use scan::cumsum;
 pub use unary::{Unary, unary, unary_in_place, unary_in_place_on, unary_on};

@@ -137,6 +137,24 @@ pub fn argmax_axis<T: Real>(x: &[T], outer: usize, n: usize, inner: usize, out: 
     }
 }
 
+/// Where the first entry is that is infinite or NaN.
+///
+/// ```
+/// assert_eq!(costate_ops::first_not_finite(&[1.0, f64::NAN, f64::INFINITY]), Some(1));
+/// ```
+#[inline]
+pub fn first_not_finite<T: Real>(x: &[T]) -> Option<usize> {
+    // A search that can end anywhere is done number by number; one that cannot, by vectors.
+    const CHUNK: usize = 128;
+    let at = |x: &[T]| x.iter().position(|x| !x.is_finite());
+    if x.len() < CHUNK {
+        return at(x);
+    }
+    let bad = |x: &[T]| !x.iter().fold(true, |all, x| all & x.is_finite());
+    let (i, chunk) = x.chunks(CHUNK).enumerate().find(|(_, chunk)| bad(chunk))?;
+    at(chunk).map(|j| i * CHUNK + j)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +183,22 @@ mod tests {
     fn blocks_have_the_same_bits_with_every_instruction_set() {
         blocks::<f32>();
         blocks::<f64>();
+    }
+
+    #[test]
+    fn finds_what_is_not_finite() {
+        for n in [1, 2, 127, 128, 129, 1000] {
+            assert_eq!(first_not_finite(&numbers::<f32>(n)), None);
+            for i in [0, n / 2, n - 1] {
+                for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                    let mut x = numbers::<f32>(n);
+                    x[i] = bad;
+                    x[n - 1] = bad;
+                    assert_eq!(first_not_finite(&x), Some(i), "{n}");
+                }
+            }
+        }
+        assert_eq!(first_not_finite::<f64>(&[]), None);
     }
 
     #[test]
