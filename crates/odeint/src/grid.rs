@@ -36,10 +36,10 @@ pub(crate) struct Grid<T: Real> {
     pub rows: usize,
     pub steps: Vec<GridStep>,
     /// The state at the start of each step, then the last one.
-    y: Vec<T>,
+    y: Buffer<T>,
     /// The slopes of each step without its end slope, which is the first one of the next; then the
     /// last step's end slope.
-    k: Vec<T>,
+    k: Buffer<T>,
     /// The slopes of the interpolant's own of those steps that have them.
     own: Vec<T>,
     /// Where in `own` those of each step start.
@@ -65,8 +65,8 @@ impl<T: Real> Default for Grid<T> {
             order: 0,
             rows: 0,
             steps: Vec::new(),
-            y: Vec::new(),
-            k: Vec::new(),
+            y: Buffer::default(),
+            k: Buffer::default(),
             own: Vec::new(),
             own_start: Vec::new(),
             kept: Vec::new(),
@@ -86,18 +86,18 @@ impl<T: Real> Grid<T> {
         (self.block, self.order) = (self.dim, 0);
         self.rows = tableau.rows();
         self.steps.clear();
-        self.k.clear();
+        self.k.resize(0);
         self.own.clear();
         self.own_start.clear();
         (self.kept_steps, self.kept_is_full) = (0, false);
-        self.y.clear();
-        self.y.extend_from_slice(y0);
+        self.y.resize(0);
+        append(&mut self.y, y0);
         self.largest = size(y0);
     }
 
     /// Keeps no states, the first one neither.
     pub fn without_states(&mut self) {
-        self.y.clear();
+        self.y.resize(0);
     }
 
     /// Keeps what evaluations leave for the backward pass, in no more than as many bytes.
@@ -114,12 +114,12 @@ impl<T: Real> Grid<T> {
     /// Adds a step, with its state and slopes if they are to be kept.
     pub fn push(&mut self, step: &Step<'_, T>, saves: Range<usize>, keep: bool) {
         if keep {
-            self.k.truncate(self.steps.len() * (self.rows - 1) * self.dim);
+            self.k.resize(self.steps.len() * (self.rows - 1) * self.dim);
             let (k, own) = step.k.split_at(self.rows * self.dim);
-            self.k.extend_from_slice(k);
+            append(&mut self.k, k);
             self.own_start.push(self.own.len());
             self.own.extend_from_slice(own);
-            self.y.extend_from_slice(step.y1);
+            append(&mut self.y, step.y1);
         }
         self.steps.push(GridStep {
             t0: step.t0,
@@ -131,8 +131,9 @@ impl<T: Real> Grid<T> {
     }
 
     /// Takes what the evaluations of the last step left, and leaves memory of the same length with
-    /// what the last of them left at its end. A copy of all of it would cost more than some fields.
-    pub fn take_kept(&mut self, kept: &mut Buffer<T>) {
+    /// what that of the end slope left, if it has one, at its end. A copy of all of it would cost
+    /// more than some fields.
+    pub fn take_kept(&mut self, kept: &mut Buffer<T>, has_end: bool) {
         let m = kept.len() / self.rows;
         if m == 0 || self.kept_is_full {
             return;
@@ -146,8 +147,10 @@ impl<T: Real> Grid<T> {
         }
         let to = &mut self.kept[self.kept_steps];
         to.resize(kept.len());
-        let end = (self.rows - 1) * m;
-        to[end..].copy_from_slice(&kept[end..]);
+        if has_end {
+            let end = (self.rows - 1) * m;
+            costate_ops::copy(&kept[end..], &mut to[end..]);
+        }
         std::mem::swap(to, kept);
         self.kept_steps += 1;
     }
@@ -211,7 +214,7 @@ impl<T: Real> Grid<T> {
 
     /// The grid and the slopes, to be unrolled with these times.
     pub fn frozen(&self, ts: &[f64]) -> Frozen<T> {
-        let (steps, slopes, block) = (self.steps.clone(), self.k.clone(), self.block);
+        let (steps, slopes, block) = (self.steps.clone(), self.k.to_vec(), self.block);
         Frozen { steps, ts: ts.to_vec(), block, slopes }
     }
 
@@ -242,6 +245,13 @@ impl<T: Real> Grid<T> {
             + self.own_start.len() * size_of::<usize>()
             + self.step_bytes()
     }
+}
+
+/// Adds entries at the end. Where there was room before, a long array is copied on all threads.
+fn append<T: Real>(to: &mut Buffer<T>, x: &[T]) {
+    let start = to.len();
+    to.resize(start + x.len());
+    costate_ops::copy(x, &mut to[start..]);
 }
 
 /// The largest absolute value; NaN if any entry is.

@@ -315,7 +315,8 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         let record = |integrator: &mut Integrator<T>, saves| {
             grid.push(&integrator.last_step(), saves, keep);
             if keep {
-                grid.take_kept(integrator.kept());
+                let has_end = integrator.has_end();
+                grid.take_kept(integrator.kept(), has_end);
             }
             if resolves {
                 grid.measure(integrator.y());

@@ -4,8 +4,10 @@
 //! sums within a block, blocks in a balanced tree. So the error grows like `log n`, and the bits
 //! depend neither on the instruction set nor on the number of threads.
 
+use rayon::prelude::*;
+
 use crate::Real;
-use crate::elementwise::check_len;
+use crate::elementwise::{check_len, share};
 use crate::isa::{Isa, Kernel, dispatch_arithmetic};
 
 const LANES: usize = 16;
@@ -144,7 +146,14 @@ pub fn argmax_axis<T: Real>(x: &[T], outer: usize, n: usize, inner: usize, out: 
 /// ```
 #[inline]
 pub fn first_not_finite<T: Real>(x: &[T]) -> Option<usize> {
-    // A search that can end anywhere is done number by number; one that cannot, by vectors.
+    let Some(piece) = share(x.len(), || 16) else { return search(x) };
+    let pieces = x.par_chunks(piece).enumerate();
+    pieces.find_map_first(|(i, x)| search(x).map(|j| i * piece + j))
+}
+
+#[inline]
+fn search<T: Real>(x: &[T]) -> Option<usize> {
+    // What can end anywhere goes number by number, what cannot, by vectors.
     const CHUNK: usize = 128;
     let at = |x: &[T]| x.iter().position(|x| !x.is_finite());
     if x.len() < CHUNK {

@@ -109,8 +109,9 @@ fn retake<T: Real>(
         integrator.end_slope(field)?;
     }
     window.push(&integrator.last_step(), step.saves.clone(), true);
-    window.take_kept(integrator.kept());
-    if !integrator.has_end() {
+    let has_end = integrator.has_end();
+    window.take_kept(integrator.kept(), has_end);
+    if !has_end {
         window.without_end();
     }
     Ok(())
