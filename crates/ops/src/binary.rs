@@ -174,6 +174,10 @@ impl<T: Real> Kernel for BinaryKernel<'_, T> {
 pub fn binary<T: Real>(op: Binary, a: &[T], b: &[T], out: &mut [T]) {
     check_repeats(op.name(), a.len(), out.len());
     check_repeats(op.name(), b.len(), out.len());
+    T::binary(op, a, b, out);
+}
+
+pub(crate) fn binary_of<T: Real>(op: Binary, a: &[T], b: &[T], out: &mut [T]) {
     let long = out.len();
     let Some(chunk) = share(long, || unit(&[a, b], long)) else {
         return dispatch_len(long, BinaryKernel(op, Into::New { a, b, out }));
@@ -217,6 +221,10 @@ pub fn binary_on<T: Real>(isa: Isa, op: Binary, a: &[T], b: &[T], out: &mut [T])
 #[track_caller]
 pub fn binary_in_place_left<T: Real>(op: Binary, a: &mut [T], b: &[T]) {
     check_repeats(op.name(), b.len(), a.len());
+    T::binary_in_place_left(op, a, b);
+}
+
+pub(crate) fn binary_left_of<T: Real>(op: Binary, a: &mut [T], b: &[T]) {
     let long = a.len();
     let Some(chunk) = share(long, || unit(&[b], long)) else {
         return dispatch_len(long, BinaryKernel(op, Into::Left { a, b }));
@@ -234,6 +242,10 @@ pub fn binary_in_place_left<T: Real>(op: Binary, a: &mut [T], b: &[T]) {
 #[track_caller]
 pub fn binary_in_place_right<T: Real>(op: Binary, a: &[T], b: &mut [T]) {
     check_repeats(op.name(), a.len(), b.len());
+    T::binary_in_place_right(op, a, b);
+}
+
+pub(crate) fn binary_right_of<T: Real>(op: Binary, a: &[T], b: &mut [T]) {
     let long = b.len();
     let Some(chunk) = share(long, || unit(&[a], long)) else {
         return dispatch_len(long, BinaryKernel(op, Into::Right { a, b }));

@@ -96,7 +96,7 @@ impl<T: Real> Default for LaneRegisters<T> {
 
 /// Runs steps on all lanes. Each lane gets the bits that it would get alone.
 pub fn run_lanes<T: Real>(steps: &[ScalarStep], registers: &mut LaneRegisters<T>) {
-    run_lanes_on(Isa::detect(), steps, registers);
+    T::run_lanes(steps, registers);
 }
 
 /// [`run_lanes`] with the given instruction set, which the machine must have.

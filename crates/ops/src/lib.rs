@@ -22,6 +22,7 @@ mod binary;
 mod broadcast;
 mod buffer;
 mod chain;
+mod compiled;
 mod elementwise;
 mod factor;
 mod index;

@@ -152,6 +152,10 @@ pub fn lincomb<T: Real>(c: &[T], xs: &[&[T]], out: &mut [T]) {
     for x in xs {
         check_len("lincomb", x.len(), out.len());
     }
+    T::lincomb(c, xs, out);
+}
+
+pub(crate) fn lincomb_of<T: Real>(c: &[T], xs: &[&[T]], out: &mut [T]) {
     let Some(chunk) = share(out.len(), || 16) else {
         return dispatch_len(out.len(), LinComb { c, xs, out });
     };

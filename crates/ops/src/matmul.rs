@@ -100,6 +100,10 @@ const TALL: usize = 16;
 #[track_caller]
 pub fn matmul<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
     spec.check(a.len(), b.len(), c.len());
+    T::matmul(spec, a, b, c);
+}
+
+pub(crate) fn matmul_of<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
     if c.is_empty() {
         return;
     }

@@ -6,6 +6,7 @@ use std::iter::Sum;
 use bytemuck::Pod;
 use num_traits::{Float, NumAssign};
 
+use crate::compiled::Compiled;
 use crate::math::Math;
 
 mod sealed {
@@ -20,6 +21,7 @@ mod sealed {
 /// `Real` may rely on there being no third.
 pub trait Real:
     sealed::Sealed
+    + Compiled
     + Float
     + NumAssign
     + Math

@@ -260,6 +260,10 @@ impl<T: Real> Kernel for InPlace<'_, T> {
 #[track_caller]
 pub fn unary<T: Real>(op: Unary, x: &[T], out: &mut [T]) {
     check_len(op.name(), x.len(), out.len());
+    T::unary(op, x, out);
+}
+
+pub(crate) fn unary_of<T: Real>(op: Unary, x: &[T], out: &mut [T]) {
     if !op.is_expensive() {
         dispatch_len(x.len(), OutOfPlace(op, x, out));
     } else if is_long(x.len()) {
@@ -281,6 +285,10 @@ pub fn unary_on<T: Real>(isa: Isa, op: Unary, x: &[T], out: &mut [T]) {
 
 /// `x_i = f(x_i)`, with the same bits as [`unary`].
 pub fn unary_in_place<T: Real>(op: Unary, x: &mut [T]) {
+    T::unary_in_place(op, x);
+}
+
+pub(crate) fn unary_in_place_of<T: Real>(op: Unary, x: &mut [T]) {
     if !op.is_expensive() {
         dispatch_len(x.len(), InPlace(op, x));
     } else if is_long(x.len()) {

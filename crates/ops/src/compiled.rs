@@ -1,0 +1,57 @@
+//! The kernels whose code is long, compiled here for both types: what is generic is compiled once
+//! more in every program that calls it.
+
+use crate::binary::{binary_left_of, binary_of, binary_right_of};
+use crate::lanes::{LaneRegisters, ScalarStep, run_lanes_on};
+use crate::linear::lincomb_of;
+use crate::matmul::{MatMul, matmul_of};
+use crate::unary::{unary_in_place_of, unary_of};
+use crate::{Binary, Isa, Real, Unary};
+
+/// What the functions of the same names call, whose documentation says what each does.
+pub trait Compiled: Sized {
+    fn unary(op: Unary, x: &[Self], out: &mut [Self]);
+    fn unary_in_place(op: Unary, x: &mut [Self]);
+    fn binary(op: Binary, a: &[Self], b: &[Self], out: &mut [Self]);
+    fn binary_in_place_left(op: Binary, a: &mut [Self], b: &[Self]);
+    fn binary_in_place_right(op: Binary, a: &[Self], b: &mut [Self]);
+    fn lincomb(c: &[Self], xs: &[&[Self]], out: &mut [Self]);
+    fn matmul(spec: MatMul, a: &[Self], b: &[Self], c: &mut [Self]);
+    fn run_lanes(steps: &[ScalarStep], registers: &mut LaneRegisters<Self>)
+    where
+        Self: Real;
+}
+
+macro_rules! compile {
+    ($T:ty) => {
+        impl Compiled for $T {
+            fn unary(op: Unary, x: &[$T], out: &mut [$T]) {
+                unary_of(op, x, out);
+            }
+            fn unary_in_place(op: Unary, x: &mut [$T]) {
+                unary_in_place_of(op, x);
+            }
+            fn binary(op: Binary, a: &[$T], b: &[$T], out: &mut [$T]) {
+                binary_of(op, a, b, out);
+            }
+            fn binary_in_place_left(op: Binary, a: &mut [$T], b: &[$T]) {
+                binary_left_of(op, a, b);
+            }
+            fn binary_in_place_right(op: Binary, a: &[$T], b: &mut [$T]) {
+                binary_right_of(op, a, b);
+            }
+            fn lincomb(c: &[$T], xs: &[&[$T]], out: &mut [$T]) {
+                lincomb_of(c, xs, out);
+            }
+            fn matmul(spec: MatMul, a: &[$T], b: &[$T], c: &mut [$T]) {
+                matmul_of(spec, a, b, c);
+            }
+            fn run_lanes(steps: &[ScalarStep], registers: &mut LaneRegisters<$T>) {
+                run_lanes_on(Isa::detect(), steps, registers);
+            }
+        }
+    };
+}
+
+compile!(f32);
+compile!(f64);
