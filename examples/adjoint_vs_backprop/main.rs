@@ -4,6 +4,8 @@
 //! The model of one's own is in `field.rs`.
 
 mod field;
+#[path = "../work_precision/log_log.rs"]
+mod log_log;
 mod plot;
 mod problems;
 
@@ -13,6 +15,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use costate::odeint::{Comparison, MomentumTrajectory, compare_gradients};
 use costate::prelude::*;
+use log_log::choose;
 use problems::{Problem, problems};
 
 /// A variable.
@@ -51,12 +54,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     std::fs::create_dir_all(&arguments.out)
         .map_err(|e| format!("{}: {e}", arguments.out.display()))?;
-    let wanted = |p: &Problem| arguments.problem.as_deref().is_none_or(|name| name == p.name);
-    let chosen: Vec<Problem> = problems().into_iter().filter(wanted).collect();
-    if chosen.is_empty() {
-        let names: Vec<&str> = problems().iter().map(|p| p.name).collect();
-        return Err(format!("there is no such model; there are {}", names.join(", ")).into());
-    }
+    let chosen = choose(problems(), |p| p.name, arguments.problem.as_deref())?;
     for problem in &chosen {
         let found = compare(problem, &arguments.tolerances)?;
         println!("{}: {found}", problem.name);

@@ -1,14 +1,12 @@
 //! Comparisons and momenta, as SVG.
 
 use std::error::Error;
-use std::ops::Range;
 use std::path::Path;
 
 use costate::odeint::{Comparison, Measured, MomentumTrajectory};
-use plotters::coord::Shift;
 use plotters::prelude::*;
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+use crate::log_log::{Area, Curve, legend, panel};
 
 /// Distance to the reference against time, memory and evaluations.
 pub fn comparison(path: &Path, title: &str, found: &Comparison) -> Result<(), Box<dyn Error>> {
@@ -16,14 +14,29 @@ pub fn comparison(path: &Path, title: &str, found: &Comparison) -> Result<(), Bo
     area.fill(&WHITE)?;
     let (left, right) = area.split_horizontally(1290);
     let panels = left.split_evenly((1, 3));
-    let time = |m: &Measured| (m.forward + m.backward) * 1e3;
-    let work = |m: &Measured| (m.f_evals + m.vjp_evals) as f64;
-    panel(&panels[0], title, "ms, forward and backward", found, &time)?;
-    panel(&panels[1], "", "KiB kept", found, &|m| m.bytes as f64 / 1024.0)?;
-    panel(&panels[2], "", "evaluations of the field and its vjp", found, &work)?;
-    legend(&right, found)?;
+    let ways = ways(found);
+    let draw = |area: &Area<'_>, title: &str, work: &str, x: fn(&Measured) -> f64| {
+        // Below the uncertainty of the reference a distance means nothing.
+        let y = |m: &Measured| m.distance.max(found.uncertainty).max(1e-16);
+        let curve = |way: &&str| measured(found, way).map(|m| (x(m), y(m))).collect();
+        let curves: Vec<Curve> = ways.iter().map(curve).collect();
+        panel(area, title, [work, "distance to the reference gradient"], &curves)
+    };
+    draw(&panels[0], title, "ms, forward and backward", |m| (m.forward + m.backward) * 1e3)?;
+    draw(&panels[1], "", "KiB kept", |m| m.bytes as f64 / 1024.0)?;
+    draw(&panels[2], "", "evaluations of the field and its vjp", |m| {
+        (m.f_evals + m.vjp_evals) as f64
+    })?;
+    let fails = |way| if measured(found, way).next().is_none() { " (fails)" } else { "" };
+    legend(&right, ways.iter().map(|way| format!("{way}{}", fails(way))))?;
     area.present()?;
     Ok(())
+}
+
+/// The rows of a way that did not fail.
+fn measured<'a>(found: &'a Comparison, way: &'a str) -> impl Iterator<Item = &'a Measured> {
+    let rows = found.rows.iter().filter(move |row| row.way == way);
+    rows.filter_map(|row| row.outcome.as_ref().ok())
 }
 
 /// The ways, in the order of their rows.
@@ -35,60 +48,6 @@ fn ways(found: &Comparison) -> Vec<&str> {
         }
     }
     names
-}
-
-fn legend(area: &Area<'_>, found: &Comparison) -> Result<(), Box<dyn Error>> {
-    for (i, name) in ways(found).into_iter().enumerate() {
-        let colour = Palette99::pick(i).to_rgba();
-        let mut rows = found.rows.iter().filter(|row| row.way == name);
-        let fails = rows.all(|row| row.outcome.is_err());
-        let text = if fails { format!("{name} (fails)") } else { name.to_owned() };
-        let place = (4, 50 + 24 * i as i32);
-        let line = [(place.0, place.1 + 7), (place.0 + 18, place.1 + 7)];
-        area.draw(&PathElement::new(line, colour.stroke_width(2)))?;
-        area.draw(&Text::new(text, (place.0 + 26, place.1), ("sans-serif", 14).into_font()))?;
-    }
-    Ok(())
-}
-
-fn panel(
-    area: &Area<'_>,
-    title: &str,
-    work: &str,
-    found: &Comparison,
-    x: &dyn Fn(&Measured) -> f64,
-) -> Result<(), Box<dyn Error>> {
-    // Below the uncertainty of the reference a distance means nothing.
-    let y = |m: &Measured| m.distance.max(found.uncertainty).max(1e-16);
-    let measured = || found.rows.iter().filter_map(|row| row.outcome.as_ref().ok());
-    let range = |f: &dyn Fn(&Measured) -> f64| -> Range<f64> {
-        let (low, high) =
-            measured().map(f).fold((f64::MAX, f64::MIN), |(l, h), x| (l.min(x), h.max(x)));
-        0.5 * low..2.0 * high
-    };
-    let mut chart = ChartBuilder::on(area)
-        .margin(12)
-        .x_label_area_size(40)
-        .y_label_area_size(64)
-        .caption(title, ("sans-serif", 18))
-        .build_cartesian_2d(range(x).log_scale(), range(&y).log_scale())?;
-    chart
-        .configure_mesh()
-        .max_light_lines(0)
-        .x_desc(work)
-        .y_desc("distance to the reference gradient")
-        .x_label_formatter(&|x| format!("{x:.0e}"))
-        .y_label_formatter(&|y| format!("{y:.0e}"))
-        .draw()?;
-    for (i, name) in ways(found).into_iter().enumerate() {
-        let colour = Palette99::pick(i).to_rgba();
-        let rows = found.rows.iter().filter(|row| row.way == name);
-        let points: Vec<(f64, f64)> =
-            rows.filter_map(|row| row.outcome.as_ref().ok()).map(|m| (x(m), y(m))).collect();
-        chart.draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)))?;
-        chart.draw_series(points.iter().map(|&p| Circle::new(p, 3, colour.filled())))?;
-    }
-    Ok(())
 }
 
 /// The state and the momentum, `H`, and the length of the gradient as a function of time.

@@ -35,9 +35,10 @@ struct Arguments {
     /// How often each network sees each sample; by default 20, for MNIST-1D 40, for Fashion-MNIST 8
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     epochs: Option<u64>,
-    /// The learning rate at the start, the same for all networks; it falls along a cosine to 0
-    #[arg(long, default_value_t = 3e-3)]
-    rate: f64,
+    /// The learning rate at the start, the same for all networks; it falls along a cosine to 0.
+    /// With several, a table of accuracies by rate
+    #[arg(long, value_delimiter = ',', default_value = "3e-3")]
+    rates: Vec<f64>,
     /// All of Fashion-MNIST, not a tenth of it
     #[arg(long)]
     full: bool,
@@ -117,26 +118,33 @@ fn study(arguments: &Arguments, name: Name, data: &Data) -> Outcome {
     let mut runs: Vec<Run> = Vec::new();
     // Seed after seed, so that a change in how busy the machine is touches all networks.
     for seed in 0..arguments.seeds {
-        for &(kind, regulariser) in &plans {
-            let plan = Plan { kind, regulariser, seed, epochs, rate: arguments.rate };
-            let run = train::train(plan, data)?;
-            let last = run.last();
-            eprintln!(
-                "{}, seed {seed}, {}: loss {:.4}, accuracy {:.2} %, {:.1} s",
-                data.name,
-                plan.name(),
-                last.loss,
-                100.0 * last.accuracy,
-                last.seconds
-            );
-            runs.push(run);
+        for &rate in &arguments.rates {
+            for &(kind, regulariser) in &plans {
+                let plan = Plan { kind, regulariser, seed, epochs, rate };
+                let run = train::train(plan, data)?;
+                let last = run.last();
+                eprintln!(
+                    "{}, seed {seed}, rate {rate}, {}: loss {:.4}, accuracy {:.2} %, {:.1} s",
+                    data.name,
+                    plan.name(),
+                    last.loss,
+                    100.0 * last.accuracy,
+                    last.seconds
+                );
+                runs.push(run);
+            }
         }
     }
-    println!("{}", report::table(data, &runs, &plans));
-    println!("{:.0} s in all\n", start.elapsed().as_secs_f64());
     let file = |end: &str| arguments.out.join(format!("{}{end}", name_of(name)));
     report::epochs(&file(".csv"), &runs)?;
-    plot::draw(&file(".svg"), data, &runs, &plans)
+    if arguments.rates.len() == 1 {
+        println!("{}", report::table(data, &runs, &plans));
+        plot::draw(&file(".svg"), data, &runs, &plans)?;
+    } else {
+        println!("{}", report::by_rate(&runs, &plans, &arguments.rates));
+    }
+    println!("{:.0} s in all\n", start.elapsed().as_secs_f64());
+    Ok(())
 }
 
 fn name_of(name: Name) -> &'static str {

@@ -9,18 +9,24 @@ use crate::train::{Run, name};
 use crate::{Arguments, Outcome};
 
 pub fn heading(data: &Data, epochs: u64, arguments: &Arguments) -> String {
+    let rates: Vec<String> = arguments.rates.iter().map(f64::to_string).collect();
     format!(
         "{} samples of {} numbers to train on, {} held out; width {}, {} layers or knots; batches of \
          {}, {epochs} epochs, Adam with a rate of {}; {} seeds.",
-        data.train.len(),
+        grouped(data.train.len()),
         data.train.x.ncols(),
-        data.test.len(),
+        grouped(data.test.len()),
         data.width,
         data.depth,
         data.batch,
-        arguments.rate,
+        rates.join(", "),
         arguments.seeds
     )
+}
+
+/// A number below a million with its thousands set off.
+fn grouped(n: usize) -> String {
+    if n < 1000 { n.to_string() } else { format!("{},{:03}", n / 1000, n % 1000) }
 }
 
 /// Mean and standard deviation.
@@ -69,19 +75,39 @@ pub fn table(data: &Data, runs: &[Run], plans: &[(Kind, Regulariser)]) -> String
     text
 }
 
+/// The accuracy at each learning rate.
+pub fn by_rate(runs: &[Run], plans: &[(Kind, Regulariser)], rates: &[f64]) -> String {
+    let titles: Vec<String> = rates.iter().map(|rate| format!("rate {rate}")).collect();
+    let mut text = format!("| accuracy, % | {} |\n|---", titles.join(" | "));
+    text += &"|---".repeat(rates.len());
+    text += "|\n";
+    for &(kind, regulariser) in plans {
+        write!(text, "| {} |", name(kind, regulariser)).expect("a string takes all");
+        for &rate in rates {
+            let at = of(runs, kind, regulariser).filter(|r| r.plan.rate == rate);
+            let (accuracy, around) = spread(at.map(|r| 100.0 * r.last().accuracy));
+            write!(text, " {accuracy:.2} ± {around:.2} |").expect("a string takes all");
+        }
+        text += "\n";
+    }
+    text
+}
+
 /// The runs of one network.
 pub fn of(runs: &[Run], kind: Kind, regulariser: Regulariser) -> impl Iterator<Item = &Run> {
     runs.iter().filter(move |r| (r.plan.kind, r.plan.regulariser) == (kind, regulariser))
 }
 
 pub fn epochs(path: &Path, runs: &[Run]) -> Outcome {
-    let mut text = "network,regulariser,seed,epoch,loss,accuracy,seconds,evaluations\n".to_owned();
+    let mut text =
+        "network,regulariser,rate,seed,epoch,loss,accuracy,seconds,evaluations\n".to_owned();
     for run in runs {
         let (kind, regulariser) = (run.plan.kind.name(), run.plan.regulariser.name());
         for (i, e) in run.epochs.iter().enumerate() {
             writeln!(
                 text,
-                "{kind},{regulariser},{},{},{},{},{:.3},{}",
+                "{kind},{regulariser},{},{},{},{},{},{:.3},{}",
+                run.plan.rate,
                 run.plan.seed,
                 i + 1,
                 e.loss,

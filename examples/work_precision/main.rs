@@ -1,6 +1,7 @@
 //! Work against precision: what an error costs with each method, in evaluations of the field and
 //! in time, as a table and as pictures.
 
+mod log_log;
 mod plot;
 mod problems;
 
@@ -10,6 +11,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use costate_odeint::{Method, Options, Verner9, solve};
+use log_log::choose;
 use problems::{Problem, problems};
 
 /// Measure error against work for every method on problems that are not stiff.
@@ -49,12 +51,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     std::fs::create_dir_all(&arguments.out)
         .map_err(|e| format!("{}: {e}", arguments.out.display()))?;
-    let wanted = |p: &Problem| arguments.problem.as_deref().is_none_or(|name| name == p.name);
-    let chosen: Vec<Problem> = problems().into_iter().filter(wanted).collect();
-    if chosen.is_empty() {
-        let names: Vec<&str> = problems().iter().map(|p| p.name).collect();
-        return Err(format!("there is no such problem; there are {}", names.join(", ")).into());
-    }
+    let chosen = choose(problems(), |p| p.name, arguments.problem.as_deref())?;
     for problem in chosen {
         let series = measure(&problem)?;
         table(&problem, &series);
