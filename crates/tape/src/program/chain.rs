@@ -292,14 +292,15 @@ pub(crate) struct ChainInstruction<T: Real> {
 }
 
 /// What a chain reads and writes during a run.
-pub(crate) struct Memory<'a, T: Real> {
+pub(crate) struct Memory<'a, 'b, T: Real> {
     pub instruction: &'a ChainInstruction<T>,
     pub inputs: &'a [&'a [T]],
     pub constants: &'a [T],
     pub arena: &'a mut [T],
+    pub direct: &'a mut [&'b mut [T]],
 }
 
-impl<T: Real> ChainMemory<T> for Memory<'_, T> {
+impl<T: Real> ChainMemory<T> for Memory<'_, '_, T> {
     #[inline(always)]
     fn operand(&self, i: usize) -> &[T] {
         let Operand { place, offset, len, .. } = self.instruction.args[i];
@@ -307,14 +308,18 @@ impl<T: Real> ChainMemory<T> for Memory<'_, T> {
             Place::Input(i) => self.inputs[i],
             Place::Constant => self.constants,
             Place::Arena => &*self.arena,
+            Place::Output(i) => &*self.direct[i],
         };
         &from[offset..offset + len]
     }
 
     #[inline(always)]
     fn result(&mut self, i: usize) -> &mut [T] {
-        let Operand { offset, len, .. } = self.instruction.outs[i];
-        &mut self.arena[offset..offset + len]
+        let Operand { place, offset, len, .. } = self.instruction.outs[i];
+        match place {
+            Place::Output(i) => &mut self.direct[i][offset..offset + len],
+            _ => &mut self.arena[offset..offset + len],
+        }
     }
 }
 

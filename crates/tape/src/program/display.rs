@@ -10,7 +10,8 @@ use super::chain::{self, ChainInstruction};
 use super::scalar::{Code, Step};
 use super::{Instruction, Operand, Place, Program};
 
-/// Inputs are `i0, i1, …`, constants `c`, and values in the arena `@start`.
+/// Inputs are `i0, i1, …`, constants `c`, values in the arena `@start`, and those that are written
+/// where an output is wanted `o0, o1, …`.
 impl fmt::Display for Operand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.place {
@@ -18,6 +19,8 @@ impl fmt::Display for Operand {
             Place::Input(i) => write!(f, "i{i}+{}{}", self.offset, self.shape),
             Place::Constant => write!(f, "c{}{}", self.offset, self.shape),
             Place::Arena => write!(f, "@{}{}", self.offset, self.shape),
+            Place::Output(i) if self.offset == 0 => write!(f, "o{i}{}", self.shape),
+            Place::Output(i) => write!(f, "o{i}+{}{}", self.offset, self.shape),
         }
     }
 }

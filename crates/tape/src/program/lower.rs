@@ -15,7 +15,7 @@ use crate::op::Op;
 use crate::shape::Shape;
 
 use super::chain::{Built, ChainInstruction, Unit, units};
-use super::{Instruction, Operand, Place, Single};
+use super::{Direct, Instruction, Operand, Place, Single};
 
 /// Values start at multiples of 64 bytes, the length of a cache line.
 fn padded<T>(len: usize) -> usize {
@@ -27,8 +27,12 @@ pub(crate) struct Lowered<T: Real> {
     pub instructions: Vec<Instruction<T>>,
     pub constants: Vec<T>,
     pub outputs: Vec<Operand>,
+    pub direct: Vec<Direct>,
     pub arena: usize,
 }
+
+/// From how many bytes on an output is written where it is wanted.
+const LARGE: usize = 4096;
 
 /// The memory of the arena that is free, by start.
 #[derive(Default)]
@@ -113,6 +117,8 @@ struct Planner<'f, T: Real> {
     /// For each of those, the last unit that reads it.
     last_use: Vec<usize>,
     operands: Vec<Option<Operand>>,
+    /// The nodes whose values are written where an output is wanted, by its number among those.
+    direct: Vec<Option<usize>>,
     arena: Arena,
 }
 
@@ -159,6 +165,12 @@ impl<T: Real> Planner<'_, T> {
     /// New memory for the value of a node.
     fn place(&mut self, node: usize) -> Operand {
         let len = self.f.nodes[node].shape.numel();
+        if let Some(i) = self.direct[node] {
+            let shape = self.f.nodes[node].shape.clone();
+            let operand = Operand { place: Place::Output(i), offset: 0, len, shape };
+            self.operands[node] = Some(operand.clone());
+            return operand;
+        }
         // An empty value needs no place; 0 is one that always exists.
         let offset = if len == 0 { 0 } else { self.arena.take(padded::<T>(len)) };
         self.put(node, offset)
@@ -194,8 +206,10 @@ impl<T: Real> Planner<'_, T> {
         let args: SmallVec<[Operand; 3]> = nodes.iter().map(|&a| self.operand(a).clone()).collect();
         let mut dying = self.dying(&nodes, unit);
         let len = node.shape.numel();
-        let in_place = (0..nodes.len())
-            .find(|&i| overwrites(&node.op, i) && self.can_overwrite(&nodes, i, len, &dying));
+        let may = self.direct[id].is_none();
+        let in_place = (0..nodes.len()).find(|&i| {
+            may && overwrites(&node.op, i) && self.can_overwrite(&nodes, i, len, &dying)
+        });
         let out = match in_place {
             Some(i) => {
                 dying.retain(|r| *r != self.root[nodes[i]]);
@@ -222,7 +236,9 @@ impl<T: Real> Planner<'_, T> {
         let mut dying = self.dying(&nodes, unit);
         let mut outs = Vec::new();
         for &result in &results {
-            let over = (0..nodes.len()).find(|&i| self.can_overwrite(&nodes, i, len, &dying));
+            let may = self.direct[result].is_none();
+            let over =
+                (0..nodes.len()).find(|&i| may && self.can_overwrite(&nodes, i, len, &dying));
             outs.push(match over {
                 Some(i) => {
                     let r = self.root[nodes[i]];
@@ -268,9 +284,19 @@ pub(crate) fn lower<T: Real>(f: &Function<T>) -> Lowered<T> {
         last_use[root[id as usize]] = usize::MAX;
     }
 
+    let mut direct = vec![None; f.nodes.len()];
+    let mut directly = Vec::new();
+    for (output, &id) in f.outputs.iter().enumerate() {
+        let (id, len) = (id as usize, f.nodes[id as usize].shape.numel());
+        if !skip[id] && direct[id].is_none() && len * size_of::<T>() >= LARGE {
+            direct[id] = Some(directly.len());
+            directly.push(Direct { output, start: 0, len });
+        }
+    }
+
     let mut constants = Vec::new();
-    let mut p =
-        Planner { f, root, last_use, operands: vec![None; f.nodes.len()], arena: Arena::default() };
+    let operands = vec![None; f.nodes.len()];
+    let mut p = Planner { f, root, last_use, operands, direct, arena: Arena::default() };
     let mut inputs = 0;
     for (id, node) in f.nodes.iter().enumerate() {
         let place = match (&node.op, &node.constant) {
@@ -313,5 +339,10 @@ pub(crate) fn lower<T: Real>(f: &Function<T>) -> Lowered<T> {
     }
     p.show(&mut views, &folded);
     let outputs = f.outputs.iter().map(|&id| p.operand(id as usize).clone()).collect();
-    Lowered { instructions, constants, outputs, arena: p.arena.len }
+    let mut arena = p.arena.len;
+    for Direct { start, len, .. } in &mut directly {
+        *start = arena;
+        arena += padded::<T>(*len);
+    }
+    Lowered { instructions, constants, outputs, direct: directly, arena }
 }

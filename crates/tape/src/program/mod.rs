@@ -35,6 +35,18 @@ pub(crate) enum Place {
     Input(usize),
     Constant,
     Arena,
+    /// Where an output is wanted: see [`Direct`].
+    Output(usize),
+}
+
+/// An output of the program that is written where it is wanted, not copied there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Direct {
+    /// The number of the output.
+    pub output: usize,
+    /// Where it lies in the arena if no place for it is given.
+    pub start: usize,
+    pub len: usize,
 }
 
 /// A value that an instruction reads or writes.
@@ -102,6 +114,7 @@ struct Inner<T: Real> {
     /// How many entries each input has.
     input_lens: Vec<usize>,
     outputs: Vec<Operand>,
+    direct: Vec<Direct>,
     arena: usize,
 }
 
@@ -118,6 +131,7 @@ impl<T: Real> Inner<T> {
             input_lens: function.input_shapes().iter().map(Shape::numel).collect(),
             input_shapes: function.input_shapes(),
             outputs: Vec::new(),
+            direct: Vec::new(),
             arena: 0,
         }
     }
@@ -147,9 +161,9 @@ impl<T: Real> Program<T> {
                 Inner { scalars: Some(scalars), outputs, arena: scalar::REGISTERS, ..inner }
             }
             None => {
-                let lower::Lowered { instructions, constants, outputs, arena } =
+                let lower::Lowered { instructions, constants, outputs, direct, arena } =
                     lower::lower(function);
-                Inner { instructions, constants, outputs, arena, ..inner }
+                Inner { instructions, constants, outputs, direct, arena, ..inner }
             }
         };
         Program { inner: Arc::new(inner) }

@@ -14,16 +14,17 @@ use super::scalar::Scalars;
 use super::{Instruction, Operand, Place, Program, Single, Workspace};
 
 /// What an instruction reads from, while its own destination is borrowed.
-struct Sources<'a, T> {
+struct Sources<'a, 'b, T> {
     inputs: &'a [&'a [T]],
     constants: &'a [T],
+    direct: &'a [&'b mut [T]],
     /// The arena before and after the destination, and where the latter begins.
     before: &'a [T],
     after: &'a [T],
     after_start: usize,
 }
 
-impl<'a, T: Real> Sources<'a, T> {
+impl<'a, T: Real> Sources<'a, '_, T> {
     #[inline(always)]
     fn get(&self, operand: &Operand) -> &'a [T] {
         let Operand { place, offset, len, .. } = *operand;
@@ -32,6 +33,7 @@ impl<'a, T: Real> Sources<'a, T> {
             Place::Constant => &self.constants[offset..offset + len],
             Place::Arena if offset < self.after_start => &self.before[offset..offset + len],
             Place::Arena => &self.after[offset - self.after_start..][..len],
+            Place::Output(i) => &self.direct[i][offset..offset + len],
         }
     }
 
@@ -54,11 +56,13 @@ pub struct Outputs<'a, T: Real> {
 impl<'a, T: Real> Outputs<'a, T> {
     /// The entries of output `i`, row-major.
     pub fn get(&self, i: usize) -> &'a [T] {
-        let Operand { place, offset, len, .. } = self.program.inner.outputs[i];
+        let inner = &self.program.inner;
+        let Operand { place, offset, len, .. } = inner.outputs[i];
         let from = match place {
             Place::Input(i) => self.inputs[i],
-            Place::Constant => &self.program.inner.constants,
+            Place::Constant => &inner.constants,
             Place::Arena => self.arena,
+            Place::Output(i) => &self.arena[inner.direct[i].start..],
         };
         &from[offset..offset + len]
     }
@@ -101,9 +105,23 @@ impl<T: Real> Program<T> {
             assert_eq!(found, expected, "Program::run: entries of output {i}");
         }
         let results = self.evaluate_to(workspace, inputs, Some(outputs))?;
-        let written = |i| self.inner.rows.as_ref().is_some_and(|rows| rows.writes(i));
-        for (i, out) in outputs.iter_mut().enumerate().filter(|(i, _)| !written(*i)) {
-            ops::copy(results.get(i), out);
+        let inner = &self.inner;
+        let written = |i| {
+            inner.rows.as_ref().is_some_and(|rows| rows.writes(i))
+                || inner.direct.iter().any(|direct| direct.output == i)
+        };
+        for i in (0..outputs.len()).filter(|i| !written(*i)) {
+            let Operand { place, offset, len, .. } = inner.outputs[i];
+            let Place::Output(from) = place else {
+                ops::copy(results.get(i), outputs[i]);
+                continue;
+            };
+            // The same value as another output, or a part of it.
+            let from = inner.direct[from].output;
+            let (before, after) = outputs.split_at_mut(i.max(from));
+            let (from, to) =
+                if from < i { (&before[from], &mut after[0]) } else { (&after[0], &mut before[i]) };
+            ops::copy(&from[offset..offset + len], to);
         }
         Ok(())
     }
@@ -124,8 +142,9 @@ impl<T: Real> Program<T> {
         self.evaluate_to(workspace, inputs, None)
     }
 
-    /// [`evaluate`](Program::evaluate), where a program that is split into blocks of rows writes to
-    /// `outputs` what [it can](super::rows::Rows::writes).
+    /// [`evaluate`](Program::evaluate), which writes to `outputs` what can be written
+    /// [there](Direct): of a program that is split into blocks of rows, what
+    /// [it says](super::rows::Rows::writes).
     fn evaluate_to<'a>(
         &'a self,
         workspace: &'a mut Workspace<T>,
@@ -153,29 +172,56 @@ impl<T: Real> Program<T> {
             scalars.run(arena);
             return Ok(Outputs { program: self, inputs, arena });
         }
+        let end = inner.direct.first().map_or(inner.arena, |direct| direct.start);
+        let (values, mut rest) = arena.split_at_mut(end);
+        let mut places: SmallVec<[&mut [T]; 16]> = SmallVec::new();
+        match outputs {
+            Some(outputs) => {
+                let is_direct = |i: usize| inner.direct.iter().any(|direct| direct.output == i);
+                let direct = outputs.iter_mut().enumerate().filter(|(i, _)| is_direct(*i));
+                places.extend(direct.map(|(_, out)| &mut **out));
+            }
+            None => {
+                let mut at = end;
+                for direct in &inner.direct {
+                    let (place, after) = rest[direct.start - at..].split_at_mut(direct.len);
+                    places.push(place);
+                    (rest, at) = (after, direct.start + direct.len);
+                }
+            }
+        }
+        let direct = &mut places[..];
         for instruction in &inner.instructions {
             let instruction = match instruction {
                 Instruction::Single(single) => single,
                 Instruction::Chain(chain) => {
-                    let constants = &inner.constants;
-                    let mut memory = Memory { instruction: chain, inputs, constants, arena };
+                    let (constants, arena) = (&inner.constants, &mut *values);
+                    let direct = &mut *direct;
+                    let mut memory =
+                        Memory { instruction: chain, inputs, constants, arena, direct };
                     let registers = registers.as_mut().expect("made for a program with chains");
                     ops::chain(&chain.chain, chain.len, registers, &mut memory);
                     continue;
                 }
             };
-            let Operand { offset, len, .. } = instruction.out;
-            let (before, rest) = arena.split_at_mut(offset);
+            let constants = &inner.constants;
+            let Operand { place, offset, len, .. } = instruction.out;
+            if let Place::Output(i) = place {
+                let out = std::mem::take(&mut direct[i]);
+                let (before, after_start) = (&*values, end);
+                let sources =
+                    Sources { inputs, constants, direct, before, after: &[], after_start };
+                step(instruction, &sources, out, states)?;
+                direct[i] = out;
+                continue;
+            }
+            let (before, rest) = values.split_at_mut(offset);
             let (out, after) = rest.split_at_mut(len);
-            let sources = Sources {
-                inputs,
-                constants: &inner.constants,
-                before,
-                after,
-                after_start: offset + len,
-            };
+            let after_start = offset + len;
+            let sources = Sources { inputs, constants, direct, before, after, after_start };
             step(instruction, &sources, out, states)?;
         }
+        drop(places);
         Ok(Outputs { program: self, inputs, arena })
     }
 }
@@ -183,8 +229,12 @@ impl<T: Real> Program<T> {
 impl<T: Real> Program<T> {
     /// Output `i` of the last run in a workspace; it was computed, not just passed on.
     pub(super) fn arena_output<'a>(&self, workspace: &'a Workspace<T>, i: usize) -> &'a [T] {
-        let Operand { offset, len, .. } = self.inner.outputs[i];
-        &workspace.arena[offset..offset + len]
+        let Operand { place, offset, len, .. } = self.inner.outputs[i];
+        let start = match place {
+            Place::Output(i) => self.inner.direct[i].start,
+            _ => 0,
+        };
+        &workspace.arena[start + offset..][..len]
     }
 }
 
@@ -355,7 +405,7 @@ impl<T: Real> Lanes<T> {
 #[inline]
 fn step<T: Real>(
     i: &Single<T>,
-    from: &Sources<'_, T>,
+    from: &Sources<'_, '_, T>,
     out: &mut [T],
     states: &mut [Box<dyn Any + Send>],
 ) -> Result<()> {
@@ -393,7 +443,7 @@ fn step<T: Real>(
 /// All that an instruction reads.
 fn arguments<'s, T: Real>(
     i: &'s Single<T>,
-    from: &'s Sources<'_, T>,
+    from: &'s Sources<'_, '_, T>,
 ) -> SmallVec<[Arg<'s, T>; 16]> {
     let mut args = SmallVec::new();
     for arg in &i.args {
