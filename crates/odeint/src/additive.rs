@@ -1,6 +1,7 @@
 //! Additive Runge–Kutta methods as data, and their steps.
 
 use costate_ops::Real;
+use costate_tape::{Result, Var};
 
 use crate::error::FieldError;
 use crate::field::Field;
@@ -35,10 +36,32 @@ pub struct AdditiveTableau {
     pub predictor: &'static [&'static [f64]],
 }
 
+/// A portion of a field that may be given in two parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Portion {
+    All,
+    Stiff,
+    Rest,
+}
+
+/// A field that records a portion of itself.
+pub(crate) type PortionRef<'a, 't, T> =
+    dyn Fn(Portion, Var<'t, T>, Var<'t, T>) -> Result<Var<'t, T>> + 'a;
+
 impl AdditiveTableau {
     /// The number of stages.
     pub fn stages(&self) -> usize {
         self.explicit.len()
+    }
+
+    /// Which portion of the field slope `i` of the tableau is.
+    pub(crate) fn portion(&self, i: usize) -> Portion {
+        match i {
+            0 => Portion::All,
+            _ if i + 1 == self.tableau.rows() => Portion::All,
+            _ if i == 1 || i.is_multiple_of(2) => Portion::Stiff,
+            _ => Portion::Rest,
+        }
     }
 
     /// The `â_ii` of the implicit stages.
@@ -59,7 +82,7 @@ impl AdditiveTableau {
         y0: &[T],
         k: &mut [T],
         y1: &mut [T],
-    ) -> Result<Outcome, FieldError> {
+    ) -> std::result::Result<Outcome, FieldError> {
         let (n, h) = (y0.len(), t1 - t0);
         let (tableau, hg) = (&self.tableau, h * self.diagonal());
         if newton.is_new() {

@@ -30,8 +30,8 @@ use crate::tableau::Tableau;
 ///
 /// So it does not go to and fro at the limit. [`Stats::switches`](crate::Stats::switches) counts
 /// changes, and [`Integrator::method`](crate::Integrator::method) says which method is at work. With
-/// equal steps there is nothing to choose, and the method is the explicit one. A solve by it has no
-/// gradient.
+/// equal steps there is nothing to choose, and the method is the explicit one. Its exact gradient
+/// goes back through each step by the method of that step.
 ///
 /// ```
 /// use costate_odeint::{Auto, Options, solve};
@@ -65,11 +65,61 @@ const NONSTIFF_STEPS: u32 = 5;
 /// How many explicit steps in a row that are not stiff make the others forgotten.
 const FORGET: u32 = 6;
 
+/// The methods of the steps of a solve: one, or the two that [`Auto`] goes between.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Methods {
+    first: Method,
+    second: Option<Method>,
+}
+
+impl Default for Methods {
+    fn default() -> Self {
+        Methods { first: Tsit5.into(), second: None }
+    }
+}
+
+impl Methods {
+    pub fn new(method: Method, options: &Options) -> Methods {
+        match method {
+            Method::Auto if options.rtol < TIGHT => {
+                Methods { first: Verner7.into(), second: Some(Kvaerno5.into()) }
+            }
+            Method::Auto => Methods { first: Tsit5.into(), second: Some(Kvaerno5.into()) },
+            first => Methods { first, second: None },
+        }
+    }
+
+    /// The one with which a solve begins.
+    pub fn first(&self) -> Method {
+        self.first
+    }
+
+    pub fn are_two(&self) -> bool {
+        self.second.is_some()
+    }
+
+    /// The second, or the first.
+    pub fn of(&self, second: bool) -> Method {
+        self.second.filter(|_| second).unwrap_or(self.first)
+    }
+
+    /// Whether a step with this tableau is by the second.
+    pub fn is_second(&self, tableau: &'static Tableau) -> bool {
+        self.second.is_some_and(|second| std::ptr::eq(second.tableau(), tableau))
+    }
+
+    /// How many slopes there must be room for.
+    pub fn slopes(&self) -> usize {
+        self.of(false).tableau().slopes().max(self.of(true).tableau().slopes())
+    }
+}
+
 /// What has been seen, and what follows.
 #[derive(Clone, Debug)]
 pub(crate) struct Switch<T: Real> {
-    nonstiff: Method,
-    stiff: Method,
+    methods: Methods,
+    /// Whether the choice is made by somebody else.
+    told: bool,
     /// Two stages at the end of an explicit step.
     stages: (usize, usize),
     /// The length of the explicit method's interval of stability.
@@ -86,11 +136,11 @@ pub(crate) struct Switch<T: Real> {
 
 impl<T: Real> Switch<T> {
     pub fn new(options: &Options, n: usize) -> Switch<T> {
-        let nonstiff = if options.rtol < TIGHT { Verner7.into() } else { Method::from(Tsit5) };
-        let tableau = nonstiff.tableau();
+        let methods = Methods::new(Method::Auto, options);
+        let tableau = methods.first().tableau();
         Switch {
-            nonstiff,
-            stiff: Kvaerno5.into(),
+            methods,
+            told: false,
             stages: stages_at_end(tableau).expect("two stages at the end"),
             stability: stability_interval(tableau),
             is_stiff: false,
@@ -104,22 +154,31 @@ impl<T: Real> Switch<T> {
 
     /// The method for the next step.
     pub fn method(&self) -> Method {
-        if self.is_stiff { self.stiff } else { self.nonstiff }
+        self.methods.of(self.is_stiff)
+    }
+
+    /// Tells it the method of the next step, and that from now on it is told. It forgets that when it
+    /// restarts.
+    pub fn tell(&mut self, second: bool) {
+        (self.told, self.is_stiff) = (true, second);
     }
 
     /// How many slopes there must be room for.
     pub fn slopes(&self) -> usize {
-        self.nonstiff.tableau().slopes().max(self.stiff.tableau().slopes())
+        self.methods.slopes()
     }
 
     /// Begins with a problem that is not known to be stiff.
     pub fn restart(&mut self) {
-        (self.is_stiff, self.asking, self.others) = (false, 0, 0);
+        (self.told, self.is_stiff, self.asking, self.others) = (false, false, 0, 0);
     }
 
     /// Takes note of a step that was taken, with its end slope if it is implicit. Returns how often
     /// the field was evaluated.
     pub fn watch(&mut self, f: &mut dyn Field<T>, step: &Step<'_, T>) -> usize {
+        if self.told {
+            return 0;
+        }
         if self.is_stiff {
             let radius = self.by_iteration(f, step);
             // What is not a number says nothing.

@@ -144,7 +144,7 @@ impl<T: Real> Checkpoints<T> {
         while at < n {
             let target = (at + self.next(i, n + 1 - at)).min(n);
             for step in &steps[at..target] {
-                integrator.step_to(field, step.t1)?;
+                integrator.retake(field, step)?;
             }
             at = target;
             if at < n {

@@ -5,12 +5,13 @@ use std::ops::Range;
 use costate_ops::{Buffer, Real};
 use smallvec::SmallVec;
 
+use crate::auto::Methods;
+use crate::method::Method;
 use crate::step::{Step, combine};
-use crate::tableau::Tableau;
 use crate::unroll::Frozen;
 
 /// One accepted step.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) struct GridStep {
     pub t0: f64,
     pub h: f64,
@@ -18,7 +19,9 @@ pub(crate) struct GridStep {
     /// The save times in `(t0, t1]`.
     pub saves: Range<usize>,
     /// How often coupled stages were iterated.
-    pub rounds: usize,
+    pub rounds: u32,
+    /// Whether it is by the second of two methods.
+    pub second: bool,
 }
 
 /// The accepted steps with their states and slopes.
@@ -33,13 +36,16 @@ pub(crate) struct Grid<T: Real> {
     /// How often tangents were added: 0 for a state, 1 for a state and its tangents, 2 for those and
     /// theirs.
     pub order: usize,
-    pub rows: usize,
+    /// The methods of the steps.
+    pub methods: Methods,
     pub steps: Vec<GridStep>,
     /// The state at the start of each step, then the last one.
     y: Buffer<T>,
     /// The slopes of each step without its end slope, which is the first one of the next; then the
     /// last step's end slope.
     k: Buffer<T>,
+    /// Where in `k` those of each step end, if there are two methods.
+    k_start: Vec<usize>,
     /// The slopes of the interpolant's own of those steps that have them.
     own: Vec<T>,
     /// Where in `own` those of each step start.
@@ -63,10 +69,11 @@ impl<T: Real> Default for Grid<T> {
             dim: 0,
             block: 0,
             order: 0,
-            rows: 0,
+            methods: Methods::default(),
             steps: Vec::new(),
             y: Buffer::default(),
             k: Buffer::default(),
+            k_start: Vec::new(),
             own: Vec::new(),
             own_start: Vec::new(),
             kept: Vec::new(),
@@ -80,13 +87,14 @@ impl<T: Real> Default for Grid<T> {
 
 impl<T: Real> Grid<T> {
     /// Forgets everything, but keeps the memory.
-    pub fn start(&mut self, y0: &[T], tableau: &Tableau) {
+    pub fn start(&mut self, y0: &[T], methods: Methods) {
         self.first = 0;
         self.dim = y0.len();
         (self.block, self.order) = (self.dim, 0);
-        self.rows = tableau.rows();
+        self.methods = methods;
         self.steps.clear();
         self.k.resize(0);
+        self.k_start.clear();
         self.own.clear();
         self.own_start.clear();
         (self.kept_steps, self.kept_is_full) = (0, false);
@@ -114,9 +122,14 @@ impl<T: Real> Grid<T> {
     /// Adds a step, with its state and slopes if they are to be kept.
     pub fn push(&mut self, step: &Step<'_, T>, saves: Range<usize>, keep: bool) {
         if keep {
-            self.k.resize(self.steps.len() * (self.rows - 1) * self.dim);
-            let (k, own) = step.k.split_at(self.rows * self.dim);
+            let rows = step.tableau.rows();
+            let start = self.k_start(self.steps.len());
+            self.k.resize(start);
+            let (k, own) = step.k.split_at(rows * self.dim);
             append(&mut self.k, k);
+            if self.methods.are_two() {
+                self.k_start.push(start + (rows - 1) * self.dim);
+            }
             self.own_start.push(self.own.len());
             self.own.extend_from_slice(own);
             append(&mut self.y, step.y1);
@@ -126,7 +139,8 @@ impl<T: Real> Grid<T> {
             h: step.h,
             t1: step.t1,
             saves,
-            rounds: step.rounds,
+            rounds: step.rounds as u32,
+            second: self.methods.is_second(step.tableau),
         });
     }
 
@@ -134,7 +148,8 @@ impl<T: Real> Grid<T> {
     /// what that of the end slope left, if it has one, at its end. A copy of all of it would cost
     /// more than some fields.
     pub fn take_kept(&mut self, kept: &mut Buffer<T>, has_end: bool) {
-        let m = kept.len() / self.rows;
+        let rows = self.methods.first().tableau().rows();
+        let m = kept.len() / rows;
         if m == 0 || self.kept_is_full {
             return;
         }
@@ -148,7 +163,7 @@ impl<T: Real> Grid<T> {
         let to = &mut self.kept[self.kept_steps];
         to.resize(kept.len());
         if has_end {
-            let end = (self.rows - 1) * m;
+            let end = (rows - 1) * m;
             costate_ops::copy(&kept[end..], &mut to[end..]);
         }
         std::mem::swap(to, kept);
@@ -163,11 +178,12 @@ impl<T: Real> Grid<T> {
     /// What the evaluation of slope `i` of step `n` left, if it was kept.
     pub fn kept(&self, n: usize, i: usize) -> Option<&[T]> {
         let n = n - self.first;
-        if n >= self.kept_steps || i >= self.rows {
+        let rows = self.methods.first().tableau().rows();
+        if n >= self.kept_steps || i >= rows {
             return None;
         }
-        let m = self.kept[n].len() / self.rows;
-        if i + 1 < self.rows {
+        let m = self.kept[n].len() / rows;
+        if i + 1 < rows {
             Some(&self.kept[n][i * m..(i + 1) * m])
         } else if n + 1 < self.kept_steps {
             Some(&self.kept[n + 1][..m])
@@ -177,16 +193,29 @@ impl<T: Real> Grid<T> {
         }
     }
 
+    /// The method of a step.
+    pub fn method(&self, step: &GridStep) -> Method {
+        self.methods.of(step.second)
+    }
+
     /// State number `n`.
     pub fn y(&self, n: usize) -> &[T] {
         let n = n - self.first;
         &self.y[n * self.dim..(n + 1) * self.dim]
     }
 
+    /// Where in `k` the slopes of the step in place `n` of these start.
+    fn k_start(&self, n: usize) -> usize {
+        match (n.checked_sub(1), self.methods.are_two()) {
+            (Some(before), true) => self.k_start[before],
+            _ => n * (self.methods.first().tableau().rows() - 1) * self.dim,
+        }
+    }
+
     /// The slopes of step `n`, the end slope included.
     pub fn k(&self, n: usize) -> &[T] {
-        let start = (n - self.first) * (self.rows - 1) * self.dim;
-        &self.k[start..start + self.rows * self.dim]
+        let n = n - self.first;
+        &self.k[self.k_start(n)..self.k_start(n + 1) + self.dim]
     }
 
     /// The slopes of the interpolant's own of step `n`, if it has any.
@@ -198,14 +227,15 @@ impl<T: Real> Grid<T> {
 
     /// The state at a time, from the interpolant of the step in which it lies. All slopes of all
     /// steps must be there.
-    pub fn interpolate(&self, tableau: &Tableau, t: f64, out: &mut [T]) {
+    pub fn interpolate(&self, t: f64, out: &mut [T]) {
         let before = |step: &GridStep| if step.h > 0.0 { step.t1 < t } else { step.t1 > t };
         let n = self.steps.partition_point(before).min(self.steps.len() - 1);
         let step = &self.steps[n];
         let theta = (t - step.t0) / step.h;
+        let tableau = self.method(step).tableau();
         let weights: SmallVec<[f64; 32]> =
             (0..tableau.slopes()).map(|i| tableau.interpolant.weight(i, theta)).collect();
-        let (of_step, of_own) = weights.split_at(self.rows);
+        let (of_step, of_own) = weights.split_at(tableau.rows());
         combine(Some(self.y(n)), step.h, of_step, self.k(n), out);
         for (weight, own) in of_own.iter().zip(self.own(n).chunks_exact(self.dim)) {
             costate_ops::axpy(T::from_f64(step.h * weight), own, out);
@@ -214,8 +244,16 @@ impl<T: Real> Grid<T> {
 
     /// The grid and the slopes, to be unrolled with these times.
     pub fn frozen(&self, ts: &[f64]) -> Frozen<T> {
-        let (steps, slopes, block) = (self.steps.clone(), self.k.to_vec(), self.block);
-        Frozen { steps, ts: ts.to_vec(), block, slopes }
+        let kept = if self.k.is_empty() { 0 } else { self.steps.len() };
+        let starts = (0..=kept).map(|n| self.k_start(n)).collect();
+        Frozen {
+            methods: self.methods,
+            steps: self.steps.clone(),
+            ts: ts.to_vec(),
+            block: self.block,
+            slopes: self.k.to_vec(),
+            starts,
+        }
     }
 
     /// Takes note of the size of a state.
@@ -242,7 +280,7 @@ impl<T: Real> Grid<T> {
     pub fn bytes(&self) -> usize {
         let kept: usize = self.kept[..self.kept_steps].iter().map(|kept| kept.len()).sum();
         (self.y.len() + self.k.len() + self.own.len() + kept) * size_of::<T>()
-            + self.own_start.len() * size_of::<usize>()
+            + (self.own_start.len() + self.k_start.len()) * size_of::<usize>()
             + self.step_bytes()
     }
 }

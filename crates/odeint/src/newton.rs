@@ -58,8 +58,6 @@ pub(crate) struct Newton<T: Real> {
     residual: Buffer<T>,
     /// `hγ` over the size of each component.
     scale: Buffer<T>,
-    /// The part of the last update that is the error after it.
-    eta: f64,
     /// Errors below which an iteration ends: rounding, where it may stop if it gets no closer, and
     /// where it may if it gets no closer with a new Jacobian either.
     limit: f64,
@@ -76,7 +74,6 @@ impl<T: Real> Newton<T> {
             base: Buffer::zeros(n),
             residual: Buffer::zeros(n),
             scale: Buffer::zeros(n),
-            eta: 1.0,
             limit: 0.0,
             floor: 0.0,
             enough: 0.0,
@@ -118,7 +115,6 @@ impl<T: Real> Newton<T> {
             return Ok(false);
         }
         self.measure(options, y0, hg);
-        self.eta = 1.0;
         Ok(true)
     }
 
@@ -224,18 +220,17 @@ impl<T: Real> Newton<T> {
                     return Ok(false);
                 }
                 let Some(last) = before.replace(update) else {
-                    // At first the factor of the last stage is all there is to go by, with caution.
-                    if self.eta.max(1e-10).powf(0.8) * update <= self.limit {
+                    // How fast it converges is not known yet. The factor of another stage says
+                    // little where the Jacobian changes with time.
+                    if update <= self.limit {
                         return Ok(true);
                     }
                     continue;
                 };
                 let rate = update / last;
-                if rate < 1.0 {
-                    self.eta = rate / (1.0 - rate);
-                    if self.eta * update <= self.limit {
-                        return Ok(true);
-                    }
+                // The part of the update that is the error after it is rate / (1 - rate).
+                if rate < 1.0 && rate / (1.0 - rate) * update <= self.limit {
+                    return Ok(true);
                 }
                 if rate > 0.3 && update <= self.floor {
                     // Rounding keeps it from getting closer.

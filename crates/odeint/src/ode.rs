@@ -6,6 +6,8 @@ use std::sync::Arc;
 use costate_ops::Real;
 use costate_tape::{Function, Result, Tape, Var};
 
+use crate::additive::{Portion, PortionRef};
+use crate::auto::Methods;
 use crate::error::{Error, ErrorKind, FieldError};
 use crate::field::Field;
 use crate::grid::Grid;
@@ -19,7 +21,6 @@ use crate::solve::{check_times, drive_on};
 use crate::stats::Stats;
 use crate::tangent::TangentState;
 use crate::unroll::{Frozen, unroll};
-use crate::var_event::RecordingRef;
 use crate::vector_field::VectorField;
 
 /// The way to the gradient of a solve.
@@ -275,14 +276,103 @@ impl Ode {
         y0: Var<'t, T>,
         ts: impl Into<Times<'a, 't, T>>,
     ) -> Result<Var<'t, T>> {
-        self.solve_recorded(&f, y0, ts.into())
+        self.solve_portions(
+            &|portion, t, y| match portion {
+                Portion::Rest => Ok(y.zeros_like()),
+                _ => f(t, y),
+            },
+            false,
+            y0,
+            ts.into(),
+        )
     }
 
-    /// Compiled once for all fields.
+    /// [`solve`](Ode::solve) of `dy/dt = stiff(t, y) + rest(t, y)`, a field in two parts as
+    /// [`split`](crate::split) makes one on slices.
+    ///
+    /// An additive method such as [`KenCarp4Imex`](crate::KenCarp4Imex) solves only the stiff part
+    /// implicitly, and its exact gradient goes back through the explicit stages by reverse stages and
+    /// through the implicit ones by transposed systems with the stiff part's Jacobian. To any other
+    /// method it is one field.
+    ///
+    /// ```
+    /// use costate_odeint::{KenCarp4Imex, Ode};
+    /// use costate_tape::Tape;
+    /// use ndarray::arr1;
+    ///
+    /// // A fast decay to cos(t), times a parameter.
+    /// let tape = Tape::<f64>::new();
+    /// let (y0, size) = (tape.constant(&arr1(&[1.0])), tape.scalar(3.0));
+    /// let ys = Ode::new(KenCarp4Imex).solve_split(
+    ///     |_t, y| y * -1e4,
+    ///     |t, _y| (t.cos() * size * 1e4).reshape([1]),
+    ///     y0,
+    ///     [0.0, 2.0],
+    /// )?;
+    /// let d_size = ys.index_axis(0, 1).sum().grad(&[size])?[0].item();
+    /// assert!((d_size - 2f64.cos()).abs() < 1e-3);
+    /// # Ok::<(), costate_tape::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`solve`](Ode::solve).
+    ///
+    /// # Panics
+    /// If a part returns another shape than that of the state.
     #[track_caller]
-    fn solve_recorded<'t, T: Real>(
+    pub fn solve_split<'a, 't, T: Real>(
         &self,
-        f: &RecordingRef<'_, 't, T>,
+        stiff: impl Fn(Var<'t, T>, Var<'t, T>) -> Var<'t, T>,
+        rest: impl Fn(Var<'t, T>, Var<'t, T>) -> Var<'t, T>,
+        y0: Var<'t, T>,
+        ts: impl Into<Times<'a, 't, T>>,
+    ) -> Result<Var<'t, T>> {
+        self.try_solve_split(|t, y| Ok(stiff(t, y)), |t, y| Ok(rest(t, y)), y0, ts)
+    }
+
+    /// [`solve_split`](Ode::solve_split) with parts that may fail to record.
+    ///
+    /// # Errors
+    /// Those of [`solve`](Ode::solve), and those of the parts.
+    ///
+    /// # Panics
+    /// If a part returns another shape than that of the state.
+    #[track_caller]
+    pub fn try_solve_split<'a, 't, T: Real>(
+        &self,
+        stiff: impl Fn(Var<'t, T>, Var<'t, T>) -> Result<Var<'t, T>>,
+        rest: impl Fn(Var<'t, T>, Var<'t, T>) -> Result<Var<'t, T>>,
+        y0: Var<'t, T>,
+        ts: impl Into<Times<'a, 't, T>>,
+    ) -> Result<Var<'t, T>> {
+        let same = |what: &str, part: Var<'t, T>, y: Var<'t, T>| {
+            let (found, expected) = (part.shape(), y.shape());
+            assert!(
+                found == expected,
+                "solve_split: the {what} returns shape {found} for a state of shape {expected}"
+            );
+            part
+        };
+        let stiff = |t, y| Ok::<_, costate_tape::Error>(same("stiff part", stiff(t, y)?, y));
+        let rest = |t, y| Ok::<_, costate_tape::Error>(same("rest", rest(t, y)?, y));
+        self.solve_portions(
+            &|portion, t, y| match portion {
+                Portion::All => Ok(stiff(t, y)? + rest(t, y)?),
+                Portion::Stiff => stiff(t, y),
+                Portion::Rest => rest(t, y),
+            },
+            true,
+            y0,
+            ts.into(),
+        )
+    }
+
+    /// Solves a field that may be in parts. Compiled once for all fields.
+    #[track_caller]
+    fn solve_portions<'t, T: Real>(
+        &self,
+        f: &PortionRef<'_, 't, T>,
+        in_parts: bool,
         y0: Var<'t, T>,
         ts: Times<'_, 't, T>,
     ) -> Result<Var<'t, T>> {
@@ -308,8 +398,8 @@ impl Ode {
             return Err(solve_error(ErrorKind::EmptyState));
         }
         self.check()?;
-        let checked = |t: Var<'t, T>, y: Var<'t, T>| {
-            let slope = f(t, y)?;
+        let checked = |portion, t: Var<'t, T>, y: Var<'t, T>| {
+            let slope = f(portion, t, y)?;
             let (found, expected) = (slope.shape(), y.shape());
             assert!(
                 found == expected,
@@ -324,8 +414,13 @@ impl Ode {
             (_, Some(ts)) => ts.index_axis(0, 0),
             _ => unreachable!("times are fixed or a variable"),
         };
-        let scope =
-            tape.scope(&[start, y0], |x| Ok::<_, costate_tape::Error>(vec![checked(x[0], x[1])?]))?;
+        let portions: &[Portion] = match in_parts && matches!(self.method, Method::Additive(_)) {
+            true => &[Portion::All, Portion::Stiff, Portion::Rest],
+            false => &[Portion::All],
+        };
+        let scope = tape.scope(&[start, y0], |x| {
+            portions.iter().map(|&portion| checked(portion, x[0], x[1])).collect::<Result<_>>()
+        })?;
         if self.gradient == Gradient::Unrolled || scope.function.is_value_dependent() {
             return self.unrolled(tape, &checked, y0, fixed, times, None);
         }
@@ -377,9 +472,16 @@ impl Ode {
         let tape = y0.tape();
         self.check()?;
         if self.gradient == Gradient::Unrolled {
-            let at = |t: Var<'t, T>, y: Var<'t, T>| {
+            let parts = field.output_shapes().len() > 1;
+            let at = |portion: Portion, t: Var<'t, T>, y: Var<'t, T>| {
                 let inputs: Vec<_> = [t, y].iter().chain(captured).copied().collect();
-                Ok(field.inline(tape, &inputs)?[0])
+                let all = field.inline(tape, &inputs)?;
+                Ok(match portion {
+                    Portion::Stiff if parts => all[1],
+                    Portion::Rest if parts => all[2],
+                    Portion::Rest => y.zeros_like(),
+                    _ => all[0],
+                })
             };
             return self.unrolled(tape, &at, y0, fixed, times, probe.grid.as_deref());
         }
@@ -396,7 +498,12 @@ impl Ode {
         times: Option<Arc<[f64]>>,
     ) -> Result<SolveOp<T>> {
         let tableau = self.method.tableau();
-        let mut field = VectorField::new(field)?.for_method(self.method)?;
+        let mut field = match field.output_shapes().len() {
+            1 => VectorField::new(field)?,
+            _ => VectorField::new(field.with_outputs(&[0]))?
+                .with_parts(field.with_outputs(&[1]), field.with_outputs(&[2]))?,
+        };
+        field = field.for_method(self.method)?;
         if self.gradient == Gradient::Exact && !self.method.needs_jacobian() && !tableau.coupled {
             field = field.keeping(times.is_none())?;
         }
@@ -417,7 +524,7 @@ impl Ode {
     fn unrolled<'t, T: Real>(
         &self,
         tape: &'t Tape<T>,
-        f: &RecordingRef<'_, 't, T>,
+        f: &PortionRef<'_, 't, T>,
         y0: Var<'t, T>,
         fixed: Option<Arc<[f64]>>,
         times: Option<Var<'t, T>>,
@@ -431,12 +538,12 @@ impl Ode {
         check_times(&ts).map_err(solve_error)?;
         let shape = y0.shape();
         let start = y0.to_vec();
-        let mut field = Recorded(|t: f64, y: &[T]| {
+        let mut field = Recorded(|portion, t: f64, y: &[T]| {
             let (t, y) = (tape.scalar(T::from_f64(t)), tape.leaf(y, shape.clone()));
-            Ok((t, y, f(t, y)?))
+            Ok((t, y, f(portion, t, y)?))
         });
         let frozen = find_grid(self, &mut field, &start, &ts, grid).map_err(solve_error)?;
-        unroll(self.method, &frozen, y0, times, f)
+        unroll(&frozen, y0, times, f)
     }
 
     /// What the solve that made `x` did, or if `x` is a cotangent from a backward pass, what that
@@ -456,21 +563,29 @@ impl Ode {
     }
 }
 
-/// A field that records on a tape: the time, the state and the slope.
+/// A field that records a portion of itself on a tape: the time, the state and the slope.
 pub(crate) struct Recorded<F>(pub F);
+
+/// What such a field records.
+type Slope<'t, T> = (Var<'t, T>, Var<'t, T>, Var<'t, T>);
 
 impl<'t, T, F> Field<T> for Recorded<F>
 where
     T: Real,
-    F: FnMut(f64, &[T]) -> Result<(Var<'t, T>, Var<'t, T>, Var<'t, T>)>,
+    F: FnMut(Portion, f64, &[T]) -> Result<Slope<'t, T>>,
 {
     fn eval(&mut self, t: f64, y: &[T], dy: &mut [T]) -> std::result::Result<(), FieldError> {
-        dy.copy_from_slice(&(self.0)(t, y)?.2.to_vec());
-        Ok(())
+        write((self.0)(Portion::All, t, y)?, dy)
     }
 
-    /// What the field's program gives too, so that the grid is the same in every way to the
-    /// gradient.
+    fn eval_stiff(&mut self, t: f64, y: &[T], dy: &mut [T]) -> std::result::Result<(), FieldError> {
+        write((self.0)(Portion::Stiff, t, y)?, dy)
+    }
+
+    fn eval_rest(&mut self, t: f64, y: &[T], dy: &mut [T]) -> std::result::Result<(), FieldError> {
+        write((self.0)(Portion::Rest, t, y)?, dy)
+    }
+
     fn jacobian(
         &mut self,
         t: f64,
@@ -478,9 +593,17 @@ where
         _: &[T],
         out: &mut [T],
     ) -> std::result::Result<(), FieldError> {
-        let (_, y, slope) = (self.0)(t, y)?;
-        out.copy_from_slice(&slope.jacobian(y)?.to_vec());
-        Ok(())
+        write_jacobian((self.0)(Portion::All, t, y)?, out)
+    }
+
+    fn jacobian_stiff(
+        &mut self,
+        t: f64,
+        y: &[T],
+        _: &[T],
+        out: &mut [T],
+    ) -> std::result::Result<(), FieldError> {
+        write_jacobian((self.0)(Portion::Stiff, t, y)?, out)
     }
 
     fn time_derivative(
@@ -490,11 +613,28 @@ where
         _: &[T],
         out: &mut [T],
     ) -> std::result::Result<(), FieldError> {
-        let (t, _, slope) = (self.0)(t, y)?;
+        let (t, _, slope) = (self.0)(Portion::All, t, y)?;
         let one = t.tape().scalar(T::one());
         out.copy_from_slice(&t.tape().jvp(&[slope], &[t], &[one])?[0].to_vec());
         Ok(())
     }
+}
+
+fn write<T: Real>(
+    (_, _, slope): Slope<'_, T>,
+    dy: &mut [T],
+) -> std::result::Result<(), FieldError> {
+    dy.copy_from_slice(&slope.to_vec());
+    Ok(())
+}
+
+/// What the field's program gives too, so that the grid is the same in every way to the gradient.
+fn write_jacobian<T: Real>(
+    (_, y, slope): Slope<'_, T>,
+    out: &mut [T],
+) -> std::result::Result<(), FieldError> {
+    out.copy_from_slice(&slope.jacobian(y)?.to_vec());
+    Ok(())
 }
 
 /// The steps of a solve.
@@ -508,9 +648,9 @@ fn find_grid<T: Real>(
     let (start, end) = (ts[0], ts[ts.len() - 1]);
     let mut integrator = Integrator::new(ode.method, y0, start, end, ode.options)?;
     let mut grid = Grid::default();
-    grid.start(y0, ode.method.tableau());
+    grid.start(y0, Methods::new(ode.method, &ode.options));
     let mut ys = vec![T::zero(); ts.len() * y0.len()];
-    let keep = ode.method.is_implicit();
+    let keep = ode.method.needs_jacobian();
     drive_on(&mut integrator, field, ts, &mut ys, ends, false, |integrator, saves| {
         grid.push(&integrator.last_step(), saves, keep);
     })?;

@@ -12,6 +12,7 @@ use crate::adjoint::{
     Again, Backward, Continuous, Cotangents, Equations, Exact, ExactPass, Few, FewPrograms,
     Programs, Retake, Reverse, Undo,
 };
+use crate::auto::Methods;
 use crate::checkpoints::Checkpoints;
 use crate::error::{Error, ErrorKind};
 use crate::grid::Grid;
@@ -25,7 +26,7 @@ use crate::solve::{check_times, drive_on};
 use crate::stats::Stats;
 use crate::tangent::recorded;
 use crate::unroll::unroll;
-use crate::vector_field::{FieldMemory, FieldProgram, Replay, VectorField};
+use crate::vector_field::{FieldMemory, FieldProgram, Replay, SolverMemory, VectorField};
 
 /// `y0, (times,) captured… ↦ y(times)`.
 #[derive(Clone, Debug)]
@@ -61,10 +62,7 @@ impl<T: Real> Default for Passes<T> {
 /// What a solve keeps.
 #[derive(Debug)]
 pub(crate) struct SolveState<T: Real> {
-    workspace: FieldMemory<T>,
-    jacobian: Option<FieldMemory<T>>,
-    rate: Option<FieldMemory<T>>,
-    compressed: Option<FieldMemory<T>>,
+    field: SolverMemory<T>,
     integrator: Option<Integrator<T>>,
     pub ts: Vec<f64>,
     pub grid: Grid<T>,
@@ -86,6 +84,11 @@ impl<T: Real> SolveOp<T> {
             Memory::Steps if self.method.tableau().coupled => 0,
             Memory::Steps => usize::MAX,
         }
+    }
+
+    /// The methods of its steps.
+    fn methods(&self) -> Methods {
+        Methods::new(self.method, &self.options)
     }
 
     /// Whether the method is a reversible scheme.
@@ -126,6 +129,14 @@ impl<T: Real> SolveOp<T> {
                 _ => None,
             },
             vjp: self.field.vjp(times, &wrt)?,
+            parts: match &self.field.parts {
+                Some(parts) => Some([parts.stiff.vjp(times, &wrt)?, parts.rest.vjp(times, &wrt)?]),
+                None => None,
+            },
+            whole_jacobian: match (&self.field.parts, self.gradient) {
+                (Some(_), Gradient::Interpolated) => Some(self.field.whole_jacobian()?),
+                _ => None,
+            },
             backward: self.field.backward(times, &wrt)?,
             second: match (self.method, self.gradient) {
                 (Method::Rosenbrock(_), Gradient::Continuous | Gradient::Interpolated) => None,
@@ -181,12 +192,10 @@ impl<T: Real> SolveOp<T> {
         }
         let times = self.times.is_none().then(|| inputs[1]);
         let captured = &inputs[self.first_captured()..];
-        let function = &self.field.function;
-        let field = |t: Var<'t, T>, y: Var<'t, T>| {
+        unroll(&frozen, inputs[0], times, &|portion, t, y| {
             let args: Vec<_> = [t, y].iter().chain(captured).copied().collect();
-            Ok(function.inline(tape, &args)?[0])
-        };
-        unroll(self.method, &frozen, inputs[0], times, &field)
+            self.field.record(portion, tape, &args)
+        })
     }
 
     /// Whether a tangent takes unrolling: the times have one, or a cotangent of theirs has, or the
@@ -246,14 +255,7 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
 
     fn new_state(&self) -> Box<dyn Any + Send> {
         Box::new(SolveState::<T> {
-            workspace: FieldMemory::new(&self.field.program),
-            jacobian: self.field.jacobian.as_ref().map(FieldMemory::new),
-            rate: self.field.rate.as_ref().map(FieldMemory::new),
-            compressed: self
-                .field
-                .compressed
-                .as_ref()
-                .map(|(program, _)| FieldMemory::new(program)),
+            field: self.field.memory(),
             integrator: None,
             ts: Vec::new(),
             grid: Grid::default(),
@@ -284,17 +286,15 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         };
         let captured: SmallVec<[&[T]; 32]> =
             e.inputs[self.first_captured()..].iter().map(|a| a.data).collect();
-        let jacobian = self.field.jacobian.as_ref().zip(state.jacobian.as_mut());
         let limit = self.points();
         let keeps = limit == 0 && self.activations > 0;
-        let mut field = Replay::new(&self.field.program, &mut state.workspace, &captured)?
-            .with_jacobian(jacobian)?
-            .with_rate(self.field.rate.as_ref().zip(state.rate.as_mut()))?
-            .with_compressed(self.field.compressed.as_ref().zip(state.compressed.as_mut()))?
+        let mut field = self
+            .field
+            .at_work(&mut state.field, &captured)?
             .keeping(self.field.places().filter(|_| keeps));
         integrator.keep(&field);
         let grid = &mut state.grid;
-        grid.start(y0, self.method.tableau());
+        grid.start(y0, self.methods());
         grid.keep(self.activations);
         // Where times move, an implicit stage is unrolled from its solution, and the sensitivities to
         // them take a backward pass.
@@ -381,6 +381,10 @@ pub(crate) struct AdjointOp<T: Real> {
     /// Which captured inputs' cotangents are wanted.
     wrt: Vec<usize>,
     vjp: FieldProgram<T>,
+    /// The same of the stiff part and of the rest, if the field is in parts.
+    parts: Option<[FieldProgram<T>; 2]>,
+    /// The Jacobian of both, for the continuous adjoint.
+    whole_jacobian: Option<FieldProgram<T>>,
     /// The same from what evaluations kept.
     backward: Option<FieldProgram<T>>,
     hamiltonian: Option<FieldProgram<T>>,
@@ -394,15 +398,13 @@ pub(crate) struct AdjointOp<T: Real> {
 #[derive(Debug)]
 pub(crate) struct AdjointState<T: Real> {
     vjp: FieldMemory<T>,
+    parts: Option<[FieldMemory<T>; 2]>,
     backward: Option<FieldMemory<T>>,
     jacobian: Option<FieldMemory<T>>,
     hamiltonian: Option<FieldMemory<T>>,
     second: Option<FieldMemory<T>>,
     /// Those of steps that are taken again.
-    field: Option<FieldMemory<T>>,
-    field_jacobian: Option<FieldMemory<T>>,
-    field_compressed: Option<FieldMemory<T>>,
-    field_rate: Option<FieldMemory<T>>,
+    field: Option<SolverMemory<T>>,
     retake: Retake<T>,
     undo: Undo<T>,
     few: Option<Few<T>>,
@@ -416,6 +418,11 @@ impl<T: Real> AdjointOp<T> {
     fn parts<'a, V>(&self, inputs: &'a [V]) -> (&'a [V], &'a V) {
         let (cotangent, inputs) = inputs[1..].split_last().expect("a cotangent comes last");
         (inputs, cotangent)
+    }
+
+    /// The program of the Jacobian that the pass needs.
+    fn jacobian(&self) -> Option<&FieldProgram<T>> {
+        self.whole_jacobian.as_ref().or(self.solve.field.jacobian.as_ref())
     }
 
     /// This operation again, as operations on the frozen grid.
@@ -454,18 +461,15 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
 
     fn new_state(&self) -> Box<dyn Any + Send> {
         let (field, again) = (&self.solve.field, self.solve.points() > 0 || self.solve.undoes());
-        let (jacobian, rate) = (field.jacobian.as_ref(), field.rate.as_ref());
-        let compressed = field.compressed.as_ref().map(|(program, _)| program);
+        let jacobian = self.jacobian();
         Box::new(AdjointState::<T> {
             vjp: FieldMemory::new(&self.vjp),
+            parts: self.parts.as_ref().map(|parts| parts.each_ref().map(FieldMemory::new)),
             backward: self.backward.as_ref().map(FieldMemory::new),
             jacobian: jacobian.map(FieldMemory::new),
             hamiltonian: self.hamiltonian.as_ref().map(FieldMemory::new),
             second: self.second.as_ref().map(FieldMemory::new),
-            field: again.then(|| FieldMemory::new(&self.solve.field.program)),
-            field_jacobian: jacobian.filter(|_| again).map(FieldMemory::new),
-            field_compressed: compressed.filter(|_| again).map(FieldMemory::new),
-            field_rate: rate.filter(|_| again).map(FieldMemory::new),
+            field: again.then(|| field.memory()),
             retake: Retake::default(),
             undo: Undo::default(),
             few: self.few.as_ref().map(Few::new),
@@ -497,7 +501,7 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
         };
         let mut pass = self.solve.probe.start();
         let vjp = Replay::new(&self.vjp, &mut state.vjp, &captured)?;
-        let programs = self.solve.field.jacobian.as_ref().zip(state.jacobian.as_mut());
+        let programs = self.jacobian().zip(state.jacobian.as_mut());
         let jacobian = programs
             .map(|(program, memory)| Replay::new(program, memory, &captured))
             .transpose()?;
@@ -529,7 +533,14 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
                     .transpose()?
                     .map(|replay| (replay, 1 + usize::from(self.times) + self.wrt.len()));
                 let pass = pass.as_deref_mut();
-                let mut programs = Programs { vjp, kept, jacobian, second, pass };
+                let parts = match (&self.parts, &mut state.parts) {
+                    (Some([stiff, rest]), Some([stiff_memory, rest_memory])) => Some([
+                        Replay::new(stiff, stiff_memory, &captured)?,
+                        Replay::new(rest, rest_memory, &captured)?,
+                    ]),
+                    _ => None,
+                };
+                let mut programs = Programs { vjp, parts, kept, jacobian, second, pass };
                 let exact = &mut state.exact;
                 let mut exact = ExactPass { exact, programs: &mut programs };
                 let mut few = match (&self.few, &mut state.few) {
@@ -546,17 +557,9 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
                         let solved = forward.downcast_ref::<SolveState<T>>();
                         let solved = solved.expect("tangents keep all stages");
                         let solve = &self.solve;
-                        let jacobian = solve.field.jacobian.as_ref();
-                        let field = Replay::new(&solve.field.program, memory, &captured)?
-                            .with_jacobian(jacobian.zip(state.field_jacobian.as_mut()))?
-                            .with_rate(solve.field.rate.as_ref().zip(state.field_rate.as_mut()))?
-                            .with_compressed(
-                                solve
-                                    .field
-                                    .compressed
-                                    .as_ref()
-                                    .zip(state.field_compressed.as_mut()),
-                            )?
+                        let field = solve
+                            .field
+                            .at_work(memory, &captured)?
                             .keeping(places.filter(|_| solve.activations > 0));
                         let again = Again {
                             options: solve.options,

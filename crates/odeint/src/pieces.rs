@@ -5,12 +5,12 @@ use std::sync::Arc;
 use costate_ops::Real;
 use costate_tape::{CallOp, Result, Shape, Tape, Var};
 
+use crate::additive::Portion;
 use crate::error::{Error, ErrorKind, FieldError};
 use crate::ode::{Gradient, Ode, Recorded};
 use crate::operation::SolveOp;
 use crate::solver::{Solved, Solver};
 use crate::var_event::RecordingRef;
-use crate::vector_field::{FieldMemory, Replay};
 
 /// The field: how it is solved on numbers, and on the tape.
 pub(crate) enum Pieces<'t, T: Real> {
@@ -69,27 +69,15 @@ impl<'t, T: Real> Pieces<'t, T> {
             Pieces::Compiled { op, numbers, .. } => {
                 let captured: Vec<&[T]> = numbers.iter().map(|x| x.as_slice()).collect();
                 let field = &op.field;
-                let mut memory = FieldMemory::new(&field.program);
-                let mut jacobian = field.jacobian.as_ref().map(FieldMemory::new);
-                let mut rate = field.rate.as_ref().map(FieldMemory::new);
-                let mut compressed =
-                    field.compressed.as_ref().map(|(program, _)| FieldMemory::new(program));
+                let mut memory = field.memory();
                 let fail = |e: costate_tape::Error| ErrorKind::Field(FieldError::from(e));
-                let replay = Replay::new(&field.program, &mut memory, &captured)
-                    .and_then(|replay| {
-                        replay.with_jacobian(field.jacobian.as_ref().zip(jacobian.as_mut()))
-                    })
-                    .and_then(|replay| replay.with_rate(field.rate.as_ref().zip(rate.as_mut())))
-                    .and_then(|replay| {
-                        replay.with_compressed(field.compressed.as_ref().zip(compressed.as_mut()))
-                    })
-                    .map_err(fail)?;
+                let replay = field.at_work(&mut memory, &captured).map_err(fail)?;
                 solver.solve(replay, y, ts)
             }
             Pieces::Recorded { shape, tape } => {
-                let field = Recorded(|t: f64, y: &[T]| {
+                let field = Recorded(|portion, t: f64, y: &[T]| {
                     let (t, y) = (tape.scalar(T::from_f64(t)), tape.leaf(y, shape.clone()));
-                    Ok((t, y, f(t, y)?))
+                    Ok((t, y, if portion == Portion::Rest { y.zeros_like() } else { f(t, y)? }))
                 });
                 solver.solve(field, y, ts)
             }

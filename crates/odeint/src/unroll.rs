@@ -3,6 +3,8 @@
 use costate_ops::Real;
 use costate_tape::{Result, Shape, Var};
 
+use crate::additive::{Portion, PortionRef};
+use crate::auto::Methods;
 use crate::grid::GridStep;
 use crate::method::Method;
 use crate::rosenbrock::RosenbrockTableau;
@@ -14,6 +16,7 @@ use crate::var_event::RecordingRef;
 /// The steps to take and the times to save at.
 #[derive(Clone, Debug)]
 pub(crate) struct Frozen<T: Real> {
+    pub methods: Methods,
     pub steps: Vec<GridStep>,
     pub ts: Vec<f64>,
     /// The number of components of a block of the state; see `Grid`.
@@ -21,6 +24,15 @@ pub(crate) struct Frozen<T: Real> {
     /// The slopes of each step without its end slope, then the last step's end slope, if the method
     /// is implicit.
     pub slopes: Vec<T>,
+    /// Where those of each step start, and the last end slope.
+    pub starts: Vec<usize>,
+}
+
+impl<T: Real> Frozen<T> {
+    /// The slopes of step `n` with its end slope, of `dim` components each.
+    pub fn slopes(&self, n: usize, dim: usize) -> &[T] {
+        &self.slopes[self.starts[n]..self.starts[n + 1] + dim]
+    }
 }
 
 /// A number that is differentiated, or not.
@@ -85,29 +97,31 @@ pub(crate) fn combine<'t, T: Real>(
 ///
 /// With `times`, the first and the last time move the ends of the first and the last step, and the
 /// others move within their steps; the inner points of the grid stay.
+///
+/// Only additive methods ask for portions of the field.
 pub(crate) fn unroll<'t, T: Real>(
-    method: Method,
     frozen: &Frozen<T>,
     y0: Var<'t, T>,
     times: Option<Var<'t, T>>,
-    field: &RecordingRef<'_, 't, T>,
+    portion: &PortionRef<'_, 't, T>,
 ) -> Result<Var<'t, T>> {
-    if let Method::Reversible(scheme) = method {
-        return unroll_reversible(scheme, frozen, y0, times, field);
+    let field = |t, y| portion(Portion::All, t, y);
+    if let Method::Reversible(scheme) = frozen.methods.first() {
+        return unroll_reversible(scheme, frozen, y0, times, &field);
     }
-    let Frozen { steps, ts, slopes, .. } = frozen;
-    let tableau = method.tableau();
+    let Frozen { steps, ts, .. } = frozen;
     let dim = y0.shape().numel();
     let time = |i: usize| match times {
         Some(times) => Number::Var(times.index_axis(0, i)),
         None => Number::Fixed(ts[i]),
     };
     let at = |t: Number<'t, T>, y| field(t.var(y0), y);
-    let rows = tableau.rows();
     let mut saved = vec![y0];
     let mut y = y0;
     let mut slope = None;
     for (n, step) in steps.iter().enumerate() {
+        let method = frozen.methods.of(step.second);
+        let (tableau, rows) = (method.tableau(), method.tableau().rows());
         let start = if n == 0 { time(0) } else { Number::Fixed(step.t0) };
         let end = if n + 1 == steps.len() { time(ts.len() - 1) } else { Number::Fixed(step.t1) };
         // The recorded size is the difference of the recorded times, to the last bit.
@@ -120,15 +134,22 @@ pub(crate) fn unroll<'t, T: Real>(
             .clone()
             .filter(|&i| position(ts[i], step.t0, step.h, step.t1) < 1.0)
             .collect();
+        // Stages that were solved for do not answer to rounding, and what is evaluated beside them
+        // must not either: it would be multiplied by what is stiff, in every step anew.
+        let known = match method {
+            Method::Explicit(_) => None,
+            _ if frozen.slopes.is_empty() => None,
+            _ => Some(frozen.slopes(n, dim)),
+        };
         let mut k = vec![match slope.take() {
-            Some(slope) => slope,
+            Some(slope) => pin(known, 0, slope),
             // Nothing has a weight for it; any state keeps its place.
             None if !tableau.uses_first() && inside.is_empty() => y,
-            None => at(start, y)?,
+            None => pin(known, 0, at(start, y)?),
         }];
         if tableau.coupled {
             // Derivatives converge like the stages do, but later.
-            let rounds = 2 * step.rounds + 2;
+            let rounds = 2 * step.rounds as usize + 2;
             k.extend(coupled(
                 tableau,
                 rounds,
@@ -139,26 +160,29 @@ pub(crate) fn unroll<'t, T: Real>(
             )?);
         }
         if let Method::Rosenbrock(method) = method {
-            k.extend(rosenbrock_stages(method, y, start, h, end, k[0], field)?);
+            let stages = rosenbrock_stages(method, y, start, h, end, k[0], &field)?;
+            k.extend(stages.into_iter().zip(1..).map(|(k, i)| pin(known, i, k)));
         }
-        let stages = if method.is_implicit() { rows } else { rows - 1 };
+        let stages = if method.ends_in_stage() { rows } else { rows - 1 };
         for i in k.len()..stages {
             let t = stage_time(tableau.c[i], start, h, end);
-            let base = combine(y, h, &tableau.a[i][..i], &k);
-            k.push(match tableau.a[i].get(i) {
-                None => masked(at(t, base)?, tableau.part(i), frozen.block),
+            let row = tableau.a[i];
+            let base = combine(y, h, &row[..i.min(row.len())], &k);
+            let at = |y| portion(method.portion(i), t.var(y0), y);
+            k.push(match row.get(i) {
+                None => pin(known, i, masked(at(base)?, tableau.part(i), frozen.block)),
                 Some(&diagonal) => {
-                    let solution = &slopes[(n * (rows - 1) + i) * dim..][..dim];
+                    let solution = &frozen.slopes(n, dim)[i * dim..(i + 1) * dim];
                     let hg = Number::Fixed(0.0).plus(diagonal, h);
-                    implicit_stage(solution, base, hg, |y| at(t, y))?
+                    implicit_stage(solution, base, hg, at)?
                 }
             });
         }
-        if method.is_implicit() {
+        if method.ends_in_stage() {
             slope = k.last().copied();
         }
         let y1 = combine(y, h, tableau.b, &k);
-        if !inside.is_empty() && tableau.interpolant.needs_end() && !method.is_implicit() {
+        if !inside.is_empty() && tableau.interpolant.needs_end() && !method.ends_in_stage() {
             k.push(at(end, y1)?);
             slope = k.last().copied();
             for (a, &c) in tableau.interpolant.a.iter().zip(tableau.interpolant.c) {
@@ -224,6 +248,13 @@ fn coupled<'t, T: Real>(
     }
     k.remove(0);
     Ok(k)
+}
+
+/// With the value of slope `i` that is known, if any is, and its own derivative.
+fn pin<'t, T: Real>(known: Option<&[T]>, i: usize, k: Var<'t, T>) -> Var<'t, T> {
+    let Some(known) = known else { return k };
+    let (shape, dim) = (k.shape(), k.shape().numel());
+    k.tape().leaf(&known[i * dim..(i + 1) * dim], shape) + (k - k.detach())
 }
 
 /// The slope with 0 for the components that are not in a part.

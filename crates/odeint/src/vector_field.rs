@@ -4,9 +4,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use costate_ops::{LANES, Real};
-use costate_tape::{Function, Lanes, Outputs, Program, Result, Shape, Small, Workspace};
+use costate_tape::{Function, Lanes, Outputs, Program, Result, Shape, Small, Tape, Var, Workspace};
 use smallvec::SmallVec;
 
+use crate::additive::Portion;
 use crate::adjoint::{FEW, FewPrograms};
 use crate::error::FieldError;
 use crate::field::{Field, difference_jacobian, difference_rate};
@@ -19,8 +20,8 @@ use crate::tableau::Part;
 pub(crate) struct VectorField<T: Real> {
     pub function: Function<T>,
     pub program: FieldProgram<T>,
-    /// From the inputs to the Jacobian, for implicit methods. That of a field with tangents is the
-    /// Jacobian of the field that it comes from.
+    /// From the inputs to the Jacobian, for implicit methods: that of the stiff part, if there are
+    /// parts. That of a field with tangents is the Jacobian of the field that it comes from.
     pub jacobian: Option<FieldProgram<T>>,
     /// The function of that program.
     pub derivative: Option<Function<T>>,
@@ -29,8 +30,34 @@ pub(crate) struct VectorField<T: Real> {
     /// The Jacobian of a large sparse field, for the forward pass: its products with the sums of
     /// the columns of one colour.
     pub compressed: Option<Compressed<T>>,
+    /// The stiff part and the rest, for additive methods, if the field was given in parts.
+    pub parts: Option<Box<Parts<T>>>,
     /// What the program leaves for the backward pass after the slope, and that pass.
     keeping: Option<Kept<T>>,
+}
+
+/// A field in two parts, with the inputs of the field.
+#[derive(Debug)]
+pub(crate) struct Parts<T: Real> {
+    pub stiff: VectorField<T>,
+    pub rest: VectorField<T>,
+}
+
+impl<T: Real> Parts<T> {
+    /// Memory for a program of each.
+    pub fn memory(&self, of: impl Fn(&VectorField<T>) -> &FieldProgram<T>) -> [FieldMemory<T>; 2] {
+        [FieldMemory::new(of(&self.stiff)), FieldMemory::new(of(&self.rest))]
+    }
+}
+
+/// The memory of all programs of a field that a solver runs.
+#[derive(Debug)]
+pub(crate) struct SolverMemory<T: Real> {
+    program: FieldMemory<T>,
+    jacobian: Option<FieldMemory<T>>,
+    rate: Option<FieldMemory<T>>,
+    compressed: Option<FieldMemory<T>>,
+    parts: Option<[FieldMemory<T>; 2]>,
 }
 
 /// The program that finds a sparse Jacobian, and its pattern.
@@ -208,8 +235,62 @@ impl<T: Real> VectorField<T> {
         let captured = function.input_shapes().len() - 2;
         let program = FieldProgram::compile(&function, captured)?;
         let (jacobian, derivative, rate, keeping) = (None, None, None, None);
-        let compressed = None;
-        Ok(VectorField { function, program, jacobian, derivative, rate, compressed, keeping })
+        let (compressed, parts) = (None, None);
+        Ok(VectorField {
+            function,
+            program,
+            jacobian,
+            derivative,
+            rate,
+            compressed,
+            parts,
+            keeping,
+        })
+    }
+
+    /// In two parts.
+    pub fn with_parts(mut self, stiff: Function<T>, rest: Function<T>) -> Result<VectorField<T>> {
+        let (stiff, rest) = (VectorField::new(stiff)?, VectorField::new(rest)?);
+        self.parts = Some(Box::new(Parts { stiff, rest }));
+        Ok(self)
+    }
+
+    /// Memory for a solver.
+    pub fn memory(&self) -> SolverMemory<T> {
+        let parts = self.parts.as_ref();
+        SolverMemory {
+            program: FieldMemory::new(&self.program),
+            jacobian: self.jacobian.as_ref().map(FieldMemory::new),
+            rate: self.rate.as_ref().map(FieldMemory::new),
+            compressed: self.compressed.as_ref().map(|(program, _)| FieldMemory::new(program)),
+            parts: parts.map(|parts| parts.memory(|part| &part.program)),
+        }
+    }
+
+    /// The field at work for a solver, with what it captures.
+    pub fn at_work<'a>(
+        &'a self,
+        memory: &'a mut SolverMemory<T>,
+        captured: &'a [&'a [T]],
+    ) -> Result<Replay<'a, T>> {
+        let SolverMemory { program, jacobian, rate, compressed, parts } = memory;
+        let mut replay = Replay::new(&self.program, program, captured)?;
+        if let Some((program, memory)) = self.jacobian.as_ref().zip(jacobian.as_mut()) {
+            replay.jacobian = Some(AtWork::new(program, memory, captured)?);
+        }
+        if let Some((program, memory)) = self.rate.as_ref().zip(rate.as_mut()) {
+            replay.rate = Some(AtWork::new(program, memory, captured)?);
+        }
+        if let Some(((program, pattern), memory)) =
+            self.compressed.as_ref().zip(compressed.as_mut())
+        {
+            replay.compressed = Some((AtWork::new(program, memory, captured)?, pattern));
+        }
+        if let Some((parts, [stiff, rest])) = self.parts.as_ref().zip(parts.as_mut()) {
+            let stiff = AtWork::new(&parts.stiff.program, stiff, captured)?;
+            replay.parts = Some([stiff, AtWork::new(&parts.rest.program, rest, captured)?]);
+        }
+        Ok(replay)
     }
 
     /// With the function of the Jacobian.
@@ -221,11 +302,16 @@ impl<T: Real> VectorField<T> {
 
     /// With the programs of the derivatives that the method needs.
     pub fn for_method(mut self, method: Method) -> Result<VectorField<T>> {
+        if !matches!(method, Method::Additive(_)) {
+            self.parts = None;
+        }
         if method.needs_jacobian() {
-            let jacobian = jacobian(&self.function)?;
+            let stiff = self.parts.as_ref().map_or(&self.function, |parts| &parts.stiff.function);
+            let jacobian = jacobian(stiff)?;
             self = self.with_derivative(jacobian)?;
             let n = self.function.input_shapes()[1].numel();
-            let pairs = if n > UNFOLDED { self.function.sparsity(0, 1) } else { None };
+            let whole = self.parts.is_none();
+            let pairs = if n > UNFOLDED && whole { self.function.sparsity(0, 1) } else { None };
             let pattern = pairs.map(|pairs| Sparsity::new(n, pairs));
             // Products with few vectors cost less than the batched pass.
             if let Some(pattern) = pattern.filter(|pattern| 2 * pattern.colors() <= n) {
@@ -254,6 +340,27 @@ impl<T: Real> VectorField<T> {
             self.keeping = Some(Kept { backward: halves.backward, places, time });
         }
         Ok(self)
+    }
+
+    /// Records a portion of it.
+    pub fn record<'t>(
+        &self,
+        portion: Portion,
+        tape: &'t Tape<T>,
+        inputs: &[Var<'t, T>],
+    ) -> Result<Var<'t, T>> {
+        let function = match (portion, &self.parts) {
+            (Portion::Stiff, Some(parts)) => &parts.stiff.function,
+            (Portion::Rest, Some(parts)) => &parts.rest.function,
+            (Portion::Rest, None) => return Ok(inputs[1].zeros_like()),
+            _ => &self.function,
+        };
+        Ok(function.inline(tape, inputs)?[0])
+    }
+
+    /// The Jacobian of both parts.
+    pub fn whole_jacobian(&self) -> Result<FieldProgram<T>> {
+        self.compile(&jacobian(&self.function)?)
     }
 
     /// Compiles a function of the same inputs, and perhaps more.
@@ -366,7 +473,7 @@ pub(crate) struct Replay<'a, T: Real> {
     jacobian: Option<AtWork<'a, T>>,
     rate: Option<AtWork<'a, T>>,
     compressed: Option<(AtWork<'a, T>, &'a Arc<Sparsity>)>,
-    captured: &'a [&'a [T]],
+    parts: Option<[AtWork<'a, T>; 2]>,
     /// Where the program's further outputs, or inputs, are kept.
     places: Option<&'a Places>,
     pub evaluations: usize,
@@ -502,7 +609,7 @@ impl<'a, T: Real> Replay<'a, T> {
             jacobian: None,
             rate: None,
             compressed: None,
-            captured,
+            parts: None,
             places: None,
             evaluations: 0,
         })
@@ -522,39 +629,6 @@ impl<'a, T: Real> Replay<'a, T> {
     pub fn keeping(mut self, places: Option<&'a Places>) -> Replay<'a, T> {
         self.places = places;
         self
-    }
-
-    /// With the program of the field's Jacobian, if there is one.
-    pub fn with_jacobian(
-        mut self,
-        jacobian: Option<(&'a FieldProgram<T>, &'a mut FieldMemory<T>)>,
-    ) -> Result<Replay<'a, T>> {
-        if let Some((program, memory)) = jacobian {
-            self.jacobian = Some(AtWork::new(program, memory, self.captured)?);
-        }
-        Ok(self)
-    }
-
-    /// With the program of the products that find a sparse Jacobian, if there is one.
-    pub fn with_compressed(
-        mut self,
-        compressed: Option<(&'a Compressed<T>, &'a mut FieldMemory<T>)>,
-    ) -> Result<Replay<'a, T>> {
-        if let Some(((program, pattern), memory)) = compressed {
-            self.compressed = Some((AtWork::new(program, memory, self.captured)?, pattern));
-        }
-        Ok(self)
-    }
-
-    /// With the program of the field's derivative with respect to the time, if there is one.
-    pub fn with_rate(
-        mut self,
-        rate: Option<(&'a FieldProgram<T>, &'a mut FieldMemory<T>)>,
-    ) -> Result<Replay<'a, T>> {
-        if let Some((program, memory)) = rate {
-            self.rate = Some(AtWork::new(program, memory, self.captured)?);
-        }
-        Ok(self)
     }
 
     /// Runs the program on a time, a state, what is captured, and a cotangent if it takes one.
@@ -652,6 +726,21 @@ impl<T: Real> Field<T> for Replay<'_, T> {
             return difference_jacobian(self, t, y, dy, jacobian);
         };
         program.run(t, y, None, None, |found| jacobian.copy_from_slice(found.get(0)))?;
+        Ok(())
+    }
+
+    fn eval_stiff(&mut self, t: f64, y: &[T], dy: &mut [T]) -> std::result::Result<(), FieldError> {
+        let Some([stiff, _]) = &mut self.parts else { return self.eval(t, y, dy) };
+        self.evaluations += 1;
+        stiff.run(t, y, None, None, |found| copy_few(found.get(0), dy))?;
+        Ok(())
+    }
+
+    fn eval_rest(&mut self, t: f64, y: &[T], dy: &mut [T]) -> std::result::Result<(), FieldError> {
+        match &mut self.parts {
+            Some([_, rest]) => rest.run(t, y, None, None, |found| copy_few(found.get(0), dy))?,
+            None => dy.fill(T::zero()),
+        }
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 
 mod activations;
 mod check;
+mod choice_gradient;
 mod each;
 mod event_gradient;
 mod gradient;

@@ -1,10 +1,9 @@
 //! Additive methods: explicit for one part of the field, implicit for the other.
 
 use costate_odeint::{
-    ErrorKind, Integrator, KenCarp4, KenCarp4Imex, Kvaerno5, Ode, Options, Solver, Split, Verner9,
+    ErrorKind, Integrator, KenCarp4, KenCarp4Imex, Kvaerno5, Options, Solver, Split, Verner9,
     solve, split, with_jacobian,
 };
-use costate_tape::Tape;
 
 type Plain = fn(f64, &[f64], &mut [f64]);
 
@@ -203,12 +202,4 @@ fn a_part_that_is_not_finite() {
             assert!((t - 0.5).abs() < 0.1, "{e}");
         }
     }
-}
-
-#[test]
-fn there_is_no_gradient() {
-    let tape = Tape::<f64>::new();
-    let y0 = tape.scalar(1.0);
-    let e = Ode::new(KenCarp4Imex).solve(|_, y| -y, y0, [0.0, 1.0]).unwrap_err();
-    assert!(e.to_string().contains("KenCarp4 IMEX has no gradient"), "{e}");
 }

@@ -87,7 +87,7 @@ fn exact_is_unrolled() {
             for times in [false, true] {
                 let exact = gradient(&ode, ts, times);
                 let unrolled = gradient(&ode.gradient(Gradient::Unrolled), ts, times);
-                close(&exact, &unrolled, 1e-10, &format!("{name} {ts:?} {times}"));
+                close(&exact, &unrolled, 1e-11, &format!("{name} {ts:?} {times}"));
             }
         }
     }

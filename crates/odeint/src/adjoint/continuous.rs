@@ -27,7 +27,6 @@ use crate::grid::{Grid, size};
 use crate::integrator::Integrator;
 use crate::options::{Options, Stepping};
 use crate::stats::Stats;
-use crate::tableau::Tableau;
 use crate::vector_field::Replay;
 
 /// How far `x` may be from the solution at the end of a segment, in units of the tolerance.
@@ -71,14 +70,13 @@ struct Hamiltonian<'a, 'w, T: Real> {
 
 /// The solution as a function of time.
 struct Way<'a, T: Real> {
-    tableau: &'static Tableau,
     grid: &'a Grid<T>,
     x: Buffer<T>,
 }
 
 impl<T: Real> Way<'_, T> {
     fn at(&mut self, t: f64) -> &[T] {
-        self.grid.interpolate(self.tableau, t, &mut self.x);
+        self.grid.interpolate(t, &mut self.x);
         &self.x
     }
 }
@@ -134,11 +132,7 @@ impl<T: Real> Continuous<T> {
         self.scratch.resize(2 * dim);
         self.x.resize(dim);
         self.z.fill(T::zero());
-        let way = interpolated.then(|| Way {
-            tableau: from.method.tableau(),
-            grid: from.grid,
-            x: std::mem::take(&mut self.x),
-        });
+        let way = interpolated.then(|| Way { grid: from.grid, x: std::mem::take(&mut self.x) });
         let mut field = Hamiltonian { program: hamiltonian, jacobian, way };
         let mut stats = Stats {
             bytes_kept: from.grid.bytes() + size_of_val(from.ys),
@@ -244,7 +238,7 @@ impl<T: Real> Continuous<T> {
             integrator.dense_slopes(field)?;
             let step = integrator.last_step();
             let z = &mut self.scratch[..self.z.len()];
-            for &(theta, weight) in gauss(from.method.tableau().order) {
+            for &(theta, weight) in gauss(step.tableau.order) {
                 let t = step.t0 + theta * step.h;
                 step.interpolate(theta, z);
                 let (x, p) = match &mut field.way {

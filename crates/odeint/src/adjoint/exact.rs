@@ -20,6 +20,7 @@ use smallvec::SmallVec;
 use super::rosenbrock::Rosenbrock;
 use super::stages::Stages;
 use super::{Backward, Cotangents, Reverse};
+use crate::additive::Portion;
 use crate::error::{Error, ErrorKind, FieldError};
 use crate::fixed_point::Watch;
 use crate::grid::GridStep;
@@ -28,6 +29,7 @@ use crate::method::Method;
 use crate::solve::position;
 use crate::stats::Stats;
 use crate::step::combine;
+use crate::tableau::Tableau;
 use crate::vector_field::{Replay, copy_few};
 
 /// The memory of the pass.
@@ -41,8 +43,9 @@ pub(crate) struct Exact<T: Real> {
     /// `ȳ_i` of each stage; in the end slope's row, `p`, since the weights `b` are that row of `a`.
     /// The interpolant's stages come last.
     bars: Buffer<T>,
-    /// The columns of `a`.
+    /// The columns of `a`, and whose they are.
     columns: Vec<f64>,
+    columns_of: Option<&'static Tableau>,
     ones: Vec<f64>,
     /// A linear combination of slopes.
     sum: Buffer<T>,
@@ -56,6 +59,7 @@ pub(crate) struct Exact<T: Real> {
 
 /// A step on its way back.
 struct Back<'a, T: Real> {
+    method: Method,
     n: usize,
     step: &'a GridStep,
     y0: &'a [T],
@@ -71,6 +75,8 @@ struct Back<'a, T: Real> {
 /// The programs of a pass.
 pub(crate) struct Programs<'a, T: Real> {
     pub vjp: Replay<'a, T>,
+    /// Those of the stiff part and of the rest, if the field is in parts.
+    pub parts: Option<[Replay<'a, T>; 2]>,
     /// The vjp that reads what an evaluation kept.
     pub kept: Option<Replay<'a, T>>,
     /// The field's Jacobian, if the method needs it.
@@ -82,16 +88,28 @@ pub(crate) struct Programs<'a, T: Real> {
     pub pass: Option<&'a mut Pass<T>>,
 }
 
-impl<T: Real> Programs<'_, T> {
+impl<'a, T: Real> Programs<'a, T> {
     /// What a pass over so many steps did.
     pub fn stats(&self, steps: usize) -> Stats {
         let jacobians = self.jacobian.as_ref().map_or(0, |j| j.evaluations);
         Stats {
             accepted: steps,
-            vjp_evals: self.vjp.evaluations + self.kept.as_ref().map_or(0, |kept| kept.evaluations),
+            vjp_evals: self.vjp.evaluations
+                + self.kept.as_ref().map_or(0, |kept| kept.evaluations)
+                + self.parts.iter().flatten().map(|part| part.evaluations).sum::<usize>(),
             jacobian_evals: jacobians,
             factorisations: jacobians,
             ..Stats::default()
+        }
+    }
+
+    /// The vjp of a portion of the field; of the rest of a field without parts there is none.
+    fn of(&mut self, portion: Portion) -> Option<&mut Replay<'a, T>> {
+        match (portion, &mut self.parts) {
+            (Portion::Stiff, Some([stiff, _])) => Some(stiff),
+            (Portion::Rest, Some([_, rest])) => Some(rest),
+            (Portion::Rest, None) => None,
+            _ => Some(&mut self.vjp),
         }
     }
 
@@ -153,26 +171,33 @@ impl<T: Real> Reverse<T> for ExactPass<'_, '_, T> {
 impl<T: Real> Exact<T> {
     /// Begins a pass.
     fn start(&mut self, from: &Backward<'_, T>) {
-        let tableau = from.method.tableau();
-        let (dim, rows) = (from.dim(), tableau.rows());
+        let (dim, all) = (from.dim(), from.grid.methods.slopes());
         for buffer in [&mut self.p, &mut self.end, &mut self.slope, &mut self.stage, &mut self.sum]
         {
             buffer.resize(dim);
         }
-        let all = tableau.slopes();
         self.bars.resize(all * dim);
         if from.method.is_implicit() {
             self.stages.resize(from.grid.block);
         }
         if let Method::Rosenbrock(_) = from.method {
-            self.rosenbrock.resize(dim, from.grid.block, rows);
+            self.rosenbrock.resize(dim, from.grid.block, all);
         }
+        self.ones.resize(all, 1.0);
+        self.p.fill(T::zero());
+        self.carried = false;
+    }
+
+    /// Makes the columns of `a` those of a method.
+    fn columns_of(&mut self, tableau: &'static Tableau) {
+        if self.columns_of.is_some_and(|of| std::ptr::eq(of, tableau)) {
+            return;
+        }
+        let all = tableau.slopes();
         let a = |i: usize, j: usize| tableau.row(i).get(j).copied().unwrap_or(0.0);
         self.columns.clear();
         self.columns.extend((0..all * all).map(|ij| a(ij % all, ij / all)));
-        self.ones.resize(rows, 1.0);
-        self.p.fill(T::zero());
-        self.carried = false;
+        self.columns_of = Some(tableau);
     }
 
     /// Takes the steps of a grid in reverse, which may be a window: the next ones before those that
@@ -183,17 +208,20 @@ impl<T: Real> Exact<T> {
         programs: &mut Programs<'_, T>,
         to: &mut Cotangents<'_, T>,
     ) -> Result<(), FieldError> {
-        let tableau = from.method.tableau();
-        let (dim, rows, all) = (from.dim(), tableau.rows(), tableau.slopes());
-        let implicit = from.method.is_implicit();
-        let rosenbrock = match from.method {
-            Method::Rosenbrock(method) => Some(method),
-            _ => None,
-        };
+        let dim = from.dim();
         let mut carried = self.carried;
         let last_step = from.steps.wrapping_sub(1);
         for (i, step) in from.grid.steps.iter().enumerate().rev() {
             let (n, h) = (from.grid.first + i, step.h);
+            let method = from.grid.method(step);
+            let tableau = method.tableau();
+            let (rows, all) = (tableau.rows(), tableau.slopes());
+            let implicit = method.ends_in_stage();
+            let rosenbrock = match method {
+                Method::Rosenbrock(method) => Some(method),
+                _ => None,
+            };
+            self.columns_of(tableau);
             if let Some(pass) = &mut programs.pass {
                 let end = carried.then_some(&*self.end);
                 pass.visit(step.t1, from.grid.y(n + 1), &self.p, end, to.captured);
@@ -226,7 +254,7 @@ impl<T: Real> Exact<T> {
             };
             let slopes = k.len() / dim;
             let y0 = from.grid.y(n);
-            let back = Back { n, step, y0, k, inside: &inside, slopes, wants_h };
+            let back = Back { method, n, step, y0, k, inside: &inside, slopes, wants_h };
             // What the time does to the step: to its end, and to its stages.
             let (mut end_bar, mut stages_bar, mut h_bar) = (0.0, 0.0, 0.0);
 
@@ -239,7 +267,7 @@ impl<T: Real> Exact<T> {
             }
             let needs_end = !inside.is_empty() && tableau.interpolant.needs_end();
             if needs_end {
-                gather(from, &inside, h, rows - 1, &mut self.end);
+                gather(from, tableau, &inside, h, rows - 1, &mut self.end);
                 for i in rows..slopes {
                     let c = T::from_f64(h * self.columns[(rows - 1) * all + i]);
                     costate_ops::axpy(c, &self.bars[i * dim..(i + 1) * dim], &mut self.end);
@@ -281,10 +309,10 @@ impl<T: Real> Exact<T> {
             if rosenbrock.is_none() {
                 combine(None, h, &self.columns[1..slopes], &self.bars[dim..], &mut self.slope);
             }
-            gather(from, &inside, h, 0, &mut self.slope);
+            gather(from, tableau, &inside, h, 0, &mut self.slope);
             std::mem::swap(&mut self.slope, &mut self.end);
             carried = tableau.uses_first() || !inside.is_empty();
-            combine(Some(&self.p), 1.0, &self.ones[2..], &self.bars[dim..], &mut self.sum);
+            combine(Some(&self.p), 1.0, &self.ones[2..rows], &self.bars[dim..], &mut self.sum);
             std::mem::swap(&mut self.p, &mut self.sum);
             for i in rows..slopes {
                 add(&mut self.p, &self.bars[i * dim..(i + 1) * dim]);
@@ -365,11 +393,12 @@ impl<T: Real> Exact<T> {
         programs: &mut Programs<'_, T>,
         to: &mut Cotangents<'_, T>,
     ) -> Result<(f64, f64), FieldError> {
-        let Back { step, k, wants_h, .. } = *back;
-        let (tableau, dim) = (from.method.tableau(), from.dim());
+        let Back { method, step, k, wants_h, .. } = *back;
+        let (tableau, dim) = (method.tableau(), from.dim());
         self.prepare(from, back, i);
         let t = tableau.time(i, step.t0, step.t1);
-        if let Method::Rosenbrock(method) = from.method {
+        let portion = method.portion(i);
+        if let Method::Rosenbrock(method) = method {
             let (vjp, at) = (&mut programs.vjp, (step.t0, back.y0, step.h * method.gamma));
             self.rosenbrock.stage(method, i, (vjp, from.grid.order), at, &mut self.slope)?;
             if i == 1 {
@@ -377,18 +406,29 @@ impl<T: Real> Exact<T> {
                 self.bars[dim..2 * dim].fill(T::zero());
                 return Ok((0.0, 0.0));
             }
-        } else if let Some(jacobian) = &mut programs.jacobian {
-            let hg = step.h * tableau.a[i][i];
+        } else if let (Some(jacobian), Some(a)) = (&mut programs.jacobian, tableau.row(i).get(i)) {
+            let hg = step.h * a;
             self.stages.factor(jacobian, t, &self.stage, hg)?;
-            let (vjp, order) = (&mut programs.vjp, from.grid.order);
+            let vjp = programs.of(portion).expect("what is solved for is no rest");
+            let order = from.grid.order;
             self.stages.solve_adjoint(vjp, order, (t, &self.stage, hg), &mut self.slope)?;
         }
         let bar = &mut self.bars[i * dim..(i + 1) * dim];
         let kept = from.grid.kept(back.n, i);
-        let t_bar = programs.vjp(t, &self.stage, kept, &self.slope, |found| {
+        let read = |found: Outputs<'_, T>| {
             copy_few(found.get(0), bar);
             to.add(T::one(), &found)
-        })?;
+        };
+        let t_bar = match portion {
+            Portion::All => programs.vjp(t, &self.stage, kept, &self.slope, read)?,
+            _ => match programs.of(portion) {
+                Some(vjp) => vjp.run(t, &self.stage, Some(&self.slope), read)?,
+                None => {
+                    bar.fill(T::zero());
+                    0.0
+                }
+            },
+        };
         let mut h_bar = tableau.node(i) * t_bar;
         if wants_h {
             combine(None, 1.0, tableau.row(i), k, &mut self.sum);
@@ -400,13 +440,13 @@ impl<T: Real> Exact<T> {
     /// The cotangent of slope `i` from the cotangents `ȳ` of the stages that use it, and the state
     /// of stage `i`.
     fn prepare(&mut self, from: &Backward<'_, T>, back: &Back<'_, T>, i: usize) {
-        let Back { step, y0, k, inside, slopes, .. } = *back;
-        let (tableau, dim, h) = (from.method.tableau(), from.dim(), step.h);
+        let Back { method, step, y0, k, inside, slopes, .. } = *back;
+        let (tableau, dim, h) = (method.tableau(), from.dim(), step.h);
         let all = tableau.slopes();
         let first = if tableau.coupled && i < tableau.rows() { 1 } else { i + 1 };
         let column = &self.columns[i * all + first..i * all + slopes];
         combine(None, h, column, &self.bars[first * dim..], &mut self.slope);
-        gather(from, inside, h, i, &mut self.slope);
+        gather(from, tableau, inside, h, i, &mut self.slope);
         tableau.part(i).mask_blocks(from.grid.block, &mut self.slope);
         combine(Some(y0), h, tableau.row(i), k, &mut self.stage);
     }
@@ -419,8 +459,8 @@ impl<T: Real> Exact<T> {
         back: &Back<'_, T>,
         vjp: &mut Replay<'_, T>,
     ) -> Result<(), FieldError> {
-        let (tableau, dim) = (from.method.tableau(), from.dim());
-        let Back { step, .. } = *back;
+        let Back { method, step, .. } = *back;
+        let (tableau, dim) = (method.tableau(), from.dim());
         self.bars[dim..(tableau.rows() - 1) * dim].fill(T::zero());
         let mut watch = Watch::new();
         loop {
@@ -450,9 +490,16 @@ fn add<T: Real>(to: &mut [T], x: &[T]) {
 }
 
 /// Adds to the cotangent of slope `i` what the states inside the step send it: `h b_i(θ) g`.
-fn gather<T: Real>(from: &Backward<'_, T>, inside: &[Inside], h: f64, i: usize, slope: &mut [T]) {
+fn gather<T: Real>(
+    from: &Backward<'_, T>,
+    tableau: &Tableau,
+    inside: &[Inside],
+    h: f64,
+    i: usize,
+    slope: &mut [T],
+) {
     for save in inside {
-        let weight = h * from.method.tableau().interpolant.weight(i, save.theta);
+        let weight = h * tableau.interpolant.weight(i, save.theta);
         if weight != 0.0 {
             costate_ops::axpy(T::from_f64(weight), from.g(save.time), slope);
         }

@@ -59,14 +59,14 @@ impl<T: Real> Retake<T> {
         };
         integrator.keep(&field);
         let (window, steps) = (&mut self.window, &whole.grid.steps);
-        window.start(y0, whole.method.tableau());
+        window.start(y0, whole.grid.methods);
         window.keep(activations);
         pass.start(whole);
         points.start_backward();
         let mut most = 0;
         for n in (1..=steps.len()).rev() {
             points.advance(integrator, &mut field, steps, n - 1)?;
-            window.start(integrator.y(), whole.method.tableau());
+            window.start(integrator.y(), whole.grid.methods);
             window.first = n - 1;
             retake(integrator, &mut field, whole, to.times.is_some(), window)?;
             most = most.max(window.bytes());
@@ -99,7 +99,7 @@ fn retake<T: Real>(
 ) -> Result<(), FieldError> {
     let n = window.first;
     let step = &whole.grid.steps[n];
-    integrator.step_to(field, step.t1)?;
+    integrator.retake(field, step)?;
     let at_end = |i: usize| position(whole.ts[i], step.t0, step.h, step.t1) == 1.0;
     if step.saves.clone().any(|i| !at_end(i)) {
         integrator.dense_slopes(field)?;

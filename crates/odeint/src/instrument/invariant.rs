@@ -7,6 +7,7 @@ use costate_tape::{Result, Tape, Var};
 
 use super::probe::{Pass, Probe};
 use super::recorded::{Recorded, frozen, one_step, read};
+use crate::additive::Portion;
 use crate::memory::Memory;
 use crate::method::Method;
 use crate::ode::{Gradient, Ode};
@@ -191,13 +192,10 @@ pub fn p_dot_delta<'t, T: Real>(
         let inside = |i: &usize| position(ts[*i], grid.t0, grid.h, grid.t1) < 1.0;
         let times: Vec<f64> = grid.saves.clone().filter(inside).map(|i| ts[i]).collect();
         let slopes = match ode.method().is_implicit() {
-            true => {
-                let one = (ode.method().tableau().rows() - 1) * dim;
-                frozen.slopes[n * one..(n + 1) * one + dim].to_vec()
-            }
+            true => frozen.slopes(n, dim).to_vec(),
             false => Vec::new(),
         };
-        let all = step.through(&ode, &one_step(&frozen, n, &times, slopes))?;
+        let all = step.through(&one_step(&frozen, n, &times, slopes))?;
         delta.copy_from_slice(&all[all.len() - dim..]);
         for (i, save) in grid.saves.clone().enumerate() {
             // States at the end of the step are its last one.
@@ -276,9 +274,12 @@ impl<T: Real> Tangents<'_, '_, T> {
     }
 
     /// Those of the states at the times of a step, its start first, its end last.
-    fn through(&self, ode: &Ode, step: &crate::unroll::Frozen<T>) -> Result<Vec<T>> {
+    fn through(&self, step: &crate::unroll::Frozen<T>) -> Result<Vec<T>> {
         self.of(|tape, y, captured| {
-            unroll(ode.method(), step, y, None, &|t, y| {
+            unroll(step, y, None, &|portion, t, y| {
+                if portion == Portion::Rest {
+                    return Ok(y.zeros_like());
+                }
                 let inputs: Vec<_> = [t, y].iter().chain(captured).copied().collect();
                 Ok(self.field.function.inline(tape, &inputs)?[0])
             })

@@ -67,7 +67,11 @@ pub(crate) fn one_step<T: Real>(
     let step = &frozen.steps[n];
     let ts: Vec<f64> = [step.t0].iter().chain(inside).chain([&step.t1]).copied().collect();
     let steps = vec![GridStep { saves: 1..ts.len(), ..step.clone() }];
-    Frozen { steps, ts, block: frozen.block, slopes }
+    let starts = match slopes.is_empty() {
+        true => vec![0],
+        false => vec![0, frozen.starts[n + 1] - frozen.starts[n]],
+    };
+    Frozen { methods: frozen.methods, steps, ts, block: frozen.block, slopes, starts }
 }
 
 /// Reads the record of a backward pass.

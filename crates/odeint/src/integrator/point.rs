@@ -3,6 +3,9 @@
 use costate_ops::Real;
 
 use super::Integrator;
+use crate::error::Error;
+use crate::field::Field;
+use crate::grid::GridStep;
 
 impl<T: Real> Integrator<T> {
     /// How many numbers a [point](Self::point) is.
@@ -12,7 +15,7 @@ impl<T: Real> Integrator<T> {
             len
         } else if self.tableau.coupled {
             rows * n
-        } else if self.newton.is_some() {
+        } else if self.newton.is_some() || self.auto.is_some() {
             2 * n
         } else {
             n
@@ -42,7 +45,8 @@ impl<T: Real> Integrator<T> {
             k.copy_from_slice(&self.k[n..self.end_range().start]);
             return false;
         }
-        if self.newton.is_none() || !self.has_end {
+        let keeps_slope = self.newton.is_some() || self.auto.is_some();
+        if !keeps_slope || !self.has_end {
             rest.fill(T::zero());
             return false;
         }
@@ -69,6 +73,14 @@ impl<T: Real> Integrator<T> {
         self.has_end = has_slope && self.reversible.is_none();
         self.has_first = false;
         self.has_dense = false;
+    }
+
+    /// Takes a step of a recorded grid again.
+    pub(crate) fn retake(&mut self, f: &mut impl Field<T>, step: &GridStep) -> Result<(), Error> {
+        if let Some(auto) = &mut self.auto {
+            auto.tell(step.second);
+        }
+        self.step_to(f, step.t1)
     }
 
     /// Whether the last step has its end slope.

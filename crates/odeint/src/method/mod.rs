@@ -54,7 +54,7 @@ pub use verner6::Verner6;
 pub use verner7::Verner7;
 pub use verner9::Verner9;
 
-use crate::additive::AdditiveTableau;
+use crate::additive::{AdditiveTableau, Portion};
 use crate::dirk::DirkTableau;
 use crate::reversible::Scheme;
 use crate::rosenbrock::RosenbrockTableau;
@@ -144,8 +144,21 @@ impl Method {
         ]
     }
 
-    /// Whether its stages are solved for by Newton's method.
+    /// Whether it may take steps with stages that are solved for by Newton's method.
     pub fn is_implicit(self) -> bool {
+        !matches!(self, Method::Explicit(_) | Method::Rosenbrock(_) | Method::Reversible(_))
+    }
+
+    /// Which portion of a field in parts slope `i` is.
+    pub(crate) fn portion(self, i: usize) -> Portion {
+        match self {
+            Method::Additive(method) => method.portion(i),
+            _ => Portion::All,
+        }
+    }
+
+    /// Whether the last stage of a step, which is solved for, is its end.
+    pub(crate) fn ends_in_stage(self) -> bool {
         matches!(self, Method::Implicit(_))
     }
 
@@ -156,7 +169,9 @@ impl Method {
             Method::Explicit(_)
                 | Method::Implicit(_)
                 | Method::Rosenbrock(_)
+                | Method::Additive(_)
                 | Method::Reversible(_)
+                | Method::Auto
         )
     }
 

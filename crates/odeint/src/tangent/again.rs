@@ -7,15 +7,12 @@ use crate::grid::GridStep;
 use crate::integrator::Integrator;
 use crate::method::Method;
 use crate::options::Options;
-use crate::vector_field::{FieldMemory, Replay, VectorField};
+use crate::vector_field::{Replay, SolverMemory, VectorField};
 
 /// The memory of a solve that goes along a grid.
 #[derive(Debug)]
 pub(super) struct Retake<T: Real> {
-    field: FieldMemory<T>,
-    jacobian: Option<FieldMemory<T>>,
-    rate: Option<FieldMemory<T>>,
-    compressed: Option<FieldMemory<T>>,
+    field: SolverMemory<T>,
     integrator: Option<Integrator<T>>,
 }
 
@@ -27,13 +24,7 @@ pub(super) struct Again<'a, T: Real> {
 
 impl<T: Real> Retake<T> {
     pub fn new(field: &VectorField<T>) -> Retake<T> {
-        Retake {
-            field: FieldMemory::new(&field.program),
-            jacobian: field.jacobian.as_ref().map(FieldMemory::new),
-            rate: field.rate.as_ref().map(FieldMemory::new),
-            compressed: field.compressed.as_ref().map(|(program, _)| FieldMemory::new(program)),
-            integrator: None,
-        }
+        Retake { field: field.memory(), integrator: None }
     }
 
     /// Starts at `y0` at the first of the times.
@@ -54,10 +45,7 @@ impl<T: Real> Retake<T> {
             }
             none => none.insert(Integrator::new(method, y0, start, end, options)?),
         };
-        let field = Replay::new(&field.program, &mut self.field, captured)?
-            .with_jacobian(field.jacobian.as_ref().zip(self.jacobian.as_mut()))?
-            .with_rate(field.rate.as_ref().zip(self.rate.as_mut()))?
-            .with_compressed(field.compressed.as_ref().zip(self.compressed.as_mut()))?;
+        let field = field.at_work(&mut self.field, captured)?;
         Ok(Again { field, integrator })
     }
 }
@@ -66,7 +54,7 @@ impl<T: Real> Again<'_, T> {
     /// Takes a step again, to the same bits. Returns its slopes, with those of the interpolant if
     /// they are wanted, and the state at its end.
     pub fn step(&mut self, step: &GridStep, dense: bool) -> Result<(&[T], &[T]), FieldError> {
-        self.integrator.step_to(&mut self.field, step.t1)?;
+        self.integrator.retake(&mut self.field, step)?;
         if dense {
             self.integrator.dense_slopes(&mut self.field)?;
         }

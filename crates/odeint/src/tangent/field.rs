@@ -3,7 +3,7 @@
 use costate_ops::Real;
 use costate_tape::{Function, Result, Shape, Var};
 
-use crate::vector_field::{FieldProgram, VectorField};
+use crate::vector_field::{FieldProgram, Parts, VectorField};
 
 impl<T: Real> VectorField<T> {
     /// From the inputs and `(v, τ)`, one after another, to `∂f/∂y v + ∂f/∂t τ`.
@@ -58,7 +58,12 @@ impl<T: Real> VectorField<T> {
             };
             Ok(vec![Var::concat(0, &[slope.unsqueeze(0), tangents])])
         })?;
-        let field = VectorField::new(function)?;
+        let mut field = VectorField::new(function)?;
+        if let Some(parts) = &self.parts {
+            let stiff = parts.stiff.with_tangents(dotted, directions)?;
+            let rest = parts.rest.with_tangents(dotted, directions)?;
+            field.parts = Some(Box::new(Parts { stiff, rest }));
+        }
         match &self.derivative {
             None => Ok(field),
             Some(derivative) => field

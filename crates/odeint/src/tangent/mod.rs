@@ -61,6 +61,7 @@ pub(crate) struct TangentOp<T: Real> {
 #[derive(Debug)]
 pub(crate) struct TangentState<T: Real> {
     field: FieldMemory<T>,
+    parts: Option<[FieldMemory<T>; 2]>,
     jacobian: Option<FieldMemory<T>>,
     along: Option<FieldMemory<T>>,
     again: Option<Retake<T>>,
@@ -171,6 +172,7 @@ impl<T: Real> CallOp<T> for TangentOp<T> {
         let field = &self.solve.field;
         Box::new(TangentState::<T> {
             field: FieldMemory::new(&field.program),
+            parts: field.parts.as_ref().map(|parts| parts.memory(|part| &part.program)),
             jacobian: field.jacobian.as_ref().map(FieldMemory::new),
             along: self.along.as_deref().map(FieldMemory::new),
             again: None,
@@ -193,6 +195,13 @@ impl<T: Real> CallOp<T> for TangentOp<T> {
         let field = &self.solve.field;
         let mut programs = walk::Programs {
             field: Replay::new(&field.program, &mut state.field, &captured)?,
+            parts: match (&field.parts, &mut state.parts) {
+                (Some(parts), Some([stiff, rest])) => Some([
+                    Replay::new(&parts.stiff.program, stiff, &captured)?,
+                    Replay::new(&parts.rest.program, rest, &captured)?,
+                ]),
+                _ => None,
+            },
             jacobian: Replay::of(field.jacobian.as_ref(), &mut state.jacobian, &captured)?,
             along: Replay::of(self.along.as_deref(), &mut state.along, &captured)?,
         };
@@ -200,7 +209,7 @@ impl<T: Real> CallOp<T> for TangentOp<T> {
         let grid = &mut state.grid;
         state.ts.clear();
         state.ts.extend_from_slice(ts);
-        grid.start(z0, method.tableau());
+        grid.start(z0, from.methods);
         (grid.block, grid.order) = (from.block, from.order + 1);
         let y0 = &z0[..from.dim];
         let states = match from.is_whole() {
@@ -213,7 +222,7 @@ impl<T: Real> CallOp<T> for TangentOp<T> {
             }
             false => States::Computed,
         };
-        let way = walk::Way { method, ts, grid: from };
+        let way = walk::Way { ts, grid: from };
         state.walk.run(&way, states, z0, &mut programs, e.output, |step, saves| {
             grid.push(step, saves, self.keep);
         })?;

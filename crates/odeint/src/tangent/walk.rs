@@ -5,6 +5,7 @@ use std::ops::Range;
 use costate_ops::{Buffer, Real};
 
 use super::again::Again;
+use crate::additive::Portion;
 use crate::adjoint::Stages;
 use crate::error::{Error, ErrorKind, FieldError};
 use crate::fixed_point::Watch;
@@ -13,12 +14,11 @@ use crate::method::Method;
 use crate::rosenbrock::RosenbrockTableau;
 use crate::solve::position;
 use crate::step::{Step, combine};
-use crate::tableau::Part;
+use crate::tableau::{Part, Tableau};
 use crate::vector_field::Replay;
 
 /// What is walked along.
 pub(super) struct Way<'a, T: Real> {
-    pub method: Method,
     pub ts: &'a [f64],
     /// That of the state alone.
     pub grid: &'a Grid<T>,
@@ -39,10 +39,25 @@ pub(super) enum States<'a, T: Real> {
 /// The programs of the state with its tangents.
 pub(super) struct Programs<'a, T: Real> {
     pub field: Replay<'a, T>,
+    /// Those of the stiff part and of the rest, if the field is in parts.
+    pub parts: Option<[Replay<'a, T>; 2]>,
     /// The Jacobian of the first field of all, if the method needs it.
     pub jacobian: Option<Replay<'a, T>>,
     /// The derivative of the field in a direction, for Rosenbrock methods.
     pub along: Option<Replay<'a, T>>,
+}
+
+impl<'a, T: Real> Programs<'a, T> {
+    /// A portion of the field, and the Jacobian; of a field without parts there is no rest.
+    fn of(&mut self, portion: Portion) -> Option<(&mut Replay<'a, T>, Option<&mut Replay<'a, T>>)> {
+        let field = match (portion, &mut self.parts) {
+            (Portion::Stiff, Some([stiff, _])) => stiff,
+            (Portion::Rest, Some([_, rest])) => rest,
+            (Portion::Rest, None) => return None,
+            _ => &mut self.field,
+        };
+        Some((field, self.jacobian.as_mut()))
+    }
 }
 
 /// The memory of the walk.
@@ -74,16 +89,14 @@ impl<T: Real> Walk<T> {
         out: &mut [T],
         mut push: impl FnMut(&Step<'_, T>, Range<usize>),
     ) -> Result<(), FieldError> {
-        let (grid, ts, tableau) = (way.grid, way.ts, way.method.tableau());
+        let (grid, ts) = (way.grid, way.ts);
         let (dim, known, block) = (start.len(), grid.dim, grid.block);
-        let (rows, all) = (tableau.rows(), tableau.slopes());
         // From where on entries are computed.
         let first = if let States::Computed = states { 0 } else { known };
-        let implicit = way.method.is_implicit();
         for buffer in [&mut self.z0, &mut self.z1, &mut self.stage] {
             buffer.resize(dim);
         }
-        self.k.resize(all * dim);
+        self.k.resize(grid.methods.slopes() * dim);
         self.k.fill(T::zero());
         self.z0.copy_from_slice(start);
         if programs.jacobian.is_some() {
@@ -101,6 +114,9 @@ impl<T: Real> Walk<T> {
         let last = grid.steps.len().wrapping_sub(1);
         for (n, step) in grid.steps.iter().enumerate() {
             let &GridStep { t0, h, t1, rounds, .. } = step;
+            let method = grid.method(step);
+            let (tableau, implicit) = (method.tableau(), method.ends_in_stage());
+            let (rows, all) = (tableau.rows(), tableau.slopes());
             let theta = |i: usize| position(ts[i], t0, h, t1);
             let inside = step.saves.clone().any(|i| theta(i) < 1.0);
             let slopes = if inside { all } else { rows };
@@ -123,22 +139,24 @@ impl<T: Real> Walk<T> {
             }
             if !has_first && (tableau.uses_first() || inside) {
                 self.stage.copy_from_slice(&self.z0);
-                self.slope(&mut programs.field, 0, t0, first, (Part::All, block))?;
+                self.slope(programs, (0, Portion::All), t0, first, (Part::All, block))?;
             }
             if tableau.coupled {
-                self.couple(way, step, &mut programs.field, first)?;
-            } else if let Method::Rosenbrock(method) = way.method {
+                self.couple(tableau, step, &mut programs.field, first)?;
+            } else if let Method::Rosenbrock(method) = method {
                 self.rosenbrock(method, way, step, programs)?;
             } else {
                 let stages = if implicit { rows } else { rows - 1 };
                 for i in 1..stages {
                     let t = tableau.time(i, t0, t1);
-                    combine(Some(&self.z0), h, &tableau.a[i][..i], &self.k, &mut self.stage);
-                    if implicit {
-                        self.implicit(way, programs, i, t, h * tableau.a[i][i])?;
+                    let row = tableau.a[i];
+                    combine(Some(&self.z0), h, &row[..i.min(row.len())], &self.k, &mut self.stage);
+                    let which = (i, method.portion(i));
+                    if let Some(a) = row.get(i) {
+                        self.implicit(way, programs, which, t, h * a)?;
                     } else {
                         let part = (tableau.part(i), block);
-                        self.slope(&mut programs.field, i, t, first, part)?;
+                        self.slope(programs, which, t, first, part)?;
                     }
                 }
             }
@@ -151,13 +169,13 @@ impl<T: Real> Walk<T> {
             let needs_end = moves || (inside && tableau.interpolant.needs_end());
             if needs_end && !implicit {
                 self.stage.copy_from_slice(&self.z1);
-                self.slope(&mut programs.field, rows - 1, t1, first, (Part::All, block))?;
+                self.slope(programs, (rows - 1, Portion::All), t1, first, (Part::All, block))?;
             }
             for i in rows..slopes {
                 combine(Some(&self.z0), h, tableau.row(i), &self.k, &mut self.stage);
                 self.slope(
-                    &mut programs.field,
-                    i,
+                    programs,
+                    (i, Portion::All),
                     tableau.time(i, t0, t1),
                     first,
                     (Part::All, block),
@@ -170,7 +188,7 @@ impl<T: Real> Walk<T> {
                 y0: &self.z0,
                 y1: &self.z1,
                 k: &self.k[..slopes * dim],
-                rounds,
+                rounds: rounds as usize,
                 tableau,
             };
             for i in step.saves.clone() {
@@ -193,14 +211,18 @@ impl<T: Real> Walk<T> {
     /// Slope `i` at the stage, from entry `first` on.
     fn slope(
         &mut self,
-        field: &mut Replay<'_, T>,
-        i: usize,
+        programs: &mut Programs<'_, T>,
+        (i, portion): (usize, Portion),
         t: f64,
         first: usize,
         (part, block): (Part, usize),
     ) -> Result<(), FieldError> {
         let dim = self.stage.len();
         let slope = &mut self.k[i * dim + first..(i + 1) * dim];
+        let Some((field, _)) = programs.of(portion) else {
+            slope.fill(T::zero());
+            return Ok(());
+        };
         field.run(t, &self.stage, None, |found| slope.copy_from_slice(&found.get(0)[first..]))?;
         part.mask_blocks(block, slope);
         Ok(())
@@ -218,12 +240,12 @@ impl<T: Real> Walk<T> {
         &mut self,
         way: &Way<'_, T>,
         programs: &mut Programs<'_, T>,
-        i: usize,
+        (i, portion): (usize, Portion),
         t: f64,
         hg: f64,
     ) -> Result<(), FieldError> {
         let (dim, known) = (self.stage.len(), way.grid.dim);
-        let (field, jacobian) = (&mut programs.field, programs.jacobian.as_mut());
+        let (field, jacobian) = programs.of(portion).expect("what is solved for is no rest");
         let jacobian = jacobian.expect("an implicit method has it");
         let step = T::from_f64(hg);
         self.base.copy_from_slice(&self.stage);
@@ -309,12 +331,12 @@ impl<T: Real> Walk<T> {
     /// Coupled slopes by the iteration that found those of the state.
     fn couple(
         &mut self,
-        way: &Way<'_, T>,
+        tableau: &Tableau,
         step: &GridStep,
         field: &mut Replay<'_, T>,
         first: usize,
     ) -> Result<(), FieldError> {
-        let (tableau, dim) = (way.method.tableau(), self.stage.len());
+        let dim = self.stage.len();
         let mut watch = Watch::new();
         loop {
             for i in 1..tableau.rows() - 1 {
