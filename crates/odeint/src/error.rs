@@ -136,11 +136,6 @@ pub enum ErrorKind {
         /// The method.
         method: &'static str,
     },
-    /// A solve by the method has no gradient.
-    NotDifferentiable {
-        /// The method.
-        method: &'static str,
-    },
     /// [`Gradient::Reversible`](crate::Gradient::Reversible) was asked of a method whose steps cannot
     /// be undone.
     NotReversible {
@@ -375,11 +370,6 @@ impl fmt::Display for Error {
                 f,
                 "the adjoint equations do not split into positions and momenta, so {method} cannot \
                  solve them; use `Gradient::Exact`"
-            ),
-            ErrorKind::NotDifferentiable { method } => write!(
-                f,
-                "a solve by {method} has no gradient; use another method, such as Tsit5, or \
-                 Kvaerno5 for a stiff problem"
             ),
             ErrorKind::OutsideSpan { t, start, end } => {
                 write!(f, "the solution goes from t = {start} to {end}; there is none at t = {t}")

@@ -434,14 +434,11 @@ impl Ode {
             return Err(solve_error(ErrorKind::BadOption { option, value: 0.0, expected }));
         }
         let tableau = self.method.tableau();
-        if let Method::Multistep(_) = self.method {
-            if self.gradient != Gradient::Continuous {
-                let what = "give the gradient of its steps, since they depend on those before; use \
-                            `Gradient::Continuous`, or Rodas5P or Kvaerno5";
-                return Err(solve_error(ErrorKind::Unsupported { method: tableau.name, what }));
-            }
-        } else if !self.method.is_differentiable() {
-            return Err(solve_error(ErrorKind::NotDifferentiable { method: tableau.name }));
+        let continuous = [Gradient::Continuous, Gradient::Interpolated].contains(&self.gradient);
+        if !self.method.is_differentiable() && !continuous {
+            let what = "give the gradient of its steps, since they depend on those before; use \
+                        `Gradient::Interpolated`, or Rodas5P or Kvaerno5";
+            return Err(solve_error(ErrorKind::Unsupported { method: tableau.name, what }));
         }
         let reversible = matches!(self.method, Method::Reversible(_));
         if self.gradient == Gradient::Reversible && !reversible {
@@ -451,7 +448,6 @@ impl Ode {
             let what = "give tangents of its steps in batches; use another gradient";
             return Err(solve_error(ErrorKind::Unsupported { method: tableau.name, what }));
         }
-        let continuous = [Gradient::Continuous, Gradient::Interpolated].contains(&self.gradient);
         if continuous && tableau.is_partitioned() {
             return Err(solve_error(ErrorKind::NoContinuousAdjoint { method: tableau.name }));
         }

@@ -2,7 +2,7 @@
 //! and additive methods.
 
 use costate_odeint::{
-    Auto, Gradient, KenCarp4Imex, Memory, Ode, Options, Stepping, Times, p_dot_delta,
+    Auto, Bdf, Gradient, KenCarp4Imex, Memory, Ode, Options, Stepping, Times, p_dot_delta,
 };
 use costate_tape::{Result, Tape, Var, check};
 use ndarray::{Array1, ArrayD, IxDyn};
@@ -198,12 +198,27 @@ fn hessian_vector_products_are_symmetric() {
 #[test]
 fn interpolated_converges_to_exact() {
     let exact = gradient(&Ode::new(Auto).tolerance(1e-8, 1e-8), &TIMES, true);
-    for ode in [Ode::new(Auto), Ode::new(KenCarp4Imex)] {
+    for ode in [Ode::new(Auto), Ode::new(KenCarp4Imex), Ode::new(Bdf)] {
         let ode = ode.tolerance(1e-6, 1e-6).gradient(Gradient::Interpolated);
         // The error is absolute, and some of these are small.
         let found = gradient(&ode, &TIMES, true).concat();
         close(&[exact.concat()], &[found], 1e-3, &format!("{ode:?}"));
     }
+}
+
+/// The steps of a multistep method depend on those before: there is the gradient of the solution, and
+/// that of the steps is refused.
+#[test]
+fn multistep_methods_have_the_continuous_adjoint() {
+    let tape = Tape::new();
+    let x: Vec<_> = inputs().iter().map(|x| tape.constant(x)).collect();
+    for way in [Gradient::Exact, Gradient::Unrolled, Gradient::Forward] {
+        let e = solve(&Ode::new(Bdf).gradient(way), &x, [0.0, 1.0].into()).unwrap_err();
+        assert!(e.to_string().contains("use `Gradient::Interpolated`"), "{e}");
+    }
+    let ys = solve(&Ode::new(Bdf).gradient(Gradient::Interpolated), &x, [0.0, 1.0].into()).unwrap();
+    let e = tape.jvp(&[ys], &[x[0]], &[x[0]]).unwrap_err();
+    assert!(e.to_string().contains("tangents of its steps"), "{e}");
 }
 
 /// Without parts all of the field is stiff; to other methods a field in parts is one.

@@ -12,7 +12,8 @@ use crate::tableau::{Interpolant, Tableau};
 /// damping. Between steps there is the polynomial through the last states.
 ///
 /// It remembers earlier steps, so that a step does not follow from its start alone: it chooses its
-/// steps itself, and a solve by it has no discrete adjoint.
+/// steps itself, and a solve by it has no exact gradient, but that of the continuous adjoint:
+/// [`Gradient::Interpolated`](crate::Gradient::Interpolated).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bdf;
 

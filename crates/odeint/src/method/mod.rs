@@ -162,17 +162,10 @@ impl Method {
         matches!(self, Method::Implicit(_))
     }
 
-    /// Whether [`Ode`](crate::Ode) takes it.
+    /// Whether it has the [exact gradient](crate::Gradient::Exact). The others have that of the
+    /// continuous adjoint alone.
     pub fn is_differentiable(self) -> bool {
-        matches!(
-            self,
-            Method::Explicit(_)
-                | Method::Implicit(_)
-                | Method::Rosenbrock(_)
-                | Method::Additive(_)
-                | Method::Reversible(_)
-                | Method::Auto
-        )
+        !matches!(self, Method::Multistep(_))
     }
 
     /// Whether it solves equations with a [mass matrix](crate::with_mass).

@@ -34,12 +34,13 @@ use smallvec::SmallVec;
 
 use self::again::Retake;
 use self::walk::{States, Walk};
+use crate::error::ErrorKind;
 use crate::grid::Grid;
 use crate::instrument::Probe;
 use crate::memory::Memory;
 use crate::method::Method;
 use crate::ode::Gradient;
-use crate::operation::{SolveOp, SolveState};
+use crate::operation::{SolveOp, SolveState, solve_error};
 use crate::stats::Stats;
 use crate::vector_field::{FieldMemory, FieldProgram, Replay, VectorField};
 
@@ -95,6 +96,10 @@ impl<T: Real> SolveOp<T> {
         keep: bool,
     ) -> Result<Option<Var<'t, T>>> {
         let Some(dot) = dots.iter().flatten().next() else { return Ok(None) };
+        if let Method::Multistep(tableau) = self.method {
+            let what = "give tangents of its steps, since they depend on those before";
+            return Err(solve_error(ErrorKind::Unsupported { method: tableau.name, what }));
+        }
         let directions = dot.shape()[0];
         let first = self.first_captured();
         let captured = &dots[first..];
