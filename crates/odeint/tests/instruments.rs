@@ -74,7 +74,9 @@ fn p_dot_delta_is_constant_along_the_pass() {
             .collect();
         let found = p_dot_delta(&ode, field, y0, &ts, cotangent, &wrt, &tangents).unwrap();
         assert!(found.holds(), "{ode:?}: {:e}, allowed {:e}", found.deviation(), found.rounding);
-        assert!(found.rounding < 1e-9);
+        // Verner6 alone has large coefficients.
+        let large = format!("{ode:?}").contains("Verner6");
+        assert!(found.rounding < if large { 7e-12 } else { 1e-12 }, "{:e}", found.rounding);
         assert!(found.values.len() > 3 && found.size > 0.0);
     }
 }
