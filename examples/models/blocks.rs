@@ -16,7 +16,7 @@ use crate::{Outcome, level};
 const STEPS: usize = 300;
 
 /// Points of two rings, and which ring.
-fn rings(rng: &mut Rng, n: usize) -> (Array2<f64>, Vec<usize>) {
+pub fn rings(rng: &mut Rng, n: usize) -> (Array2<f64>, Vec<usize>) {
     let labels: Vec<usize> = (0..n).map(|i| i % 2).collect();
     let mut x = Array2::zeros((n, 2));
     for (mut row, &label) in x.rows_mut().into_iter().zip(&labels) {
@@ -76,7 +76,7 @@ pub fn run(path: &Path, seed: u64) -> Outcome {
 }
 
 /// The paths of some points.
-fn trajectories<'t>(
+pub fn trajectories<'t>(
     body: &Augmented,
     p: &Bound<'t, f64>,
     start: Var<'t, f64>,

@@ -10,6 +10,7 @@ mod latent;
 mod mechanical;
 mod pde;
 mod picture;
+mod regularisers;
 mod universal;
 
 use std::error::Error;
@@ -48,6 +49,8 @@ enum Model {
     Universal,
     /// A partial differential equation by the method of lines
     Pde,
+    /// An augmented block with each of the regularisers
+    Regularisers,
 }
 
 /// What all models return.
@@ -82,6 +85,7 @@ fn run(arguments: &Arguments) -> Outcome {
             Model::Cde => cde::run,
             Model::Universal => universal::run,
             Model::Pde => pde::run,
+            Model::Regularisers => regularisers::run,
         };
         train(&path, arguments.seed)?;
         println!("  {:.1} s, wrote {}", start.elapsed().as_secs_f64(), path.display());
