@@ -81,10 +81,10 @@ fn costate<const N: usize, P: Problem<N>>(all: &mut Vec<Contender>) {
         vec![
             (Dopri5.into(), 3..=9),
             (Tsit5.into(), 3..=9),
-            (Verner6.into(), 4..=10),
-            (Verner7.into(), 4..=11),
-            (Dop853.into(), 4..=11),
-            (Verner9.into(), 6..=12),
+            (Verner6.into(), 3..=10),
+            (Verner7.into(), 3..=11),
+            (Dop853.into(), 3..=11),
+            (Verner9.into(), 3..=12),
         ]
     };
     for (method, exponents) in methods {
@@ -268,10 +268,10 @@ fn ode_solvers<const N: usize, P: Problem<N>>(all: &mut Vec<Contender>) {
     };
     if N > LARGE {
         add("Dopri5", 3..=9, run!(Dopri5, DVector::from_row_slice(&P::y0())));
-        add("Dop853", 4..=11, run!(Dop853, DVector::from_row_slice(&P::y0())));
+        add("Dop853", 3..=11, run!(Dop853, DVector::from_row_slice(&P::y0())));
     } else {
         add("Dopri5", 3..=9, run!(Dopri5, SVector::<f64, N>::from_row_slice(&P::y0())));
-        add("Dop853", 4..=11, run!(Dop853, SVector::<f64, N>::from_row_slice(&P::y0())));
+        add("Dop853", 3..=11, run!(Dop853, SVector::<f64, N>::from_row_slice(&P::y0())));
     }
 }
 
@@ -318,13 +318,13 @@ fn differential_equations<const N: usize, P: Problem<N>>(all: &mut Vec<Contender
         add("Kvaerno 7(4)5", 3..=9, run!(DiagonallyImplicitRungeKutta::kvaerno745(), P::y0()));
     } else if N > LARGE {
         add("Dopri5", 3..=9, run!(ExplicitRungeKutta::dopri5(), P::y0().to_vec()));
-        add("Dop853", 4..=11, run!(ExplicitRungeKutta::dop853(), P::y0().to_vec()));
-        add("Verner 7(6)", 4..=11, run!(ExplicitRungeKutta::rkv766e(), P::y0().to_vec()));
-        add("Verner 9(8)", 6..=12, run!(ExplicitRungeKutta::rkv988e(), P::y0().to_vec()));
+        add("Dop853", 3..=11, run!(ExplicitRungeKutta::dop853(), P::y0().to_vec()));
+        add("Verner 7(6)", 3..=11, run!(ExplicitRungeKutta::rkv766e(), P::y0().to_vec()));
+        add("Verner 9(8)", 3..=12, run!(ExplicitRungeKutta::rkv988e(), P::y0().to_vec()));
     } else {
         add("Dopri5", 3..=9, run!(ExplicitRungeKutta::dopri5(), P::y0()));
-        add("Dop853", 4..=11, run!(ExplicitRungeKutta::dop853(), P::y0()));
-        add("Verner 7(6)", 4..=11, run!(ExplicitRungeKutta::rkv766e(), P::y0()));
-        add("Verner 9(8)", 6..=12, run!(ExplicitRungeKutta::rkv988e(), P::y0()));
+        add("Dop853", 3..=11, run!(ExplicitRungeKutta::dop853(), P::y0()));
+        add("Verner 7(6)", 3..=11, run!(ExplicitRungeKutta::rkv766e(), P::y0()));
+        add("Verner 9(8)", 3..=12, run!(ExplicitRungeKutta::rkv988e(), P::y0()));
     }
 }

@@ -258,12 +258,12 @@ where
 }
 
 /// A field whose evaluations are counted.
-pub(crate) struct Counted<'a, F> {
+pub(crate) struct Counted<'a, F: ?Sized> {
     pub field: &'a mut F,
     pub stats: &'a mut Stats,
 }
 
-impl<T: Real, F: Field<T>> Field<T> for Counted<'_, F> {
+impl<T: Real, F: Field<T> + ?Sized> Field<T> for Counted<'_, F> {
     fn eval(&mut self, t: f64, y: &[T], dy: &mut [T]) -> Result<(), FieldError> {
         self.stats.f_evals += 1;
         self.field.eval(t, y, dy)

@@ -66,6 +66,7 @@ mod split;
 mod stats;
 mod steady_state;
 mod step;
+mod stepper;
 mod tableau;
 mod tangent;
 mod unroll;

@@ -101,7 +101,7 @@ impl<T: Real> Multistep<T> {
     }
 
     /// Forgets earlier steps, and the Jacobian.
-    pub fn forget(&mut self) {
+    pub fn forget_steps(&mut self) {
         (self.size, self.factored, self.age) = (0.0, 0.0, None);
     }
 
@@ -267,7 +267,7 @@ impl<T: Real> Multistep<T> {
     }
 
     /// The error measure of the step from `y0` to `y1`.
-    pub fn error(&mut self, options: &Options, atol: &[f64], y0: &[T], y1: &[T]) -> f64 {
+    pub fn measure(&mut self, options: &Options, atol: &[f64], y0: &[T], y1: &[T]) -> f64 {
         error_constant(self.order) * error_norm(&self.delta, y0, y1, options, atol)
     }
 

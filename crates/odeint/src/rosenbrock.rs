@@ -46,6 +46,7 @@ impl RosenbrockTableau {
 /// The memory of a step.
 #[derive(Clone, Debug)]
 pub(crate) struct Rosenbrock<T: Real> {
+    method: &'static RosenbrockTableau,
     matrix: Matrix<T>,
     /// `∂f/∂t`.
     rate: Buffer<T>,
@@ -56,8 +57,9 @@ pub(crate) struct Rosenbrock<T: Real> {
 }
 
 impl<T: Real> Rosenbrock<T> {
-    pub fn new(n: usize) -> Rosenbrock<T> {
+    pub fn new(method: &'static RosenbrockTableau, n: usize) -> Rosenbrock<T> {
         Rosenbrock {
+            method,
             matrix: Matrix::new(n),
             rate: Buffer::zeros(n),
             sum: Buffer::zeros(n),
@@ -67,16 +69,14 @@ impl<T: Real> Rosenbrock<T> {
     }
 
     /// Forgets the derivatives: a step from another state begins.
-    pub fn begin(&mut self) {
+    pub fn forget_derivatives(&mut self) {
         self.known = false;
     }
 
     /// One step from `y0` at `t0` to `t1`: the stages to `k`, the first slope of which is there, and
     /// the state to `y1`.
-    #[expect(clippy::too_many_arguments, reason = "those of `rk_step`")]
-    pub fn step(
+    pub fn stages(
         &mut self,
-        method: &RosenbrockTableau,
         f: &mut dyn Field<T>,
         t0: f64,
         t1: f64,
@@ -85,6 +85,7 @@ impl<T: Real> Rosenbrock<T> {
         y1: &mut [T],
     ) -> Result<Outcome, FieldError> {
         let (n, h) = (y0.len(), t1 - t0);
+        let method = self.method;
         let tableau = &method.tableau;
         if !self.known {
             self.matrix.evaluate(f, t0, y0, &k[..n])?;

@@ -2,7 +2,7 @@
 
 use costate_odeint::{
     Auto, Bdf, Controller, ErrorKind, Euler, Event, Integrator, KenCarp4Imex, Method, Options, Rk4,
-    Rodas5P, Solver, Stepping, Tsit5, solve,
+    Rodas5P, Scheme, Solver, Stepping, Tsit5, solve,
 };
 use proptest::prelude::*;
 
@@ -17,6 +17,9 @@ fn every_method() -> Vec<Method> {
     all.extend(Method::symplectic());
     all.extend(Method::implicit());
     all.extend([Method::from(KenCarp4Imex), Auto.into(), Rodas5P.into(), Bdf.into()]);
+    let schemes =
+        [Scheme::ReversibleHeun, Scheme::AsynchronousLeapfrog, Scheme::coupled(Tsit5, 0.999)];
+    all.extend(schemes.map(Method::from));
     all
 }
 
@@ -350,6 +353,37 @@ fn tolerances_below_rounding() {
                 Err(e) => assert!(e.partial().unwrap().y.iter().all(|y| y.is_finite()), "{e}"),
             }
         }
+    }
+}
+
+/// By every method a solve ends when its steps are used up, at a state that is reached.
+#[test]
+fn max_steps_of_every_method() {
+    for method in every_method() {
+        let o = Options { max_steps: 5, rtol: 1e-10, atol: 1e-10, ..options_for(method) };
+        let e = solve(method, decay, &[1.0, 2.0], &[0.0, 10.0], &o).unwrap_err();
+        let name = method.tableau().name;
+        assert!(matches!(e.kind(), ErrorKind::MaxSteps { steps: 5, .. }), "{name}: {e}");
+        let partial = e.partial().unwrap();
+        assert!(partial.t >= 0.0 && partial.t < 10.0, "{name}: {}", partial.t);
+        // Splitting methods are for other fields.
+        let error = (partial.y[0] - (-partial.t).exp()).abs();
+        assert!(method.tableau().is_partitioned() || error < 0.02, "{name}: {:?}", partial.y);
+    }
+}
+
+/// A solution that goes to infinity in finite time ends there, by every method with an error
+/// estimate.
+#[test]
+fn blow_up_by_every_method() {
+    let f = |_: f64, y: &[f64], dy: &mut [f64]| (dy[0], dy[1]) = (y[0] * y[0], -y[1]);
+    let adaptive = |m: &Method| m.tableau().error.is_some() && !m.tableau().is_partitioned();
+    for method in every_method().into_iter().filter(adaptive) {
+        let o = Options { max_steps: 100_000, ..Options::default() };
+        let e = solve(method, f, &[1.0, 1.0], &[0.0, 2.0], &o).unwrap_err();
+        let (name, partial) = (method.tableau().name, e.partial().unwrap());
+        assert!((partial.t - 1.0).abs() < 1e-2, "{name}: {e}");
+        assert!(partial.y.iter().all(|y| y.is_finite()), "{name}: {:?}", partial.y);
     }
 }
 

@@ -2,9 +2,14 @@
 //! release 2.4, 2008), at the end values that are published there.
 
 use costate_odeint::{
-    Bdf, Field, KenCarp4, Kvaerno3, Kvaerno4, Kvaerno5, Method, Options, Rodas5P, TrBdf2, solve,
-    with_jacobian,
+    Auto, Bdf, Field, KenCarp4, Kvaerno3, Kvaerno4, Kvaerno5, Method, Options, Rodas5P, TrBdf2,
+    solve, with_jacobian,
 };
+
+/// The tableau of `Auto` is that of the method with which it begins.
+fn name(method: Method) -> &'static str {
+    if let Method::Auto = method { "Auto" } else { method.tableau().name }
+}
 
 /// The largest relative error at the end, in units of the relative tolerance.
 fn error(
@@ -15,7 +20,7 @@ fn error(
     rtol: f64,
     atol: f64,
 ) -> f64 {
-    let name = method.tableau().name;
+    let name = name(method);
     let options = Options::tolerance(rtol, atol);
     let solution = solve(method, f, y0, &[0.0, end.0], &options).unwrap_or_else(|e| {
         panic!("{name} at {rtol:e}: {e}");
@@ -82,6 +87,7 @@ fn cases() -> Vec<(Method, &'static [i32])> {
         (Kvaerno5.into(), &[5, 7, 9]),
         (Rodas5P.into(), &[5, 7, 9]),
         (Bdf.into(), &[4, 6, 8]),
+        (Auto.into(), &[5, 7, 9]),
     ]
 }
 
@@ -91,7 +97,7 @@ fn end_values() {
         for &exponent in exponents {
             let rtol = 10f64.powi(-exponent);
             let bound = |what: &str, error: f64, bound: f64| {
-                let name = method.tableau().name;
+                let name = name(method);
                 // The estimate of a method of order 2 says little of how errors add up, and many
                 // small steps add up many errors.
                 let bound = if ["TrBdf2", "Bdf"].contains(&name) { 10.0 * bound } else { bound };

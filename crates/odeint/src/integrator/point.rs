@@ -3,22 +3,21 @@
 use costate_ops::Real;
 
 use super::Integrator;
-use crate::error::Error;
-use crate::field::Field;
+use crate::error::{Error, FieldError};
+use crate::field::{Counted, Field};
 use crate::grid::GridStep;
+use crate::reversible::Reversible;
+use crate::stepper::Family;
 
 impl<T: Real> Integrator<T> {
     /// How many numbers a [point](Self::point) is.
     pub(crate) fn point_len(&self) -> usize {
-        let (n, rows) = (self.y1.len(), self.tableau.rows());
-        if let Some(len) = self.pair_len() {
-            len
-        } else if self.tableau.coupled {
-            rows * n
-        } else if self.newton.is_some() || self.auto.is_some() {
-            2 * n
-        } else {
-            n
+        let (n, rows) = (self.frame.y1.len(), self.frame.tableau.rows());
+        match &self.family {
+            Family::Reversible(pair) => pair.point_len(),
+            Family::Coupled(_) => rows * n,
+            _ if self.keeps_slope() => 2 * n,
+            _ => n,
         }
     }
 
@@ -33,46 +32,82 @@ impl<T: Real> Integrator<T> {
     ///   rounding has left out of the state;
     /// - for a reversible scheme the companion of the state, if there is one yet.
     pub(crate) fn point(&self, out: &mut [T]) -> bool {
-        let n = self.y1.len();
-        if self.reversible.is_some() {
-            return self.pair_point(out);
+        let frame = &self.frame;
+        let (y, rest) = out.split_at_mut(frame.y1.len());
+        y.copy_from_slice(&frame.y1);
+        match &self.family {
+            Family::Reversible(pair) => match pair.reached() {
+                Some(found) => found.write(out),
+                None => {
+                    rest.fill(T::zero());
+                    return false;
+                }
+            },
+            Family::Coupled(coupled) => {
+                let (carry, k) = rest.split_at_mut(frame.y1.len());
+                carry.copy_from_slice(&coupled.carry);
+                k.copy_from_slice(&frame.k[frame.y1.len()..frame.end_range().start]);
+                return false;
+            }
+            _ if self.keeps_slope() && frame.has_end => {
+                rest.copy_from_slice(&frame.k[frame.end_range()]);
+            }
+            _ => {
+                rest.fill(T::zero());
+                return false;
+            }
         }
-        let (y, rest) = out.split_at_mut(n);
-        y.copy_from_slice(&self.y1);
-        if self.tableau.coupled {
-            let (carry, k) = rest.split_at_mut(n);
-            carry.copy_from_slice(&self.carry);
-            k.copy_from_slice(&self.k[n..self.end_range().start]);
-            return false;
-        }
-        let keeps_slope = self.newton.is_some() || self.auto.is_some();
-        if !keeps_slope || !self.has_end {
-            rest.fill(T::zero());
-            return false;
-        }
-        rest.copy_from_slice(&self.k[self.end_range()]);
         true
     }
 
     /// Goes on from a [point](Self::point) of this solve at the time `t`, with or without its
     /// slope.
     pub(crate) fn resume(&mut self, t: f64, point: &[T], has_slope: bool) {
-        let (n, end) = (self.y1.len(), self.end_range());
+        let frame = &mut self.frame;
+        let (n, end) = (frame.y1.len(), frame.end_range());
         let (y, rest) = point.split_at(n);
-        self.y1.copy_from_slice(y);
-        if self.reversible.is_some() {
-            self.resume_pair(t, point, has_slope);
-        } else if self.tableau.coupled {
-            let (carry, k) = rest.split_at(n);
-            self.carry.copy_from_slice(carry);
-            self.k[n..end.start].copy_from_slice(k);
-        } else if has_slope {
-            self.k[end].copy_from_slice(rest);
+        frame.y1.copy_from_slice(y);
+        frame.t1 = t;
+        (frame.has_end, frame.has_first, frame.has_dense) = (false, false, false);
+        match &mut self.family {
+            Family::Reversible(pair) => pair.resume(t, point, has_slope),
+            Family::Coupled(coupled) => {
+                let (carry, k) = rest.split_at(n);
+                coupled.carry.copy_from_slice(carry);
+                frame.k[n..end.start].copy_from_slice(k);
+            }
+            _ if has_slope => {
+                frame.k[end].copy_from_slice(rest);
+                frame.has_end = true;
+            }
+            _ => {}
         }
-        self.t1 = t;
-        self.has_end = has_slope && self.reversible.is_none();
-        self.has_first = false;
-        self.has_dense = false;
+    }
+
+    /// Whether steps follow from a slope that the field may give only to rounding.
+    fn keeps_slope(&self) -> bool {
+        self.auto.is_some() || matches!(self.family, Family::Implicit(_) | Family::Additive(_))
+    }
+
+    /// The state reached with its companion, which begins here if there is none yet.
+    pub(crate) fn companion(
+        &mut self,
+        f: &mut impl Field<T>,
+    ) -> Result<&Reversible<T>, FieldError> {
+        let Family::Reversible(pair) = &mut self.family else {
+            unreachable!("the scheme is reversible")
+        };
+        let frame = &mut self.frame;
+        let mut f = Counted { field: f, stats: &mut frame.stats };
+        pair.start(&mut f, frame.t1, &frame.y1)
+    }
+
+    /// The state reached with its companion, if there is one yet.
+    pub(crate) fn last_companion(&self) -> Option<&Reversible<T>> {
+        match &self.family {
+            Family::Reversible(pair) => pair.reached(),
+            _ => None,
+        }
     }
 
     /// Takes a step of a recorded grid again.
@@ -85,6 +120,6 @@ impl<T: Real> Integrator<T> {
 
     /// Whether the last step has its end slope.
     pub(crate) fn has_end(&self) -> bool {
-        self.has_end
+        self.frame.has_end
     }
 }

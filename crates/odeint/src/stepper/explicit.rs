@@ -1,0 +1,62 @@
+//! Steps with explicit stages.
+
+use costate_ops::Real;
+
+use super::Stepper;
+use crate::error::{Error, ErrorKind};
+use crate::field::{Counted, Field};
+use crate::integrator::Frame;
+use crate::newton::Outcome;
+use crate::small::Small;
+use crate::step::keeping_step;
+use crate::tableau::Tableau;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Explicit {
+    /// The coefficients for a small state.
+    small: Option<Small>,
+    /// The square of the error of the last step of a small state.
+    square: Option<f64>,
+}
+
+impl Explicit {
+    pub fn new(tableau: &'static Tableau, n: usize) -> Explicit {
+        Explicit { small: Small::new(tableau, n), square: None }
+    }
+
+    /// [`Stepper::step`], compiled for the field.
+    pub fn step_with<T: Real, F: Field<T> + ?Sized>(
+        &mut self,
+        frame: &mut Frame<T>,
+        f: &mut F,
+        next: f64,
+    ) -> Result<Outcome, Error> {
+        if let (Some(small), true) = (&self.small, frame.kept.is_empty()) {
+            self.square = small.step(frame, f, next).map_err(ErrorKind::Field)?;
+            return Ok(Outcome::Converged);
+        }
+        let mut f = Counted { field: f, stats: &mut frame.stats };
+        let (y0, y1) = (&frame.y0, &mut frame.y1);
+        let k = &mut frame.k[..frame.tableau.rows() * y0.len()];
+        keeping_step(frame.tableau, &mut f, frame.t1, next, y0, k, y1, &mut frame.kept)
+            .map_err(ErrorKind::Field)?;
+        self.square = None;
+        Ok(Outcome::Converged)
+    }
+}
+
+impl<T: Real> Stepper<T> for Explicit {
+    fn step(
+        &mut self,
+        frame: &mut Frame<T>,
+        f: &mut dyn Field<T>,
+        next: f64,
+    ) -> Result<Outcome, Error> {
+        self.step_with(frame, f, next)
+    }
+
+    #[inline]
+    fn error(&mut self, frame: &mut Frame<T>, h: f64) -> f64 {
+        self.square.unwrap_or_else(|| frame.error(h, |_| ()))
+    }
+}
