@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use costate_odeint::{
-    Dopri5, Euler, Gradient, Heun, Kvaerno4, Measured, Memory, Method, Ode, Options, Rk4, Rodas5P,
-    Scheme, Tsit5, Verner7, Verner9, Way, compare_gradients, compare_ways, gradient_with_error,
-    momentum_trajectory, p_dot_delta,
+    Auto, Dopri5, Euler, Gradient, Heun, KenCarp4Imex, Kvaerno4, Measured, Memory, Method, Ode,
+    Options, Rk4, Rodas5P, Scheme, Tsit5, Verner7, Verner9, Way, compare_gradients, compare_ways,
+    gradient_with_error, momentum_trajectory, p_dot_delta,
 };
 use costate_tape::{CallError, CallOp, CallRule, Evaluation, Result, Shape, Tape, Var};
 
@@ -43,7 +43,7 @@ fn solvers() -> Vec<Ode> {
         .into_iter()
         .chain(Method::symplectic())
         .chain(Method::implicit())
-        .chain([Rodas5P.into()]);
+        .chain([Rodas5P.into(), Auto.into(), KenCarp4Imex.into()]);
     let one = |method: Method| match method.tableau().error {
         Some(_) => vec![Ode::new(method).tolerance(1e-3, 1e-4), Ode::new(method).steps(5)],
         None => vec![Ode::new(method).steps(9)],
