@@ -76,7 +76,7 @@ fn p_dot_delta_is_constant_along_the_pass() {
         assert!(found.holds(), "{ode:?}: {:e}, allowed {:e}", found.deviation(), found.rounding);
         // Verner6 alone has large coefficients.
         let large = format!("{ode:?}").contains("Verner6");
-        assert!(found.rounding < if large { 7e-12 } else { 1e-12 }, "{:e}", found.rounding);
+        assert!(found.rounding < if large { 3e-11 } else { 1e-12 }, "{:e}", found.rounding);
         assert!(found.values.len() > 3 && found.size > 0.0);
     }
 }
