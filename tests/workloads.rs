@@ -1,8 +1,9 @@
-//! Four problems with reference losses and gradients, computed elsewhere in double precision at
-//! tolerance 1e-12 and confirmed by a second method: `tests/data/README.md` says what they are.
+//! Six problems with reference losses and gradients, computed elsewhere in double precision and
+//! confirmed by a second method: `tests/data/README.md` says what they are.
 
 use costate::prelude::*;
-use safetensors::SafeTensors;
+use costate::tape::Slice;
+use safetensors::{Dtype, SafeTensors};
 
 /// The tensors of a file.
 struct Data(Vec<u8>);
@@ -16,8 +17,19 @@ impl Data {
     fn get(&self, name: &str) -> (Vec<usize>, Vec<f64>) {
         let file = SafeTensors::deserialize(&self.0).unwrap();
         let tensor = file.tensor(name).unwrap();
-        let (entries, _) = tensor.data().as_chunks::<8>();
-        (tensor.shape().to_vec(), entries.iter().map(|b| f64::from_le_bytes(*b)).collect())
+        let bytes = tensor.data();
+        let entries = match tensor.dtype() {
+            Dtype::F64 => bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
+            Dtype::F32 => {
+                bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b).into()).collect()
+            }
+            Dtype::BF16 => {
+                let wide = |b: &[u8; 2]| f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16);
+                bytes.as_chunks().0.iter().map(|b| wide(b).into()).collect()
+            }
+            other => panic!("{name}: numbers of type {other:?}"),
+        };
+        (tensor.shape().to_vec(), entries)
     }
 
     fn leaf<'t, T: Real>(&self, tape: &'t Tape<T>, name: &str) -> Var<'t, T> {
@@ -115,9 +127,52 @@ fn robertson<'t>(
     Ok(((ys - data.leaf(tape, "target")) * scale).square().sum())
 }
 
+/// The state is `[x, ℓ]`, a row a sample; the trace of the Jacobian is by forward mode.
+fn cnf<'t, T: Real>(
+    data: &Data,
+    ode: &Ode,
+    tape: &'t Tape<T>,
+    x: &[Var<'t, T>],
+) -> Result<Var<'t, T>, costate::Error> {
+    let &[w1, b1, w2, b2, w3, b3] = x else { panic!("six inputs") };
+    let columns =
+        |y: Var<'t, T>, range: std::ops::Range<isize>| y.slice(&[Slice::all(), Slice::new(range)]);
+    let v = |t: Var<'t, T>, x: Var<'t, T>| {
+        let h = x.matmul(w1.slice(&[Slice::new(0..2)])) + t * w1.index_axis(0, 2) + b1;
+        (h.tanh().matmul(w2) + b2).tanh().matmul(w3) + b3
+    };
+    let f = |t: Var<'t, T>, y: Var<'t, T>| {
+        let x = columns(y, 0..2);
+        let v = v(t, x);
+        let e = |i: usize| tape.eye(2).index_axis(0, i).broadcast_to(x.shape());
+        let d = |i: isize| Ok(columns(tape.jvp(&[v], &[x], &[e(i as usize)])?[0], i..i + 1));
+        Ok(Var::concat(1, &[v, -(d(0)? + d(1)?)]))
+    };
+    let x0 = data.leaf(tape, "y0");
+    let y0 = Var::concat(1, &[x0, tape.zeros([x0.shape()[0], 1])]);
+    let end = ode.try_solve(f, y0, data.get("ts").1)?.index_axis(0, 1);
+    let (x, l) = (columns(end, 0..2), end.index_axis(1, 2));
+    let log_tau = T::from_f64(std::f64::consts::TAU.ln());
+    let log_normal = x.square().sum_axis(1).affine(T::from_f64(-0.5), -log_tau);
+    Ok((l - log_normal).mean())
+}
+
+fn wide<'t>(
+    data: &Data,
+    ode: &Ode,
+    _: &'t Tape<f32>,
+    x: &[Var<'t, f32>],
+) -> Result<Var<'t, f32>, costate::Error> {
+    let &[w1, b1, w2, b2, y0] = x else { panic!("five inputs") };
+    let f = |_, y: Var<'t, f32>| (y.matmul(w1) + b1).tanh().matmul(w2) + b2;
+    let ys = ode.solve(f, y0, data.get("ts").1)?;
+    Ok(ys.index_axis(0, 1).square().mean())
+}
+
 const SPIRAL: [&str; 5] = ["w1", "b1", "w2", "b2", "y0"];
 const MLP: [&str; 6] = ["w1", "b1", "w2", "b2", "w3", "b3"];
 const LOTKA_VOLTERRA: [&str; 2] = ["p", "y0"];
+const WIDE: [&str; 5] = ["w1", "b1", "w2", "b2", "y0"];
 
 #[test]
 fn spiral_meets_its_reference() {
@@ -164,6 +219,21 @@ fn robertson_meets_its_reference() {
         let ode = Ode::new(method).options(options).tolerance(rtol, 1e-2 * rtol);
         within(errors("robertson", &["k"], robertson, &ode), bound, bound);
     }
+}
+
+#[test]
+fn cnf_meets_its_reference() {
+    let single = Ode::new(Tsit5).tolerance(1e-5, 1e-5);
+    within(errors("cnf", &MLP, cnf::<f32>, &single), 1e-5, 3e-4);
+    let double = Ode::new(Tsit5).tolerance(1e-8, 1e-8);
+    within(errors("cnf", &MLP, cnf::<f64>, &double), 3e-9, 6e-8);
+}
+
+/// The reference is the gradient of these sixteen steps: what is left is the rounding.
+#[test]
+fn wide_meets_its_reference() {
+    let ode = Ode::new(Rk4).steps(16);
+    within(errors("wide", &WIDE, wide, &ode), 1e-7, 1e-6);
 }
 
 /// The gradient, each input's entries after another.
