@@ -502,4 +502,6 @@ fn reversible_schemes_have_one_way_more() {
     let (g, d) = (tape.ones([2, 2]), tape.ones([2]));
     let e = p_dot_delta(&ode, field, y0, &[0.0, 2.0], g, &[y0], &[d]).unwrap_err();
     assert!(e.to_string().contains("cannot be followed step by step"), "{e}");
+    let e = momentum_trajectory(&ode, field, y0, &[0.0, 2.0], sum, &[k]).unwrap_err();
+    assert!(e.to_string().contains("cannot be followed step by step"), "{e}");
 }

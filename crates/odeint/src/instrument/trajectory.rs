@@ -8,7 +8,10 @@ use costate_tape::{Function, Program, Result, Var, Workspace};
 
 use super::probe::{Pass, Probe};
 use super::recorded::{Recorded, read};
+use crate::error::ErrorKind;
+use crate::method::Method;
 use crate::ode::{Gradient, Ode};
+use crate::operation::solve_error;
 use crate::stats::Stats;
 
 /// States, momenta and what follows from them at every end of a step; see [`momentum_trajectory`].
@@ -129,7 +132,8 @@ impl<T: Real> MomentumTrajectory<T> {
 ///
 /// # Errors
 /// Those of the solve, of `f` and of the loss, if the field reads numbers, and if the method's
-/// backward pass does not go step by step.
+/// backward pass does not go step by step: that of a reversible [`Scheme`](crate::Scheme) carries a
+/// momentum of the companion too.
 ///
 /// # Panics
 /// If a shape does not fit, or the loss has more than one entry.
@@ -143,6 +147,9 @@ pub fn momentum_trajectory<'t, T: Real>(
     wrt: &[Var<'t, T>],
 ) -> Result<MomentumTrajectory<T>> {
     let ode = ode.gradient(Gradient::Exact);
+    if let Method::Reversible(scheme) = ode.method() {
+        return Err(solve_error(ErrorKind::NoRecord { method: scheme.tableau().name }));
+    }
     let tape = y0.tape();
     let field = Recorded::new(f, y0, ts)?;
     let inputs: Vec<_> = [y0].iter().chain(&field.captured).copied().collect();
