@@ -137,6 +137,13 @@ impl<T: Real> Inner<T> {
     }
 }
 
+impl<T: Real> Inner<T> {
+    /// Whether output `i` is written where it is wanted.
+    fn is_direct(&self, i: usize) -> bool {
+        self.direct.iter().any(|direct| direct.output == i)
+    }
+}
+
 impl<T: Real> Program<T> {
     /// Compiles a function.
     ///

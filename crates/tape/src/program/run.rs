@@ -106,10 +106,8 @@ impl<T: Real> Program<T> {
         }
         let results = self.evaluate_to(workspace, inputs, Some(outputs))?;
         let inner = &self.inner;
-        let written = |i| {
-            inner.rows.as_ref().is_some_and(|rows| rows.writes(i))
-                || inner.direct.iter().any(|direct| direct.output == i)
-        };
+        let written =
+            |i| inner.rows.as_ref().is_some_and(|rows| rows.writes(i)) || inner.is_direct(i);
         for i in (0..outputs.len()).filter(|i| !written(*i)) {
             let Operand { place, offset, len, .. } = inner.outputs[i];
             let Place::Output(from) = place else {
@@ -177,8 +175,7 @@ impl<T: Real> Program<T> {
         let mut places: SmallVec<[&mut [T]; 16]> = SmallVec::new();
         match outputs {
             Some(outputs) => {
-                let is_direct = |i: usize| inner.direct.iter().any(|direct| direct.output == i);
-                let direct = outputs.iter_mut().enumerate().filter(|(i, _)| is_direct(*i));
+                let direct = outputs.iter_mut().enumerate().filter(|(i, _)| inner.is_direct(*i));
                 places.extend(direct.map(|(_, out)| &mut **out));
             }
             None => {
