@@ -1,5 +1,4 @@
 //! Kværnø's method of order 4 with an embedded one of order 3.
-#![expect(clippy::excessive_precision, reason = "coefficients as published")]
 
 use super::hermite::hermite;
 use crate::dirk::DirkTableau;
@@ -15,7 +14,7 @@ pub struct Kvaerno4;
 /// are rational functions of it.
 const G: f64 = 0.572_816_062_482_134_9;
 const B: [f64; 5] =
-    [0.197216548312835, 0.17684378390637219, 0.81544218135083845, -0.76231857605218048, G];
+    [0.197216548312835, 0.17684378390637218, 0.8154421813508385, -0.7623185760521805, G];
 static WEIGHTS: [[f64; 3]; 5] = hermite(B);
 
 pub(super) static METHOD: DirkTableau = DirkTableau {
@@ -25,23 +24,23 @@ pub(super) static METHOD: DirkTableau = DirkTableau {
         embedded_order: Some(3),
         a: &[
             &[],
-            &[0.57281606248213486, G],
-            &[0.16723546202721075, -0.14294653685703411, G],
-            &[0.26260329025269582, -0.31190432742056315, 0.47648497468573248, G],
+            &[G, G],
+            &[0.16723546202721076, -0.14294653685703412, G],
+            &[0.2626032902526958, -0.3119043274205632, 0.4764849746857325, G],
             &B,
         ],
         b: &B,
         error: Some(&[
-            -0.065386741939860822,
-            0.48874811132693534,
-            0.33895720666510597,
-            -1.3351346385343153,
-            0.57281606248213486,
+            -0.06538674193986083,
+            0.48874811132693535,
+            0.338957206665106,
+            -1.3351346385343152,
+            G,
         ]),
         error_low: None,
         parts: &[],
         coupled: false,
-        c: &[0.0, 1.1456321249642697, 0.59710498765231149, 1.0, 1.0],
+        c: &[0.0, 1.1456321249642698, 0.5971049876523115, 1.0, 1.0],
         interpolant: Interpolant {
             order: 3,
             a: &[],

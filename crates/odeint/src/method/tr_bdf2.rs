@@ -1,7 +1,5 @@
 //! The trapezoidal rule and the backward difference formula of order 2, as one method.
 
-use std::f64::consts::SQRT_2;
-
 use super::hermite::hermite;
 use crate::dirk::DirkTableau;
 use crate::tableau::{Interpolant, Tableau};
@@ -13,8 +11,9 @@ use crate::tableau::{Interpolant, Tableau};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TrBdf2;
 
-const D: f64 = 1.0 - SQRT_2 / 2.0;
-const W: f64 = SQRT_2 / 4.0;
+/// `1 - √2/2` and `√2/4`.
+const D: f64 = 0.292_893_218_813_452_5;
+const W: f64 = 0.353_553_390_593_273_8;
 const B: [f64; 3] = [W, W, D];
 static WEIGHTS: [[f64; 3]; 3] = hermite(B);
 
@@ -25,7 +24,7 @@ pub(super) static METHOD: DirkTableau = DirkTableau {
         embedded_order: Some(2),
         a: &[&[], &[D, D], &[W, W, D]],
         b: &B,
-        error: Some(&[W - (1.0 - W) / 3.0, W - (3.0 * W + 1.0) / 3.0, D - D / 3.0]),
+        error: Some(&[0.138_071_187_457_698_36, -1.0 / 3.0, 0.195_262_145_875_634_98]),
         error_low: None,
         parts: &[],
         coupled: false,

@@ -9,6 +9,7 @@
 //! l i x         those of the estimate of lower order
 //! w i j x       the coefficient of θ^j in weight i of the interpolant
 //! hermite       instead of those: the interpolant is the cubic Hermite polynomial
+//! v i x         and x θ² (1 - θ)² in weight i more
 //! ```
 
 use costate_odeint::Tableau;
@@ -65,12 +66,22 @@ impl Coefficients {
                     c.weights_tolerance = c.tolerance;
                 }
                 "hermite" => c.hermite = true,
+                "v" => {
+                    for (to, n) in c.weights[place(1)][1..].iter_mut().zip([1, -2, 1]) {
+                        *to = &Fixed::ratio(n, 1) * &number();
+                    }
+                }
                 _ => panic!("{path}: {line:?}"),
             }
         }
         c.b = c.a[rows - 1][..rows].to_vec();
         if c.hermite {
-            c.weights = hermite_weights(&c.b);
+            let cubic = hermite_weights(&c.b);
+            for (weights, cubic) in c.weights.iter_mut().zip(cubic) {
+                for (to, from) in weights.iter_mut().zip(&cubic) {
+                    *to = &*to + from;
+                }
+            }
             c.weights_tolerance = c.tolerance;
         } else if c.weights_tolerance.is_nan() {
             c.weights_tolerance = 1e-14;

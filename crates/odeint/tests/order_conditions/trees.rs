@@ -8,7 +8,7 @@ use crate::fixed::{Fixed, dot};
 pub struct Tree {
     pub vertices: usize,
     /// In increasing order, so that every tree is listed once.
-    children: Vec<usize>,
+    pub children: Vec<usize>,
     /// The density γ: the product over all vertices of the size of the tree below.
     pub density: u64,
 }
