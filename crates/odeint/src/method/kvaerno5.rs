@@ -1,5 +1,4 @@
 //! Kværnø's method of order 5 with an embedded one of order 4.
-#![expect(clippy::excessive_precision, reason = "coefficients as published")]
 
 use super::hermite::hermite;
 use crate::dirk::DirkTableau;
