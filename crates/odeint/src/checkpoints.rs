@@ -125,9 +125,9 @@ impl<T: Real> Checkpoints<T> {
     }
 
     /// Makes an integrator go on from a point.
-    fn resume(&self, i: usize, t: f64, integrator: &mut Integrator<T>) {
-        let Checkpoint { slot, has_slope, .. } = self.kept[i];
-        integrator.resume(t, &self.points[slot * self.len..][..self.len], has_slope);
+    fn resume(&self, i: usize, steps: &[GridStep], integrator: &mut Integrator<T>) {
+        let Checkpoint { step, slot, has_slope, .. } = self.kept[i];
+        integrator.resume(steps, step, &self.points[slot * self.len..][..self.len], has_slope);
     }
 
     /// In the backward pass: takes an integrator to the start of step `n`, from the last point before,
@@ -140,7 +140,7 @@ impl<T: Real> Checkpoints<T> {
         n: usize,
     ) -> Result<(), Error> {
         let (mut i, mut at) = self.before(n + 1);
-        self.resume(i, steps[at].t0, integrator);
+        self.resume(i, steps, integrator);
         while at < n {
             let target = (at + self.next(i, n + 1 - at)).min(n);
             for step in &steps[at..target] {

@@ -2,6 +2,7 @@
 
 use costate_ops::Real;
 
+use crate::differences::Orders;
 use crate::error::{Error, ErrorKind};
 use crate::solve::{Solution, position};
 use crate::stats::Stats;
@@ -194,6 +195,7 @@ impl<T: Real> DenseSolution<T> {
             y1: &self.y[(i + 1) * self.dim..(i + 2) * self.dim],
             k: &self.k[slopes..slopes + tableau.slopes() * self.dim],
             rounds: 1,
+            orders: Orders::default(),
             tableau,
         }
     }

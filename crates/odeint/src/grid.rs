@@ -6,6 +6,7 @@ use costate_ops::{Buffer, Real};
 use smallvec::SmallVec;
 
 use crate::auto::Methods;
+use crate::differences::{Differences, Orders, ROWS};
 use crate::method::Method;
 use crate::step::{Step, combine};
 use crate::unroll::Frozen;
@@ -22,6 +23,16 @@ pub(crate) struct GridStep {
     pub rounds: u32,
     /// Whether it is by the second of two methods.
     pub second: bool,
+    /// Those of the step of a multistep method.
+    pub order: u8,
+    pub basis: u8,
+}
+
+impl GridStep {
+    /// How the step of a multistep method follows from the one before it.
+    pub fn orders(&self) -> Orders {
+        Orders { order: usize::from(self.order), basis: usize::from(self.basis) }
+    }
 }
 
 /// The accepted steps with their states and slopes.
@@ -58,6 +69,10 @@ pub(crate) struct Grid<T: Real> {
     kept_is_full: bool,
     /// How many numbers `kept` may hold.
     kept_limit: usize,
+    /// Whether slopes are not kept.
+    without_slopes: bool,
+    /// The differences of a multistep method after each step, if they are kept.
+    differences: Buffer<T>,
     /// The largest absolute value in all states, if it is asked for.
     largest: f64,
 }
@@ -80,6 +95,8 @@ impl<T: Real> Default for Grid<T> {
             kept_steps: 0,
             kept_is_full: false,
             kept_limit: 0,
+            without_slopes: false,
+            differences: Buffer::default(),
             largest: 0.0,
         }
     }
@@ -94,6 +111,8 @@ impl<T: Real> Grid<T> {
         self.methods = methods;
         self.steps.clear();
         self.k.resize(0);
+        self.differences.resize(0);
+        self.without_slopes = false;
         self.k_start.clear();
         self.own.clear();
         self.own_start.clear();
@@ -106,6 +125,11 @@ impl<T: Real> Grid<T> {
     /// Keeps no states, the first one neither.
     pub fn without_states(&mut self) {
         self.y.resize(0);
+    }
+
+    /// Keeps states, but no slopes.
+    pub fn without_slopes(&mut self) {
+        self.without_slopes = true;
     }
 
     /// Keeps what evaluations leave for the backward pass, in no more than as many bytes.
@@ -123,12 +147,14 @@ impl<T: Real> Grid<T> {
     pub fn push(&mut self, step: &Step<'_, T>, saves: Range<usize>, keep: bool) {
         if keep {
             let rows = step.tableau.rows();
-            let start = self.k_start(self.steps.len());
-            self.k.resize(start);
-            let (k, own) = step.k.split_at(rows * self.dim);
-            append(&mut self.k, k);
-            if self.methods.are_two() {
-                self.k_start.push(start + (rows - 1) * self.dim);
+            let (k, own) = step.k.split_at(step.k.len().min(rows * self.dim));
+            if !self.without_slopes {
+                let start = self.k_start(self.steps.len());
+                self.k.resize(start);
+                append(&mut self.k, k);
+                if self.methods.are_two() {
+                    self.k_start.push(start + (rows - 1) * self.dim);
+                }
             }
             self.own_start.push(self.own.len());
             self.own.extend_from_slice(own);
@@ -141,7 +167,20 @@ impl<T: Real> Grid<T> {
             saves,
             rounds: step.rounds as u32,
             second: self.methods.is_second(step.tableau),
+            order: step.orders.order as u8,
+            basis: step.orders.basis as u8,
         });
+    }
+
+    /// Adds the differences of a multistep method after a step.
+    pub fn push_differences(&mut self, differences: &Differences<T>) {
+        append(&mut self.differences, differences.first(ROWS + 1));
+    }
+
+    /// The differences of a multistep method after step `n`, up to the highest that it has made.
+    pub fn differences(&self, n: usize) -> &[T] {
+        let (n, len) = (n - self.first, (ROWS + 1) * self.dim);
+        &self.differences[n * len..(n + 1) * len]
     }
 
     /// Takes what the evaluations of the last step left, and leaves memory of the same length with
@@ -253,6 +292,12 @@ impl<T: Real> Grid<T> {
             block: self.block,
             slopes: self.k.to_vec(),
             starts,
+            states: match self.methods.first() {
+                Method::Multistep(_) => self.y.to_vec(),
+                _ => Vec::new(),
+            },
+            differences: self.differences.to_vec(),
+            mass: None,
         }
     }
 
@@ -279,7 +324,8 @@ impl<T: Real> Grid<T> {
     /// All bytes.
     pub fn bytes(&self) -> usize {
         let kept: usize = self.kept[..self.kept_steps].iter().map(|kept| kept.len()).sum();
-        (self.y.len() + self.k.len() + self.own.len() + kept) * size_of::<T>()
+        (self.y.len() + self.k.len() + self.own.len() + self.differences.len() + kept)
+            * size_of::<T>()
             + (self.own_start.len() + self.k_start.len()) * size_of::<usize>()
             + self.step_bytes()
     }

@@ -235,11 +235,12 @@ impl<T: Real> Integrator<T> {
     /// The last step. It means nothing before the first one, and after one that failed.
     #[inline]
     pub fn last_step(&self) -> Step<'_, T> {
-        let rounds = match &self.family {
-            Family::Coupled(coupled) => coupled.rounds,
-            _ => 1,
-        };
-        Step { rounds, ..self.frame.step() }
+        let step = self.frame.step();
+        match &self.family {
+            Family::Coupled(coupled) => Step { rounds: coupled.rounds, ..step },
+            Family::Multistep(memory) => Step { orders: memory.taken(), ..step },
+            _ => step,
+        }
     }
 
     /// Takes one step, trying as often as the tolerance demands. At the end it does nothing.

@@ -57,6 +57,21 @@ impl<T: Real> Mass<T> {
         }
     }
 
+    /// `out -= M x`.
+    pub(crate) fn multiply_subtract(&self, x: &[T], out: &mut [T]) {
+        for (i, j, entry) in self.entries() {
+            out[i] -= entry * x[j];
+        }
+    }
+
+    /// `out = Mᵀ x`.
+    pub(crate) fn multiply_transposed(&self, x: &[T], out: &mut [T]) {
+        out.fill(T::zero());
+        for (i, j, entry) in self.entries() {
+            out[j] += entry * x[i];
+        }
+    }
+
     /// About the slope where `M dy/dt` is given: exact if the matrix is diagonal, and 0 where a row
     /// is. It is for sizes only.
     pub(crate) fn rough_slope(&self, dy: &mut [T]) {

@@ -15,7 +15,9 @@
 /// Besides, the times of all steps are kept in each: 48 bytes a step, counted by
 /// [`Stats::grid_bytes`](crate::Stats::grid_bytes). For Gauss methods a step starts from the slopes
 /// of the last one, so that `Steps` would keep as much as `Stages`, and is the same; a checkpoint is
-/// `s + 1` times the state.
+/// `s + 1` times the state. [`Bdf`](crate::Bdf) needs no more of a step than its state, so `Stages` keeps
+/// `d m` numbers (`8 d m` where times are variables), `Steps` is the same, and a checkpoint is seven
+/// times the state.
 ///
 /// ```
 /// use costate_odeint::{Memory, Ode, Rk4};

@@ -1,9 +1,9 @@
 //! The stages of a diagonally implicit step, by simplified Newton iterations.
 //!
-//! For a stage `k = f(t, base + hγ k)`:
+//! For a stage `M k = f(t, base + hγ k)`, where `M` is the unit matrix but in multistep methods:
 //!
 //! ```text
-//! (I - hγ J) Δ = f(t, base + hγ k) - k,   k ← k + Δ
+//! (M - hγ J) Δ = f(t, base + hγ k) - M k,   k ← k + Δ
 //! ```
 //!
 //! (E. Hairer, G. Wanner, *Solving Ordinary Differential Equations II*, IV.8). `J` is the Jacobian
@@ -111,7 +111,7 @@ impl<T: Real> Newton<T> {
             self.matrix.evaluate(f, t0, y0, k0)?;
             self.place = Place::Start;
         }
-        if !self.factor(hg) {
+        if !self.factor(f, hg) {
             return Ok(false);
         }
         self.measure(options, y0, hg);
@@ -161,10 +161,10 @@ impl<T: Real> Newton<T> {
         self.matrix.solve(x);
     }
 
-    /// Factors `I - hγ J`; returns whether it is regular.
-    fn factor(&mut self, hg: f64) -> bool {
+    /// Factors `M - hγ J`; returns whether it is regular.
+    fn factor(&mut self, f: &dyn Field<T>, hg: f64) -> bool {
         self.factorisations += 1;
-        self.matrix.factor(hg, None)
+        self.matrix.factor(hg, f.mass())
     }
 
     /// Sets how updates are measured: relative to the state, or to the size at which the absolute
@@ -206,8 +206,9 @@ impl<T: Real> Newton<T> {
                     *y = base + step * k;
                 }
                 f.eval(t, y, &mut self.residual)?;
-                for (r, &k) in self.residual.iter_mut().zip(&*k) {
-                    *r -= k;
+                match f.mass() {
+                    None => self.residual.iter_mut().zip(&*k).for_each(|(r, &k)| *r -= k),
+                    Some(mass) => mass.multiply_subtract(k, &mut self.residual),
                 }
                 self.matrix.solve(&mut self.residual);
                 let mut sum = T::zero();
@@ -249,7 +250,7 @@ impl<T: Real> Newton<T> {
                 f.eval(t, y, &mut self.residual)?;
                 self.matrix.evaluate(f, t, y, &self.residual)?;
                 self.place = Place::Stage;
-                if !self.factor(hg) {
+                if !self.factor(f, hg) {
                     return Ok(false);
                 }
             }

@@ -435,11 +435,6 @@ impl Ode {
         }
         let tableau = self.method.tableau();
         let continuous = [Gradient::Continuous, Gradient::Interpolated].contains(&self.gradient);
-        if !self.method.is_differentiable() && !continuous {
-            let what = "give the gradient of its steps, since they depend on those before; use \
-                        `Gradient::Interpolated`, or Rodas5P or Kvaerno5";
-            return Err(solve_error(ErrorKind::Unsupported { method: tableau.name, what }));
-        }
         let reversible = matches!(self.method, Method::Reversible(_));
         if self.gradient == Gradient::Reversible && !reversible {
             return Err(solve_error(ErrorKind::NotReversible { method: tableau.name }));
@@ -646,9 +641,13 @@ fn find_grid<T: Real>(
     let mut grid = Grid::default();
     grid.start(y0, Methods::new(ode.method, &ode.options));
     let mut ys = vec![T::zero(); ts.len() * y0.len()];
+    integrator.stand_alone();
     let keep = ode.method.needs_jacobian();
     drive_on(&mut integrator, field, ts, &mut ys, ends, false, |integrator, saves| {
         grid.push(&integrator.last_step(), saves, keep);
+        if let Some(differences) = integrator.differences() {
+            grid.push_differences(differences);
+        }
     })?;
     Ok(grid.frozen(ts))
 }

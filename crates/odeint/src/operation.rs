@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use crate::adjoint::{
     Again, Backward, Continuous, Cotangents, Equations, Exact, ExactPass, Few, FewPrograms,
-    Programs, Retake, Reverse, Undo,
+    Multistep, MultistepPass, Programs, Retake, Reverse, Undo,
 };
 use crate::auto::Methods;
 use crate::checkpoints::Checkpoints;
@@ -25,7 +25,7 @@ use crate::options::Options;
 use crate::solve::{check_times, drive_on};
 use crate::stats::Stats;
 use crate::tangent::recorded;
-use crate::unroll::unroll;
+use crate::unroll::{Frozen, unroll};
 use crate::vector_field::{FieldMemory, FieldProgram, Replay, SolverMemory, VectorField};
 
 /// `y0, (times,) captured… ↦ y(times)`.
@@ -80,8 +80,8 @@ impl<T: Real> SolveOp<T> {
             // A point with its companion is all there is of a step.
             _ if self.is_reversible() => usize::MAX,
             Memory::Stages => 0,
-            // A point is as much as the stages of a step.
-            Memory::Steps if self.method.tableau().coupled => 0,
+            // A point is as much as what is kept of a step, or more.
+            Memory::Steps if self.method.tableau().coupled || self.is_multistep() => 0,
             Memory::Steps => usize::MAX,
         }
     }
@@ -94,6 +94,10 @@ impl<T: Real> SolveOp<T> {
     /// Whether the method is a reversible scheme.
     fn is_reversible(&self) -> bool {
         matches!(self.method, Method::Reversible(_))
+    }
+
+    fn is_multistep(&self) -> bool {
+        matches!(self.method, Method::Multistep(_))
     }
 
     /// Whether the way back undoes the steps of a reversible scheme.
@@ -173,7 +177,7 @@ impl<T: Real> SolveOp<T> {
         let tape = call.tape();
         let frozen = tape.read_state(call, |state| {
             let (ts, grid) = recorded(state);
-            grid.frozen(ts)
+            Frozen { mass: self.field.mass.clone(), ..grid.frozen(ts) }
         });
         let Some(frozen) = frozen else {
             return Err(costate_tape::Error::from_call(
@@ -183,7 +187,8 @@ impl<T: Real> SolveOp<T> {
                  another solve, or in a function transformed before it is run)",
             ));
         };
-        if self.method.is_implicit() && frozen.slopes.is_empty() && !frozen.steps.is_empty() {
+        let solutions = frozen.slopes.len().max(frozen.states.len());
+        if self.method.is_implicit() && solutions == 0 && !frozen.steps.is_empty() {
             return Err(costate_tape::Error::from_call(
                 "solve",
                 "forward mode and second derivatives with respect to the times of a solve by an \
@@ -293,6 +298,10 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
             .at_work(&mut state.field, &captured)?
             .keeping(self.field.places().filter(|_| keeps));
         integrator.keep(&field);
+        let dense = self.gradient == Gradient::Interpolated;
+        if !dense {
+            integrator.stand_alone();
+        }
         let grid = &mut state.grid;
         grid.start(y0, self.methods());
         grid.keep(self.activations);
@@ -302,13 +311,18 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         let keep = limit == 0
             && match self.gradient {
                 Gradient::Exact | Gradient::Interpolated => true,
+                // Tangents need no more than the states.
+                Gradient::Forward if self.is_multistep() => true,
                 _ => self.times.is_none() && moves,
             };
-        let dense = self.gradient == Gradient::Interpolated;
         let resolves = matches!(self.gradient, Gradient::Continuous | Gradient::Reversible);
         if !keep {
             grid.without_states();
         }
+        if self.is_multistep() && !dense {
+            grid.without_slopes();
+        }
+        let differences = keep && self.times.is_none();
         let points = state.points.get_mut();
         points.start(integrator, limit);
         let ends = self.probe.grid.as_deref();
@@ -317,6 +331,9 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
             if keep {
                 let has_end = integrator.has_end();
                 grid.take_kept(integrator.kept(), has_end);
+            }
+            if let Some(found) = integrator.differences().filter(|_| differences) {
+                grid.push_differences(found);
             }
             if resolves {
                 grid.measure(integrator.y());
@@ -409,6 +426,7 @@ pub(crate) struct AdjointState<T: Real> {
     undo: Undo<T>,
     few: Option<Few<T>>,
     exact: Exact<T>,
+    multistep: Multistep<T>,
     continuous: Continuous<T>,
     pub stats: Stats,
 }
@@ -474,6 +492,7 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
             undo: Undo::default(),
             few: self.few.as_ref().map(Few::new),
             exact: Exact::default(),
+            multistep: Multistep::default(),
             continuous: Continuous::default(),
             stats: Stats::default(),
         })
@@ -541,19 +560,27 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
                     _ => None,
                 };
                 let mut programs = Programs { vjp, parts, kept, jacobian, second, pass };
-                let exact = &mut state.exact;
-                let mut exact = ExactPass { exact, programs: &mut programs };
-                let mut few = match (&self.few, &mut state.few) {
+                let mut exact;
+                let mut multistep;
+                let pass: &mut dyn Reverse<T> = match (&self.few, &mut state.few) {
                     (Some(programs), Some(few)) => {
                         few.begin(programs, &captured)?;
-                        Some(few)
+                        few
                     }
-                    _ => None,
+                    _ if self.solve.is_multistep() => {
+                        let memory = &mut state.multistep;
+                        memory.stages.set_mass(self.solve.field.mass.clone());
+                        multistep = MultistepPass { multistep: memory, programs: &mut programs };
+                        &mut multistep
+                    }
+                    _ => {
+                        exact = ExactPass { exact: &mut state.exact, programs: &mut programs };
+                        &mut exact
+                    }
                 };
-                match (&mut state.field, &mut few) {
-                    (None, None) => exact.run(&backward, &mut bars)?,
-                    (None, Some(few)) => few.run(&backward, &mut bars)?,
-                    (Some(memory), few) => {
+                match &mut state.field {
+                    None => pass.run(&backward, &mut bars)?,
+                    Some(memory) => {
                         let solved = forward.downcast_ref::<SolveState<T>>();
                         let solved = solved.expect("tangents keep all stages");
                         let solve = &self.solve;
@@ -568,15 +595,12 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
                             points: &mut solved.points.borrow_mut(),
                             y0: inputs[0].data,
                         };
-                        let retake = &mut state.retake;
                         if solve.undoes() {
                             let end = solved.integrator.as_ref().and_then(|i| i.last_companion());
-                            let vjp = &mut exact.programs.vjp;
+                            let vjp = &mut programs.vjp;
                             state.undo.run(&backward, end, again, vjp, &mut bars)?
-                        } else if let Some(few) = few {
-                            retake.run(*few, &backward, again, &mut bars)?
                         } else {
-                            retake.run(&mut exact, &backward, again, &mut bars)?
+                            state.retake.run(pass, &backward, again, &mut bars)?
                         }
                     }
                 }

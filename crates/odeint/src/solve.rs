@@ -174,14 +174,14 @@ pub(crate) fn drive_on<T: Real>(
             if last_is_end {
                 *saved = ts.len();
             }
-            let step_uses_first = step.tableau.uses_first();
+            let needs_no_end = step.tableau.uses_first() || step.tableau.is_multistep();
             let inside = (first..*saved).any(|i| position(ts[i], step.t0, step.h, t1) < 1.0);
             if inside || dense {
                 integrator.dense_slopes(f)?;
             }
             // A save time at the end of a step moves along the slope there. Methods that use it next
-            // find it anyway.
-            if first < *saved && !last_is_end && !step_uses_first {
+            // find it anyway, and multistep methods have it in their differences.
+            if first < *saved && !last_is_end && !needs_no_end {
                 integrator.end_slope(f)?;
             }
             let step = integrator.last_step();

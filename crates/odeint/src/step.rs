@@ -3,6 +3,7 @@
 use costate_ops::{Real, lincomb};
 use smallvec::SmallVec;
 
+use crate::differences::Orders;
 use crate::error::FieldError;
 use crate::field::Field;
 use crate::tableau::Tableau;
@@ -84,11 +85,21 @@ pub struct Step<'a, T: Real> {
     pub k: &'a [T],
     /// How often coupled stages were iterated; 1 if the method is explicit.
     pub rounds: usize,
+    /// Those of the step of a multistep method.
+    pub(crate) orders: Orders,
     /// The method.
     pub tableau: &'static Tableau,
 }
 
 impl<T: Real> Step<'_, T> {
+    /// The order: that of the method, or the one that a method of variable order has chosen.
+    pub fn order(&self) -> usize {
+        match self.tableau.is_multistep() {
+            true => self.orders.order,
+            false => self.tableau.order as usize,
+        }
+    }
+
     /// The state at `t0 + theta h`, for `0 ≤ theta ≤ 1`.
     ///
     /// The slopes that the interpolant needs must be there:

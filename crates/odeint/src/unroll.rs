@@ -1,15 +1,19 @@
 //! A solve as operations on the tape, stage by stage, on a frozen grid.
 
+use std::sync::Arc;
+
 use costate_ops::Real;
 use costate_tape::{Result, Shape, Var};
 
 use crate::additive::{Portion, PortionRef};
 use crate::auto::Methods;
 use crate::grid::GridStep;
+use crate::mass::Mass;
 use crate::method::Method;
 use crate::rosenbrock::RosenbrockTableau;
 use crate::solve::position;
 use crate::tableau::{Part, Tableau};
+use crate::unroll_multistep::unroll_multistep;
 use crate::unroll_reversible::unroll_reversible;
 use crate::var_event::RecordingRef;
 
@@ -26,6 +30,12 @@ pub(crate) struct Frozen<T: Real> {
     pub slopes: Vec<T>,
     /// Where those of each step start, and the last end slope.
     pub starts: Vec<usize>,
+    /// The states at the start and at the end of each step, if the method is a multistep one.
+    pub states: Vec<T>,
+    /// The differences of a multistep method after each step, if they were kept.
+    pub differences: Vec<T>,
+    /// The mass matrix, if there is one.
+    pub mass: Option<Arc<Mass<T>>>,
 }
 
 impl<T: Real> Frozen<T> {
@@ -108,6 +118,9 @@ pub(crate) fn unroll<'t, T: Real>(
     let field = |t, y| portion(Portion::All, t, y);
     if let Method::Reversible(scheme) = frozen.methods.first() {
         return unroll_reversible(scheme, frozen, y0, times, &field);
+    }
+    if let Method::Multistep(tableau) = frozen.methods.first() {
+        return unroll_multistep(tableau, frozen, y0, times, &field);
     }
     let Frozen { steps, ts, .. } = frozen;
     let dim = y0.shape().numel();

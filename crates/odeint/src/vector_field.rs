@@ -11,6 +11,7 @@ use crate::additive::Portion;
 use crate::adjoint::{FEW, FewPrograms};
 use crate::error::FieldError;
 use crate::field::{Field, difference_jacobian, difference_rate};
+use crate::mass::Mass;
 use crate::method::Method;
 use crate::sparsity::{self, Sparsity};
 use crate::tableau::Part;
@@ -32,6 +33,8 @@ pub(crate) struct VectorField<T: Real> {
     pub compressed: Option<Compressed<T>>,
     /// The stiff part and the rest, for additive methods, if the field was given in parts.
     pub parts: Option<Box<Parts<T>>>,
+    /// The mass matrix; that of a field with tangents is the one of the field that it comes from.
+    pub mass: Option<Arc<Mass<T>>>,
     /// What the program leaves for the backward pass after the slope, and that pass.
     keeping: Option<Kept<T>>,
 }
@@ -235,7 +238,7 @@ impl<T: Real> VectorField<T> {
         let captured = function.input_shapes().len() - 2;
         let program = FieldProgram::compile(&function, captured)?;
         let (jacobian, derivative, rate, keeping) = (None, None, None, None);
-        let (compressed, parts) = (None, None);
+        let (compressed, parts, mass) = (None, None, None);
         Ok(VectorField {
             function,
             program,
@@ -244,6 +247,7 @@ impl<T: Real> VectorField<T> {
             rate,
             compressed,
             parts,
+            mass,
             keeping,
         })
     }
@@ -275,6 +279,7 @@ impl<T: Real> VectorField<T> {
     ) -> Result<Replay<'a, T>> {
         let SolverMemory { program, jacobian, rate, compressed, parts } = memory;
         let mut replay = Replay::new(&self.program, program, captured)?;
+        replay.mass = self.mass.as_deref();
         if let Some((program, memory)) = self.jacobian.as_ref().zip(jacobian.as_mut()) {
             replay.jacobian = Some(AtWork::new(program, memory, captured)?);
         }
@@ -474,6 +479,7 @@ pub(crate) struct Replay<'a, T: Real> {
     rate: Option<AtWork<'a, T>>,
     compressed: Option<(AtWork<'a, T>, &'a Arc<Sparsity>)>,
     parts: Option<[AtWork<'a, T>; 2]>,
+    mass: Option<&'a Mass<T>>,
     /// Where the program's further outputs, or inputs, are kept.
     places: Option<&'a Places>,
     pub evaluations: usize,
@@ -610,6 +616,7 @@ impl<'a, T: Real> Replay<'a, T> {
             rate: None,
             compressed: None,
             parts: None,
+            mass: None,
             places: None,
             evaluations: 0,
         })
@@ -692,6 +699,10 @@ impl<T: Real> Field<T> for Replay<'_, T> {
         }
         self.run(t, y, None, |outputs| copy_few(outputs.get(0), dy))?;
         Ok(())
+    }
+
+    fn mass(&self) -> Option<&Mass<T>> {
+        self.mass
     }
 
     fn kept_len(&self) -> usize {

@@ -206,21 +206,6 @@ fn interpolated_converges_to_exact() {
     }
 }
 
-/// The steps of a multistep method depend on those before: there is the gradient of the solution, and
-/// that of the steps is refused.
-#[test]
-fn multistep_methods_have_the_continuous_adjoint() {
-    let tape = Tape::new();
-    let x: Vec<_> = inputs().iter().map(|x| tape.constant(x)).collect();
-    for way in [Gradient::Exact, Gradient::Unrolled, Gradient::Forward] {
-        let e = solve(&Ode::new(Bdf).gradient(way), &x, [0.0, 1.0].into()).unwrap_err();
-        assert!(e.to_string().contains("use `Gradient::Interpolated`"), "{e}");
-    }
-    let ys = solve(&Ode::new(Bdf).gradient(Gradient::Interpolated), &x, [0.0, 1.0].into()).unwrap();
-    let e = tape.jvp(&[ys], &[x[0]], &[x[0]]).unwrap_err();
-    assert!(e.to_string().contains("tangents of its steps"), "{e}");
-}
-
 /// Without parts all of the field is stiff; to other methods a field in parts is one.
 #[test]
 fn parts_are_the_methods_choice() {

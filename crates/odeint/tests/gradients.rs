@@ -2,6 +2,7 @@
 //! anew.
 
 mod activations;
+mod bdf_gradient;
 mod check;
 mod choice_gradient;
 mod each;
@@ -11,6 +12,7 @@ mod hoisting;
 mod implicit_gradient;
 mod instruments;
 mod memory;
+mod network;
 mod reversible_gradient;
 mod roots;
 mod tangent;

@@ -132,10 +132,6 @@ fn what_it_cannot_do_it_says() {
     let mut integrator = Integrator::new(Bdf, &exact(0.0), 0.0, 1.0, Options::default()).unwrap();
     let found = integrator.step_to(&mut { field }, 0.5).unwrap_err();
     assert!(found.to_string().starts_with("Bdf cannot step to a given time"), "{found}");
-    let tape = Tape::new();
-    let y0 = tape.constant(&arr1(&[1.0, 2.0]));
-    let found = Ode::new(Bdf).solve(|_, y| -y, y0, [0.0, 1.0]).unwrap_err();
-    assert!(found.to_string().contains("Gradient::Interpolated"), "{found}");
 }
 
 #[test]

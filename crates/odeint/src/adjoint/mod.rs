@@ -3,6 +3,7 @@
 mod continuous;
 mod exact;
 mod few;
+mod multistep;
 mod quadrature;
 mod retake;
 mod rosenbrock;
@@ -12,6 +13,7 @@ mod undo;
 pub(crate) use continuous::{Continuous, Equations};
 pub(crate) use exact::{Exact, ExactPass, Programs};
 pub(crate) use few::{FEW, Few, FewPrograms};
+pub(crate) use multistep::{Multistep, MultistepPass};
 pub(crate) use retake::{Again, Retake};
 pub(crate) use stages::Stages;
 pub(crate) use undo::Undo;

@@ -43,7 +43,7 @@ impl<T: Real> Retake<T> {
     /// The pass. The grid of `whole` is that of all steps, without states.
     pub fn run(
         &mut self,
-        pass: &mut impl Reverse<T>,
+        pass: &mut dyn Reverse<T>,
         whole: &Backward<'_, T>,
         again: Again<'_, T>,
         to: &mut Cotangents<'_, T>,
@@ -58,6 +58,7 @@ impl<T: Real> Retake<T> {
             none => none.insert(Integrator::new(whole.method, y0, start, end, options)?),
         };
         integrator.keep(&field);
+        integrator.stand_alone();
         let (window, steps) = (&mut self.window, &whole.grid.steps);
         window.start(y0, whole.grid.methods);
         window.keep(activations);
@@ -105,10 +106,14 @@ fn retake<T: Real>(
         integrator.dense_slopes(field)?;
     }
     // A time at the end of the step moves along the slope there.
-    if times && n + 1 < whole.steps && step.saves.clone().any(at_end) {
+    let is_multistep = matches!(whole.method, Method::Multistep(_));
+    if times && !is_multistep && n + 1 < whole.steps && step.saves.clone().any(at_end) {
         integrator.end_slope(field)?;
     }
     window.push(&integrator.last_step(), step.saves.clone(), true);
+    if let Some(differences) = integrator.differences() {
+        window.push_differences(differences);
+    }
     let has_end = integrator.has_end();
     window.take_kept(integrator.kept(), has_end);
     if !has_end {

@@ -1,8 +1,11 @@
 //! Implicit stages of what is linear: systems with the matrix of a stage, and with its transpose.
 
+use std::sync::Arc;
+
 use costate_ops::{Buffer, Real, lu_factor, lu_solve, lu_solve_transposed};
 
 use crate::error::{Error, ErrorKind, FieldError};
+use crate::mass::Mass;
 use crate::vector_field::Replay;
 
 /// The memory of the factors.
@@ -17,6 +20,8 @@ pub(crate) struct Stages<T: Real> {
     pivots: Vec<usize>,
     right: Buffer<T>,
     residual: Buffer<T>,
+    /// `M` in the place of the unit matrix.
+    mass: Option<Arc<Mass<T>>>,
 }
 
 impl<T: Real> Stages<T> {
@@ -24,6 +29,37 @@ impl<T: Real> Stages<T> {
     pub fn resize(&mut self, n: usize) {
         self.matrix.resize(n * n);
         self.pivots.resize(n, 0);
+    }
+
+    /// With a mass matrix in the place of the unit matrix.
+    pub fn set_mass(&mut self, mass: Option<Arc<Mass<T>>>) {
+        self.mass = mass;
+    }
+
+    /// `out = Mᵀ x` in each block.
+    pub fn mass_transposed(&self, x: &[T], out: &mut [T]) {
+        let Some(mass) = &self.mass else { return out.copy_from_slice(x) };
+        let n = self.pivots.len();
+        for (x, out) in x.chunks_exact(n).zip(out.chunks_exact_mut(n)) {
+            mass.multiply_transposed(x, out);
+        }
+    }
+
+    /// `out -= M x` in each block.
+    pub fn subtract_mass(&self, x: &[T], out: &mut [T]) {
+        let Some(mass) = &self.mass else { return costate_ops::axpy(-T::one(), x, out) };
+        let n = self.pivots.len();
+        for (x, out) in x.chunks_exact(n).zip(out.chunks_exact_mut(n)) {
+            mass.multiply_subtract(x, out);
+        }
+    }
+
+    /// About the slopes where `M` times these is given, in each block.
+    pub fn rough_slopes(&self, slopes: &mut [T]) {
+        if let Some(mass) = &self.mass {
+            let n = self.pivots.len();
+            slopes.chunks_exact_mut(n).for_each(|slope| mass.rough_slope(slope));
+        }
     }
 
     /// Factors `I - hγ ∂f/∂y`, with the Jacobian at `(t, y)`.
@@ -41,8 +77,9 @@ impl<T: Real> Stages<T> {
                 *to = minus * from;
             }
         })?;
-        for i in 0..n {
-            self.matrix[i * n + i] += T::one();
+        match &self.mass {
+            None => (0..n).for_each(|i| self.matrix[i * n + i] += T::one()),
+            Some(mass) => mass.entries().for_each(|(i, j, m)| self.matrix[i * n + j] += m),
         }
         if !lu_factor(n, &mut self.matrix, &mut self.pivots) {
             return Err(Box::new(Error::from(ErrorKind::Singular { t })));
@@ -85,10 +122,11 @@ impl<T: Real> Stages<T> {
         self.solve_transposed(x);
         let hg = T::from_f64(hg);
         for _ in 0..order {
+            self.mass_transposed(x, &mut residual);
             vjp.run(t, z, Some(x), |found| {
-                let terms = self.right.iter().zip(&*x).zip(found.get(0));
-                for (to, ((&right, &x), &product)) in residual.iter_mut().zip(terms) {
-                    *to = right - x + hg * product;
+                let terms = self.right.iter().zip(found.get(0));
+                for (to, (&right, &product)) in residual.iter_mut().zip(terms) {
+                    *to = right - *to + hg * product;
                 }
             })?;
             self.solve_transposed(&mut residual);

@@ -71,7 +71,17 @@ pub(crate) fn one_step<T: Real>(
         true => vec![0],
         false => vec![0, frozen.starts[n + 1] - frozen.starts[n]],
     };
-    Frozen { methods: frozen.methods, steps, ts, block: frozen.block, slopes, starts }
+    Frozen {
+        methods: frozen.methods,
+        steps,
+        ts,
+        block: frozen.block,
+        slopes,
+        starts,
+        states: Vec::new(),
+        differences: Vec::new(),
+        mass: None,
+    }
 }
 
 /// Reads the record of a backward pass.

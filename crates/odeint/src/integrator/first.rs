@@ -67,8 +67,7 @@ impl<T: Real> Integrator<T> {
             return Ok(());
         }
         self.end_slope(f)?;
-        self.dt = self.first_step(f)?;
-        let h = self.dt.copysign(self.end - self.frame.t1);
+        self.dt = 0.0;
         let frame = &mut self.frame;
         let end = frame.end_range();
         frame.scratch.copy_from_slice(&frame.k[end]);
@@ -76,7 +75,7 @@ impl<T: Real> Integrator<T> {
             mass.rough_slope(&mut frame.scratch);
         }
         if let Family::Multistep(memory) = &mut self.family {
-            memory.start(&frame.y1, &frame.scratch, h);
+            memory.start(&frame.y1, &frame.scratch);
         }
         Ok(())
     }

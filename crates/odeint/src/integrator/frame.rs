@@ -5,6 +5,7 @@ use std::ops::Range;
 use costate_ops::{Buffer, Real, first_not_finite};
 
 use crate::control;
+use crate::differences::Orders;
 use crate::error::{Error, ErrorKind};
 use crate::options::Options;
 use crate::stats::Stats;
@@ -104,6 +105,7 @@ impl<T: Real> Frame<T> {
             y1: &self.y1,
             k: &self.k[..slopes * self.y0.len()],
             rounds: 1,
+            orders: Orders::default(),
             tableau: self.tableau,
         }
     }

@@ -3,6 +3,7 @@
 use costate_ops::Real;
 
 use super::Integrator;
+use crate::differences::{Differences, Orders};
 use crate::error::{Error, FieldError};
 use crate::field::{Counted, Field};
 use crate::grid::GridStep;
@@ -16,13 +17,15 @@ impl<T: Real> Integrator<T> {
         match &self.family {
             Family::Reversible(pair) => pair.point_len(),
             Family::Coupled(_) => rows * n,
+            Family::Multistep(memory) => n + memory.table().len(),
             _ if self.keeps_slope() => 2 * n,
             _ => n,
         }
     }
 
     /// Writes all that the next steps follow from, but for their times, to `out`. Returns whether
-    /// the slope of an implicit step, or the companion of the state, is part of it.
+    /// the slope of an implicit step, the differences of a multistep method, or the companion of the
+    /// state, is part of it.
     ///
     /// That is the state, and
     /// - for an explicit method nothing: the slope there is evaluated again;
@@ -30,6 +33,7 @@ impl<T: Real> Integrator<T> {
     ///   and which the field gives only to rounding;
     /// - for coupled stages the slopes of the last step, from which their iteration starts, and what
     ///   rounding has left out of the state;
+    /// - for a multistep method the differences of the states before, if there are any yet;
     /// - for a reversible scheme the companion of the state, if there is one yet.
     pub(crate) fn point(&self, out: &mut [T]) -> bool {
         let frame = &self.frame;
@@ -49,6 +53,9 @@ impl<T: Real> Integrator<T> {
                 k.copy_from_slice(&frame.k[frame.y1.len()..frame.end_range().start]);
                 return false;
             }
+            Family::Multistep(memory) if memory.has_history() => {
+                rest.copy_from_slice(memory.table());
+            }
             _ if self.keeps_slope() && frame.has_end => {
                 rest.copy_from_slice(&frame.k[frame.end_range()]);
             }
@@ -60,10 +67,10 @@ impl<T: Real> Integrator<T> {
         true
     }
 
-    /// Goes on from a [point](Self::point) of this solve at the time `t`, with or without its
-    /// slope.
-    pub(crate) fn resume(&mut self, t: f64, point: &[T], has_slope: bool) {
-        let frame = &mut self.frame;
+    /// Goes on from a [point](Self::point) of this solve, with or without its slope, where step number
+    /// `at` of these starts.
+    pub(crate) fn resume(&mut self, steps: &[GridStep], at: usize, point: &[T], has_slope: bool) {
+        let (frame, t) = (&mut self.frame, steps[at].t0);
         let (n, end) = (frame.y1.len(), frame.end_range());
         let (y, rest) = point.split_at(n);
         frame.y1.copy_from_slice(y);
@@ -76,6 +83,10 @@ impl<T: Real> Integrator<T> {
                 coupled.carry.copy_from_slice(carry);
                 frame.k[n..end.start].copy_from_slice(k);
             }
+            Family::Multistep(memory) => match has_slope {
+                true => memory.resume(steps[at - 1].h, rest),
+                false => memory.forget_steps(),
+            },
             _ if has_slope => {
                 frame.k[end].copy_from_slice(rest);
                 frame.has_end = true;
@@ -115,7 +126,43 @@ impl<T: Real> Integrator<T> {
         if let Some(auto) = &mut self.auto {
             auto.tell(step.second);
         }
+        if let Family::Multistep(_) = self.family {
+            return self.retake_multistep(f, step.t1, step.orders());
+        }
         self.step_to(f, step.t1)
+    }
+
+    /// Takes a step of a multistep method to the time `t` as one that was recorded.
+    pub(crate) fn retake_multistep(
+        &mut self,
+        f: &mut impl Field<T>,
+        t: f64,
+        orders: Orders,
+    ) -> Result<(), Error> {
+        self.start_multistep(f)?;
+        if let Family::Multistep(memory) = &mut self.family {
+            memory.set_orders(orders);
+        }
+        self.begin(|integrator| integrator.once(f, t))?;
+        if let Family::Multistep(memory) = &mut self.family {
+            memory.advance(self.frame.h, &mut self.frame.k);
+        }
+        Ok(())
+    }
+
+    /// Has each step of a multistep method follow from its start alone.
+    pub(crate) fn stand_alone(&mut self) {
+        if let Family::Multistep(memory) = &mut self.family {
+            memory.stand_alone();
+        }
+    }
+
+    /// The differences of a multistep method.
+    pub(crate) fn differences(&self) -> Option<&Differences<T>> {
+        match &self.family {
+            Family::Multistep(memory) => Some(memory.differences()),
+            _ => None,
+        }
     }
 
     /// Whether the last step has its end slope.

@@ -12,8 +12,9 @@ use crate::tableau::{Interpolant, Tableau};
 /// damping. Between steps there is the polynomial through the last states.
 ///
 /// It remembers earlier steps, so that a step does not follow from its start alone: it chooses its
-/// steps itself, and a solve by it has no exact gradient, but that of the continuous adjoint:
-/// [`Gradient::Interpolated`](crate::Gradient::Interpolated).
+/// steps itself. Its gradient is exact all the same: what goes back through a step is the cotangent
+/// of the table of differences. In a solve on a tape each step has a Jacobian of its own and is
+/// solved to rounding, but for [`Gradient::Interpolated`](crate::Gradient::Interpolated).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bdf;
 

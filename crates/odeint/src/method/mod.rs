@@ -162,12 +162,6 @@ impl Method {
         matches!(self, Method::Implicit(_))
     }
 
-    /// Whether it has the [exact gradient](crate::Gradient::Exact). The others have that of the
-    /// continuous adjoint alone.
-    pub fn is_differentiable(self) -> bool {
-        !matches!(self, Method::Multistep(_))
-    }
-
     /// Whether it solves equations with a [mass matrix](crate::with_mass).
     pub fn takes_mass(self) -> bool {
         matches!(self, Method::Rosenbrock(_) | Method::Multistep(_))

@@ -45,6 +45,7 @@ impl<T: Real> Retake<T> {
             }
             none => none.insert(Integrator::new(method, y0, start, end, options)?),
         };
+        integrator.stand_alone();
         let field = field.at_work(&mut self.field, captured)?;
         Ok(Again { field, integrator })
     }

@@ -59,6 +59,7 @@ impl<T: Real> VectorField<T> {
             Ok(vec![Var::concat(0, &[slope.unsqueeze(0), tangents])])
         })?;
         let mut field = VectorField::new(function)?;
+        field.mass = self.mass.clone();
         if let Some(parts) = &self.parts {
             let stiff = parts.stiff.with_tangents(dotted, directions)?;
             let rest = parts.rest.with_tangents(dotted, directions)?;

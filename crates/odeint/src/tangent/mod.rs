@@ -23,6 +23,7 @@
 mod again;
 mod field;
 mod forward;
+mod multistep;
 mod walk;
 
 use std::any::Any;
@@ -33,14 +34,14 @@ use costate_tape::{CallError, CallOp, CallRule, Evaluation, Result, Shape, Var};
 use smallvec::SmallVec;
 
 use self::again::Retake;
+use self::multistep::MultistepWalk;
 use self::walk::{States, Walk};
-use crate::error::ErrorKind;
 use crate::grid::Grid;
 use crate::instrument::Probe;
 use crate::memory::Memory;
 use crate::method::Method;
 use crate::ode::Gradient;
-use crate::operation::{SolveOp, SolveState, solve_error};
+use crate::operation::{SolveOp, SolveState};
 use crate::stats::Stats;
 use crate::vector_field::{FieldMemory, FieldProgram, Replay, VectorField};
 
@@ -67,6 +68,7 @@ pub(crate) struct TangentState<T: Real> {
     along: Option<FieldMemory<T>>,
     again: Option<Retake<T>>,
     walk: Walk<T>,
+    multistep: MultistepWalk<T>,
     ts: Vec<f64>,
     grid: Grid<T>,
     pub stats: Stats,
@@ -96,10 +98,6 @@ impl<T: Real> SolveOp<T> {
         keep: bool,
     ) -> Result<Option<Var<'t, T>>> {
         let Some(dot) = dots.iter().flatten().next() else { return Ok(None) };
-        if let Method::Multistep(tableau) = self.method {
-            let what = "give tangents of its steps, since they depend on those before";
-            return Err(solve_error(ErrorKind::Unsupported { method: tableau.name, what }));
-        }
         let directions = dot.shape()[0];
         let first = self.first_captured();
         let captured = &dots[first..];
@@ -182,6 +180,7 @@ impl<T: Real> CallOp<T> for TangentOp<T> {
             along: self.along.as_deref().map(FieldMemory::new),
             again: None,
             walk: Walk::default(),
+            multistep: MultistepWalk::default(),
             ts: Vec::new(),
             grid: Grid::default(),
             stats: Stats::default(),
@@ -228,9 +227,22 @@ impl<T: Real> CallOp<T> for TangentOp<T> {
             false => States::Computed,
         };
         let way = walk::Way { ts, grid: from };
-        state.walk.run(&way, states, z0, &mut programs, e.output, |step, saves| {
-            grid.push(step, saves, self.keep);
-        })?;
+        if let Method::Multistep(_) = method {
+            grid.without_slopes();
+            let differences = self.keep && self.solve.times.is_none();
+            let walk = &mut state.multistep;
+            walk.stages.set_mass(self.from.mass.clone());
+            walk.run(&way, states, z0, &mut programs, e.output, |step, saves, table| {
+                grid.push(step, saves, self.keep);
+                if differences {
+                    grid.push_differences(table);
+                }
+            })?;
+        } else {
+            state.walk.run(&way, states, z0, &mut programs, e.output, |step, saves| {
+                grid.push(step, saves, self.keep);
+            })?;
+        }
         state.stats = Stats {
             accepted: from.steps.len(),
             f_evals: programs.field.evaluations,

@@ -189,6 +189,7 @@ impl<T: Real> Walk<T> {
                 y1: &self.z1,
                 k: &self.k[..slopes * dim],
                 rounds: rounds as usize,
+                orders: step.orders(),
                 tableau,
             };
             for i in step.saves.clone() {
