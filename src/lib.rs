@@ -89,7 +89,9 @@ pub use costate_nn as nn;
 /// check::solve(&ode, |w, _, y| Ok((w[0] * y).sin() - y), &[y0, rate], &[0.0, 1.5]).unwrap();
 /// ```
 pub mod check {
-    pub use costate_odeint::check::{CheckError, Property, Violation, property, solve};
+    pub use costate_odeint::check::{
+        CheckError, NotSmooth, Property, Violation, property, property_events, solve, solve_events,
+    };
     pub use costate_tape::check::{Culprit, Mismatch, derivatives, difference, gradient};
 
     /// Random inputs, fields and solves for property tests (feature `proptest`).

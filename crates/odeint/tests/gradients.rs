@@ -4,6 +4,7 @@
 mod activations;
 mod bdf_gradient;
 mod check;
+mod check_events;
 mod choice_gradient;
 mod each;
 mod event_gradient;

@@ -91,14 +91,28 @@ where
         self.all_close("gradient of what is shared", found, expected, self.rounding())
     }
 
+    /// The states, and the gradient of a sum of them with respect to each input.
+    fn numbers_of(&self, ode: &Ode) -> Result<(Vec<T>, Vec<Vec<T>>)> {
+        let tape = Tape::new();
+        let x = self.leaves(&tape);
+        let ys = self.solve(ode, &x)?;
+        let g = self.numbers().like(ys);
+        let bars = tape.vjp(&[ys], &[g], &x)?;
+        Ok((ys.to_vec(), bars.iter().map(|g| g.to_vec()).collect()))
+    }
+
+    pub fn again(&self) -> Checked {
+        let (states, bars) = self.numbers_of(&self.ode)?;
+        let (states_again, bars_again) = self.numbers_of(&self.ode)?;
+        self.close("states", &states_again, &states, 0.0)?;
+        for (i, (a, b)) in bars_again.iter().zip(&bars).enumerate() {
+            self.close(&format!("gradient, input {i}"), a, b, 0.0)?;
+        }
+        Ok(())
+    }
+
     pub fn memory(&self) -> Checked {
-        let gradient = |ode: &Ode| -> Result<Vec<Vec<T>>> {
-            let tape = Tape::new();
-            let x = self.leaves(&tape);
-            let ys = self.solve(ode, &x)?;
-            let g = self.numbers().like(ys);
-            Ok(tape.vjp(&[ys], &[g], &x)?.iter().map(|g| g.to_vec()).collect())
-        };
+        let gradient = |ode: &Ode| self.numbers_of(ode).map(|(_, bars)| bars);
         let expected = gradient(&self.ode.memory(Memory::Stages))?;
         let policies = [
             ("without activations", self.ode.activations(0)),

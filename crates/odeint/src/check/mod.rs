@@ -15,6 +15,7 @@
 
 mod batch;
 mod derivative;
+mod events;
 mod setup;
 mod split;
 #[cfg(feature = "proptest")]
@@ -27,7 +28,9 @@ use costate_tape::{Result, Var};
 use ndarray::ArrayD;
 
 use crate::ode::{Gradient, Ode};
-use setup::Setup;
+use crate::var_event::VarEvent;
+pub use events::NotSmooth;
+use setup::{EventsRef, Setup};
 
 /// The error of a check: a [`Violation`], or that of the solve itself.
 pub type CheckError = Box<dyn std::error::Error + Send + Sync>;
@@ -40,7 +43,8 @@ pub enum Property {
     Invariant,
     /// The gradient is that of central differences on the frozen grid, in a random direction of the
     /// initial state, of all that the field captures, and of the times. The step is swept, and the
-    /// differences are extrapolated to step 0.
+    /// differences are extrapolated to step 0. With events they are of accurate solves, each on a grid
+    /// of its own; see [`solve_events`].
     Differences,
     /// The gradient is that of plain back-propagation through the steps: [`Gradient::Unrolled`].
     BackPropagation,
@@ -63,11 +67,13 @@ pub enum Property {
     Permutation,
     /// The gradient has the same bits whatever is kept for the backward pass.
     Memory,
+    /// The same solve gives the same bits again, in states and in gradients.
+    Again,
 }
 
 impl Property {
     /// All of them.
-    pub const ALL: [Property; 11] = [
+    pub const ALL: [Property; 12] = [
         Property::ZeroSeed,
         Property::Linearity,
         Property::Invariant,
@@ -79,13 +85,25 @@ impl Property {
         Property::Batch,
         Property::Permutation,
         Property::Memory,
+        Property::Again,
+    ];
+
+    /// Those of a solve with events: [`solve_events`].
+    pub const WITH_EVENTS: [Property; 7] = [
+        Property::ZeroSeed,
+        Property::Linearity,
+        Property::BackPropagation,
+        Property::Differences,
+        Property::Symmetry,
+        Property::Memory,
+        Property::Again,
     ];
 
     /// What messages call it.
     pub fn name(self) -> &'static str {
         match self {
             Property::Invariant => "constant p · δ",
-            Property::Differences => "finite differences on the frozen grid",
+            Property::Differences => "finite differences",
             Property::BackPropagation => "plain back-propagation",
             Property::Linearity => "linearity in the cotangent",
             Property::ZeroSeed => "zero from a zero cotangent",
@@ -95,6 +113,7 @@ impl Property {
             Property::Batch => "a batch as a loop",
             Property::Permutation => "a batch in another order",
             Property::Memory => "the same bits whatever is kept",
+            Property::Again => "the same bits again",
         }
     }
 }
@@ -185,26 +204,92 @@ where
     F: for<'t> Fn(&[Var<'t, T>], Var<'t, T>, Var<'t, T>) -> Result<Var<'t, T>>,
 {
     assert!(!inputs.is_empty(), "check::solve: the first input is the initial state");
-    let setup =
-        Setup { ode: ode.gradient(Gradient::Exact), field: &field, inputs, ts, seed, property };
-    let result = match property {
-        Property::Invariant => setup.invariant(),
-        Property::Differences => setup.differences(),
-        Property::BackPropagation => setup.back_propagation(),
-        Property::Linearity => setup.linearity(),
-        Property::ZeroSeed => setup.zero_seed(),
-        Property::Symmetry => setup.symmetry(),
-        Property::Split => setup.split(),
-        Property::EndTimes => setup.end_times(),
-        Property::Batch => setup.batch(),
-        Property::Permutation => setup.permutation(),
-        Property::Memory => setup.memory(),
-    };
-    result.map_err(|e| match e.downcast::<Violation>() {
-        Ok(mut violation) => {
-            violation.field = setup.blame();
-            violation
-        }
-        Err(e) => e,
-    })
+    let ode = ode.gradient(Gradient::Exact);
+    Setup { ode, field: &field, events: None, inputs, ts, seed, property }.check()
+}
+
+/// Checks the properties that hold [with events](Property::WITH_EVENTS) of the gradient of a solve
+/// with events, of all that it finds: the states, the time and the two states of each event, and the
+/// time and the state at the end.
+///
+/// `events` makes the events of the same variables that the field gets, so that their functions and
+/// changes may depend on parameters; the rest is as in [`solve`]. All inputs and the times are
+/// moved for the [differences](Property::Differences). These are of solves on grids of their own, so
+/// they are accurate ones: to a tolerance of 1e-11, by Verner7 or, where the method of `ode` is an
+/// implicit one, by Rodas5P. All other properties are those of `ode` as it is.
+///
+/// ```
+/// use costate_odeint::{Ode, Tsit5, VarEvent, check};
+/// use costate_tape::Var;
+/// use ndarray::arr1;
+///
+/// // A ball that keeps a part of its speed.
+/// let (y0, p) = (arr1(&[1.0, 0.0]).into_dyn(), arr1(&[9.81, 0.8]).into_dyn());
+/// check::solve_events(
+///     &Ode::new(Tsit5),
+///     |w, _t, y| Ok(Var::stack(0, &[y.index_axis(0, 1), -w[0].index_axis(0, 0)])),
+///     |w| {
+///         let kept = w[0].index_axis(0, 1);
+///         let bounce = VarEvent::new(|_t, y| y.index_axis(0, 0)).falling();
+///         vec![bounce.change(move |_t, y| y * Var::stack(0, &[kept.ones_like(), -kept]))]
+///     },
+///     &[y0, p],
+///     &[0.0, 0.3, 1.1],
+/// )
+/// .unwrap();
+/// ```
+///
+/// # Errors
+/// A [`Violation`] of the first property that does not hold, or the error of the solve;
+/// [`NotSmooth`] where other events happen, or on other sides of the times, as soon as the inputs
+/// move.
+///
+/// # Panics
+/// As [`solve`], and if there are no events.
+pub fn solve_events<T, F, E>(
+    ode: &Ode,
+    field: F,
+    events: E,
+    inputs: &[ArrayD<T>],
+    ts: &[f64],
+) -> std::result::Result<(), CheckError>
+where
+    T: Real,
+    F: for<'t> Fn(&[Var<'t, T>], Var<'t, T>, Var<'t, T>) -> Result<Var<'t, T>>,
+    E: for<'a, 't> Fn(&'a [Var<'t, T>]) -> Vec<VarEvent<'a, 't, T>>,
+{
+    let each = |one| property_events(one, ode, &field, &events, inputs, ts, 0);
+    Property::WITH_EVENTS.into_iter().try_for_each(each)
+}
+
+/// Checks one property of a solve with events, with seeds, tangents and weights that follow from
+/// `seed`; see [`solve_events`].
+///
+/// # Errors
+/// As [`solve_events`].
+///
+/// # Panics
+/// As [`solve_events`], and if the property is not one of [`Property::WITH_EVENTS`].
+pub fn property_events<T, F, E>(
+    property: Property,
+    ode: &Ode,
+    field: F,
+    events: E,
+    inputs: &[ArrayD<T>],
+    ts: &[f64],
+    seed: u64,
+) -> std::result::Result<(), CheckError>
+where
+    T: Real,
+    F: for<'t> Fn(&[Var<'t, T>], Var<'t, T>, Var<'t, T>) -> Result<Var<'t, T>>,
+    E: for<'a, 't> Fn(&'a [Var<'t, T>]) -> Vec<VarEvent<'a, 't, T>>,
+{
+    assert!(!inputs.is_empty(), "check::solve_events: the first input is the initial state");
+    assert!(
+        Property::WITH_EVENTS.contains(&property),
+        "check::solve_events: {property:?} is not a property of solves with events"
+    );
+    let events: &EventsRef<'_, T> = &events;
+    let ode = ode.gradient(Gradient::Exact);
+    Setup { ode, field: &field, events: Some(events), inputs, ts, seed, property }.check()
 }

@@ -8,11 +8,17 @@ use super::{CheckError, Property, Violation};
 use crate::instrument::{Probe, Recorded, frozen, rounding};
 use crate::ode::Ode;
 use crate::unroll::Frozen;
+use crate::var_event::VarEvent;
+
+/// What makes the events of a solve.
+pub(super) type EventsRef<'e, T> =
+    dyn for<'a, 't> Fn(&'a [Var<'t, T>]) -> Vec<VarEvent<'a, 't, T>> + 'e;
 
 /// A property of a solve to check.
 pub(super) struct Setup<'a, T: Real, F> {
     pub ode: Ode,
     pub field: &'a F,
+    pub events: Option<&'a EventsRef<'a, T>>,
     /// The initial state, and what the field makes use of.
     pub inputs: &'a [ArrayD<T>],
     pub ts: &'a [f64],
@@ -54,7 +60,38 @@ where
         self.inputs.iter().map(|x| tape.constant(x)).collect()
     }
 
+    /// Whether the property holds, and what is to blame if not.
+    pub fn check(&self) -> Checked {
+        let result = match self.property {
+            Property::Invariant => self.invariant(),
+            Property::Differences if self.events.is_some() => self.differences_of_solves(),
+            Property::Differences => self.differences(),
+            Property::BackPropagation => self.back_propagation(),
+            Property::Linearity => self.linearity(),
+            Property::ZeroSeed => self.zero_seed(),
+            Property::Symmetry => self.symmetry(),
+            Property::Split => self.split(),
+            Property::EndTimes => self.end_times(),
+            Property::Batch => self.batch(),
+            Property::Permutation => self.permutation(),
+            Property::Memory => self.memory(),
+            Property::Again => self.again(),
+        };
+        result.map_err(|e| match e.downcast::<Violation>() {
+            Ok(mut violation) => {
+                violation.field = self.blame();
+                violation
+            }
+            Err(e) => e,
+        })
+    }
+
+    /// The states of a solve, or, in one axis, all that one with events finds.
     pub fn solve<'t>(&self, ode: &Ode, x: &[Var<'t, T>]) -> Result<Var<'t, T>> {
+        if let Some(events) = self.events {
+            let times = x[0].tape().leaf(&self.times(), [self.ts.len()]);
+            return Ok(self.solve_events(ode, events, x, times)?.0);
+        }
         ode.try_solve(|t, y| (self.field)(&x[1..], t, y), x[0], self.ts)
     }
 
@@ -70,6 +107,11 @@ where
         let fixed = times.is_none().then(|| ts.into());
         let probe = Probe::on(grid);
         self.ode.apply(field.function, &field.captured, x[0], fixed, times, probe)
+    }
+
+    /// The times as entries of an array.
+    pub fn times(&self) -> Vec<T> {
+        self.ts.iter().map(|&t| T::from_f64(t)).collect()
     }
 
     /// The steps of the solve.

@@ -14,6 +14,8 @@
 //! });
 //! ```
 
+mod events;
+
 use std::fmt;
 
 use costate_ops::Real;
@@ -25,6 +27,7 @@ use proptest::prelude::*;
 
 use crate::method::Method;
 use crate::ode::Ode;
+pub use events::{Happening, RandomEvent, RandomEvents, solve_events};
 
 /// A small random field, and how it is solved.
 #[derive(Clone)]
