@@ -90,7 +90,7 @@ pub use costate_nn as nn;
 /// ```
 pub mod check {
     pub use costate_odeint::check::{
-        CheckError, NotSmooth, Property, Violation, property, property_events, solve, solve_events,
+        CheckError, NoRoom, Property, Violation, property, property_events, solve, solve_events,
     };
     pub use costate_tape::check::{Culprit, Mismatch, derivatives, difference, gradient};
 

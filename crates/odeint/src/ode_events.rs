@@ -29,6 +29,7 @@ use costate_tape::{Result, Shape, Var};
 
 use crate::error::ErrorKind;
 use crate::event::Event;
+use crate::instrument::frozen;
 use crate::ode::{Ode, Times};
 use crate::operation::solve_error;
 use crate::options::Stepping;
@@ -143,7 +144,32 @@ impl<'a, 't, T: Real> OdeEvents<'a, 't, T> {
         y0: Var<'t, T>,
         ts: impl Into<Times<'b, 't, T>>,
     ) -> Result<EventSolution<'t, T>> {
-        self.run(&f, y0, ts.into())
+        self.run(&f, y0, ts.into(), None, None)
+    }
+
+    /// [`try_solve`](OdeEvents::try_solve), with what numbers have decided in it.
+    pub(crate) fn solve_and_keep(
+        &self,
+        f: &RecordingRef<'_, 't, T>,
+        y0: Var<'t, T>,
+        ts: Var<'t, T>,
+    ) -> Result<(EventSolution<'t, T>, Vec<Piece>)> {
+        let mut pieces = Vec::new();
+        let solution = self.run(f, y0, Times::Var(ts), None, Some(&mut pieces))?;
+        Ok((solution, pieces))
+    }
+
+    /// Another solve for which all that numbers decide is decided already: by the same steps, but for
+    /// the ends that move, through the same events. It is a smooth function of its inputs, whose
+    /// derivative is that of the solve that decided.
+    pub(crate) fn solve_again(
+        &self,
+        f: &RecordingRef<'_, 't, T>,
+        y0: Var<'t, T>,
+        ts: Var<'t, T>,
+        pieces: &[Piece],
+    ) -> Result<EventSolution<'t, T>> {
+        self.run(f, y0, Times::Var(ts), Some(pieces), None)
     }
 
     #[track_caller]
@@ -152,6 +178,8 @@ impl<'a, 't, T: Real> OdeEvents<'a, 't, T> {
         f: &RecordingRef<'_, 't, T>,
         y0: Var<'t, T>,
         ts: Times<'_, 't, T>,
+        decided: Option<&[Piece]>,
+        keep: Option<&mut Vec<Piece>>,
     ) -> Result<EventSolution<'t, T>> {
         self.ode.check()?;
         let tape = y0.tape();
@@ -194,7 +222,9 @@ impl<'a, 't, T: Real> OdeEvents<'a, 't, T> {
             .collect::<Result<Vec<_>>>()?;
         let direction = if ts[ts.len() - 1] >= ts[0] { 1.0 } else { -1.0 };
         let (of, saved, events) = (self, Vec::new(), Vec::new());
-        Run { of, ode, field: &field, pieces, roots, times, ts, direction, saved, events }.all(y0)
+        let run =
+            Run { of, ode, field: &field, pieces, roots, times, ts, direction, saved, events };
+        run.all(y0, decided, keep)
     }
 }
 
@@ -213,18 +243,36 @@ struct End<'t, T: Real> {
     terminal: bool,
 }
 
-/// The times of a piece.
-struct Plan<'t, T: Real> {
-    /// Those that the solve is to save at, the start first.
-    knots: Vec<Var<'t, T>>,
-    /// Those at which events were found, and their places among the knots.
-    stations: Vec<(f64, usize)>,
+/// What numbers decide about a piece. All else is recorded from it.
+#[derive(Clone, Debug)]
+pub(crate) struct Piece {
+    /// The events, and where they were found.
+    events: Vec<(usize, f64)>,
+    /// Whether the last of these times ends it.
+    stops: bool,
+    /// The times that the solve is to save at.
+    pub knots: Vec<Knot>,
+    /// The times at which events were found, and their places among the knots.
+    pub stations: Vec<(f64, usize)>,
     /// The numbers of the times that were asked for, and where their states come from.
     saves: Vec<(usize, Place)>,
+    /// The start and the ends of its steps, if they are kept.
+    pub grid: Vec<f64>,
+}
+
+/// A time of a piece.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Knot {
+    /// Its start.
+    Start,
+    /// One of those that were asked for.
+    Time(usize),
+    /// Where an event was found: a number.
+    Station(f64),
 }
 
 /// Where a state that is saved comes from.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Place {
     /// A time of the piece.
     Knot(usize),
@@ -250,39 +298,74 @@ struct Run<'r, 'a, 't, T: Real> {
     events: Vec<VarOccurrence<'t, T>>,
 }
 
+/// The start and the ends of the steps of a solve.
+fn grid_of<T: Real>(ys: Var<'_, T>) -> Vec<f64> {
+    let steps = frozen(ys).map_or_else(Vec::new, |frozen| frozen.steps);
+    steps.first().map(|step| step.t0).into_iter().chain(steps.iter().map(|step| step.t1)).collect()
+}
+
 /// Whether two times cannot be told apart.
 fn same<T: Real>(a: f64, b: f64) -> bool {
     (a - b).abs() <= 8.0 * T::EPSILON.as_f64() * a.abs().max(b.abs())
 }
 
 impl<'t, T: Real> Run<'_, '_, 't, T> {
-    fn all(mut self, y0: Var<'t, T>) -> Result<EventSolution<'t, T>> {
+    fn all(
+        mut self,
+        y0: Var<'t, T>,
+        decided: Option<&[Piece]>,
+        mut keep: Option<&mut Vec<Piece>>,
+    ) -> Result<EventSolution<'t, T>> {
         let last = self.ts[self.ts.len() - 1];
         let (mut t, mut y) = (self.times[0], y0);
         self.saved.push(y0);
         let mut ended = false;
+        let mut decided = decided.map(|pieces| pieces.iter());
         while self.saved.len() < self.ts.len() && !ended {
             let start = Point { t, y, slope: (self.field)(t, y)? };
             let from = t.item().as_f64();
-            let found = self.locate(from, last, &y.to_vec())?;
-            let of = self.of;
-            let stops = found.events.iter().any(|o| o.t == found.t && of.events[o.event].stops());
-            let plan = self.plan(&start, from, &found, stops);
-            let ys = if plan.knots.len() > 1 {
-                self.pieces.solve(&self.ode, self.field, y, Var::stack(0, &plan.knots))?
+            let known = decided.as_mut().map(|pieces| pieces.next().expect("as many pieces"));
+            let mut piece = match known {
+                Some(piece) => piece.clone(),
+                None => {
+                    let found = self.locate(from, last, &y.to_vec())?;
+                    self.plan(from, &found)
+                }
+            };
+            let knots: Vec<_> = piece
+                .knots
+                .iter()
+                .map(|knot| match *knot {
+                    Knot::Start => start.t,
+                    Knot::Time(i) => self.times[i],
+                    Knot::Station(at) => y.tape().scalar(T::from_f64(at)),
+                })
+                .collect();
+            let ys = if knots.len() > 1 {
+                let grid = known.map(|piece| &piece.grid[1..]);
+                self.pieces.solve(&self.ode, self.field, y, Var::stack(0, &knots), grid)?
             } else {
                 y.unsqueeze(0)
             };
-            let points = plan
+            let points = piece
                 .stations
                 .iter()
                 .map(|&(_, k)| {
-                    let (t, y) = (plan.knots[k], ys.index_axis(0, k));
+                    let (t, y) = (knots[k], ys.index_axis(0, k));
                     Ok(Point { t, y, slope: (self.field)(t, y)? })
                 })
                 .collect::<Result<Vec<_>>>()?;
-            let end = self.happen(from, &found, &plan, &points, stops)?;
-            self.save(&start, &plan, &points, ys, end.map(|end| end.t))?;
+            let end = self.happen(from, &piece, &points)?;
+            if known.is_none() {
+                self.settle(&mut piece, end.map(|end| end.t.item().as_f64()));
+            }
+            for &(i, place) in &piece.saves {
+                self.saved.push(match place {
+                    Place::Knot(k) => ys.index_axis(0, k),
+                    Place::Station(station) => self.flow(&points[station], self.times[i])?,
+                    Place::Start => self.flow(&start, self.times[i])?,
+                });
+            }
             (t, y) = match end {
                 Some(end) => {
                     ended = end.terminal;
@@ -290,25 +373,34 @@ impl<'t, T: Real> Run<'_, '_, 't, T> {
                 }
                 None => (self.times[self.ts.len() - 1], *self.saved.last().expect("the first")),
             };
+            if let Some(pieces) = &mut keep {
+                piece.grid = grid_of(ys);
+                pieces.push(piece);
+            }
         }
         let (ts, ys) = (self.ts[..self.saved.len()].to_vec(), Var::stack(0, &self.saved));
         Ok(EventSolution { ts, ys, events: self.events, t, y })
     }
 
     /// Merges the times at which events were found with those to save at.
-    fn plan(&self, start: &Point<'t, T>, from: f64, found: &Solved<T>, stops: bool) -> Plan<'t, T> {
-        let mut at: Vec<f64> = found.events.iter().map(|o| T::from_f64(o.t).as_f64()).collect();
+    fn plan(&self, from: f64, found: &Solved<T>) -> Piece {
+        let of = self.of;
+        let stops = found.events.iter().any(|o| o.t == found.t && of.events[o.event].stops());
+        let rounded = |t: f64| T::from_f64(t).as_f64();
+        let events: Vec<_> = found.events.iter().map(|o| (o.event, rounded(o.t))).collect();
+        let mut at: Vec<f64> = events.iter().map(|event| event.1).collect();
         at.dedup();
-        let mut plan = Plan { knots: vec![start.t], stations: Vec::new(), saves: Vec::new() };
+        let (stations, saves, grid) = (Vec::new(), Vec::new(), Vec::new());
+        let mut plan = Piece { events, stops, knots: vec![Knot::Start], stations, saves, grid };
         let mut next = self.saved.len();
-        let save = |plan: &mut Plan<'t, T>, i: usize| {
+        let save = |plan: &mut Piece, i: usize| {
             let s = self.ts[i];
             let place = if let Some(station) = at.iter().position(|&e| same::<T>(e, s)) {
                 Place::Station(station)
             } else if same::<T>(s, from) {
                 Place::Start
             } else {
-                plan.knots.push(self.times[i]);
+                plan.knots.push(Knot::Time(i));
                 Place::Knot(plan.knots.len() - 1)
             };
             plan.saves.push((i, place));
@@ -322,7 +414,7 @@ impl<'t, T: Real> Run<'_, '_, 't, T> {
                 next += 1;
             }
             plan.stations.push((station, plan.knots.len()));
-            plan.knots.push(start.y.tape().scalar(T::from_f64(station)));
+            plan.knots.push(Knot::Station(station));
         }
         while !stops && next < self.ts.len() {
             save(&mut plan, next);
@@ -335,22 +427,19 @@ impl<'t, T: Real> Run<'_, '_, 't, T> {
     fn happen(
         &mut self,
         from: f64,
-        found: &Solved<T>,
-        plan: &Plan<'t, T>,
+        piece: &Piece,
         points: &[Point<'t, T>],
-        stops: bool,
     ) -> Result<Option<End<'t, T>>> {
         let (mut end, mut changed): (Option<End<'t, T>>, _) = (None, false);
-        for occurrence in &found.events {
-            let (number, at) = (occurrence.event, T::from_f64(occurrence.t).as_f64());
+        for &(number, at) in &piece.events {
             if self.events.len() == self.of.max_events {
                 let events = self.events.len();
                 return Err(solve_error(ErrorKind::MaxEvents { t: at, events }));
             }
-            let station = plan.stations.iter().position(|s| s.0 == at).expect("one of them");
+            let station = piece.stations.iter().position(|s| s.0 == at).expect("one of them");
             let (t, before) = self.passage(&points[station], number, at - from)?;
             let mut entry = VarOccurrence { event: number, t, before, after: before };
-            if stops && station + 1 == points.len() {
+            if piece.stops && station + 1 == points.len() {
                 self.roots[number].passed(t.item().as_f64(), &before.to_vec())?;
                 // Those before it at this time have changed the state.
                 if let (Some(End { t: at, y, .. }), true) = (end, changed) {
@@ -376,32 +465,18 @@ impl<'t, T: Real> Run<'_, '_, 't, T> {
         Ok(end)
     }
 
-    /// Records the states of a piece that were asked for, up to the event that ends it.
-    fn save(
-        &mut self,
-        start: &Point<'t, T>,
-        plan: &Plan<'t, T>,
-        points: &[Point<'t, T>],
-        ys: Var<'t, T>,
-        end: Option<Var<'t, T>>,
-    ) -> Result<()> {
-        // The event's time is known better now than when the piece was planned.
-        let end = end.map(|t| t.item().as_f64());
-        let reached =
-            |s: f64| end.is_none_or(|end| (end - s) * self.direction >= 0.0 || same::<T>(end, s));
-        for &(i, place) in plan.saves.iter().take_while(|save| reached(self.ts[save.0])) {
-            self.saved.push(match place {
-                Place::Knot(k) => ys.index_axis(0, k),
-                Place::Station(station) => self.flow(&points[station], self.times[i])?,
-                Place::Start => self.flow(start, self.times[i])?,
-            });
+    /// Decides which states are saved in a piece that ends at an event, whose time is known better
+    /// now than when the piece was planned.
+    fn settle(&self, piece: &mut Piece, end: Option<f64>) {
+        let Some(end) = end else { return };
+        let reached = |s: f64| (end - s) * self.direction >= 0.0 || same::<T>(end, s);
+        let kept = piece.saves.iter().take_while(|save| reached(self.ts[save.0])).count();
+        piece.saves.truncate(kept);
+        let mut next = self.saved.len() + kept;
+        while self.ts.get(next).is_some_and(|&s| reached(s)) {
+            piece.saves.push((next, Place::Station(piece.stations.len() - 1)));
+            next += 1;
         }
-        if let (Some(_), Some(point)) = (end, points.last()) {
-            while self.ts.get(self.saved.len()).is_some_and(|&s| reached(s)) {
-                self.saved.push(self.flow(point, self.times[self.saved.len()])?);
-            }
-        }
-        Ok(())
     }
 
     /// The state at the time `t`, which is near that of a point of the solution.

@@ -7,6 +7,7 @@ use costate_tape::{CallOp, Result, Shape, Tape, Var};
 
 use crate::additive::Portion;
 use crate::error::{Error, ErrorKind, FieldError};
+use crate::instrument::Probe;
 use crate::ode::{Gradient, Ode, Recorded};
 use crate::operation::SolveOp;
 use crate::solver::{Solved, Solver};
@@ -39,17 +40,21 @@ impl<'t, T: Real> Pieces<'t, T> {
         Ok(Pieces::Compiled { op, captured, numbers })
     }
 
-    /// The states at times, on the tape.
+    /// The states at times, on the tape; with `grid`, by steps with these ends.
     pub fn solve(
         &self,
         ode: &Ode,
         f: &RecordingRef<'_, 't, T>,
         y: Var<'t, T>,
         times: Var<'t, T>,
+        grid: Option<&[f64]>,
     ) -> Result<Var<'t, T>> {
         match self {
             Pieces::Compiled { op, captured, .. } => {
-                let op: Arc<dyn CallOp<T>> = op.clone();
+                let op: Arc<dyn CallOp<T>> = match grid {
+                    Some(grid) => Arc::new(SolveOp { probe: Probe::on(grid), ..(**op).clone() }),
+                    None => op.clone(),
+                };
                 let inputs: Vec<_> = [y, times].iter().chain(captured).copied().collect();
                 Ok(y.tape().call(op, &inputs)?[0])
             }

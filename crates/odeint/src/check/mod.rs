@@ -29,7 +29,7 @@ use ndarray::ArrayD;
 
 use crate::ode::{Gradient, Ode};
 use crate::var_event::VarEvent;
-pub use events::NotSmooth;
+pub use events::NoRoom;
 use setup::{EventsRef, Setup};
 
 /// The error of a check: a [`Violation`], or that of the solve itself.
@@ -43,8 +43,8 @@ pub enum Property {
     Invariant,
     /// The gradient is that of central differences on the frozen grid, in a random direction of the
     /// initial state, of all that the field captures, and of the times. The step is swept, and the
-    /// differences are extrapolated to step 0. With events they are of accurate solves, each on a grid
-    /// of its own; see [`solve_events`].
+    /// differences are extrapolated to step 0. With events they are of solves by the same steps
+    /// through the same events; see [`solve_events`].
     Differences,
     /// The gradient is that of plain back-propagation through the steps: [`Gradient::Unrolled`].
     BackPropagation,
@@ -214,9 +214,14 @@ where
 ///
 /// `events` makes the events of the same variables that the field gets, so that their functions and
 /// changes may depend on parameters; the rest is as in [`solve`]. All inputs and the times are
-/// moved for the [differences](Property::Differences). These are of solves on grids of their own, so
-/// they are accurate ones: to a tolerance of 1e-11, by Verner7 or, where the method of `ode` is an
-/// implicit one, by Rodas5P. All other properties are those of `ode` as it is.
+/// moved for the [differences](Property::Differences). These are of solves by the steps and through
+/// the events of the given solve, whatever moves: events are where their functions are zero, at other
+/// times than before, the steps after them start there, and a time that was before an event stays
+/// before it. So they are exact for any method and tolerance, like those of [`solve`].
+///
+/// The function of an event must pass through zero at a rate that is not small: near a time at which
+/// it only touches zero, derivatives grow without bounds, and are the error
+/// [`Grazing`](crate::ErrorKind::Grazing).
 ///
 /// ```
 /// use costate_odeint::{Ode, Tsit5, VarEvent, check};
@@ -241,8 +246,7 @@ where
 ///
 /// # Errors
 /// A [`Violation`] of the first property that does not hold, or the error of the solve;
-/// [`NotSmooth`] where other events happen, or on other sides of the times, as soon as the inputs
-/// move.
+/// [`NoRoom`] where inputs can hardly be moved without an event passing a time.
 ///
 /// # Panics
 /// As [`solve`], and if there are no events.

@@ -64,7 +64,7 @@ where
     pub fn check(&self) -> Checked {
         let result = match self.property {
             Property::Invariant => self.invariant(),
-            Property::Differences if self.events.is_some() => self.differences_of_solves(),
+            Property::Differences if self.events.is_some() => self.differences_with_events(),
             Property::Differences => self.differences(),
             Property::BackPropagation => self.back_propagation(),
             Property::Linearity => self.linearity(),
@@ -90,7 +90,7 @@ where
     pub fn solve<'t>(&self, ode: &Ode, x: &[Var<'t, T>]) -> Result<Var<'t, T>> {
         if let Some(events) = self.events {
             let times = x[0].tape().leaf(&self.times(), [self.ts.len()]);
-            return Ok(self.solve_events(ode, events, x, times)?.0);
+            return self.solve_events(ode, events, x, times);
         }
         ode.try_solve(|t, y| (self.field)(&x[1..], t, y), x[0], self.ts)
     }
