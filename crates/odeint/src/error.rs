@@ -380,8 +380,10 @@ impl fmt::Display for Error {
             ErrorKind::Grazing { event, t } => write!(
                 f,
                 "the function of event {event} does not pass through zero at t = {t} with a rate \
-                 other than 0: it only touches, jumps, or is constant there, so the time of the \
-                 event cannot be differentiated; give a function that is smooth across its zero"
+                 that is surely other than 0: it jumps or is constant there, or touches zero, or \
+                 might do so within the tolerance, so the time of the event cannot be \
+                 differentiated; give a function that is smooth across its zero, or a smaller \
+                 tolerance"
             ),
             ErrorKind::MaxEvents { t, events } => write!(
                 f,

@@ -114,7 +114,9 @@ impl<'a, 't, T: Real> OdeEvents<'a, 't, T> {
     ///
     /// # Errors
     /// Those of [`Ode::solve`]; [`ErrorKind::Grazing`] where `g` touches zero but does not pass
-    /// through it with a nonzero rate, so that the time is not differentiable;
+    /// through it with a nonzero rate, so that the time is not differentiable, or passes so slowly that
+    /// what the tolerance allows in the state changes the rate by as much as itself, so that the
+    /// derivative of the time would be anything;
     /// [`ErrorKind::MaxEvents`].
     ///
     /// # Panics
@@ -233,6 +235,18 @@ struct Point<'t, T: Real> {
     t: Var<'t, T>,
     y: Var<'t, T>,
     slope: Var<'t, T>,
+}
+
+/// A zero of the function of an event: the function with its time and state, the slope and the rate
+/// there, and the time since the piece has started.
+#[derive(Clone, Copy)]
+struct Zero<'t, T: Real> {
+    g: Var<'t, T>,
+    t: Var<'t, T>,
+    y: Var<'t, T>,
+    slope: Var<'t, T>,
+    rate: f64,
+    length: f64,
 }
 
 /// The event that ends a piece: its time, the state after it, and whether the solve ends there.
@@ -522,11 +536,41 @@ impl<'t, T: Real> Run<'_, '_, 't, T> {
                 converged += 1;
             }
             if converged == 2 {
-                return Ok((t, y));
+                let zero = Zero { g, t: at, y: state, slope, rate: rate.item().as_f64(), length };
+                return if self.is_simple(number, &zero)? { Ok((t, y)) } else { grazing() };
             }
             slope = (self.field)(t, y)?;
         }
         grazing()
+    }
+
+    /// Whether a zero is one by itself: whether the rate is almost the same at a time that is as far
+    /// away as the tolerance, or rounding, may have moved the zero. If it is not, another zero may be
+    /// the same one, and the derivative of the time, which is `1 / rate`, may be anything.
+    fn is_simple(&self, number: usize, zero: &Zero<'t, T>) -> Result<bool> {
+        let Zero { g, t, y, slope, rate, length } = *zero;
+        let (tape, options) = (y.tape(), &self.ode.options);
+        let rounding = 64.0 * T::EPSILON.as_f64();
+        let (rtol, atol) = match options.stepping {
+            Stepping::Adaptive => (options.rtol.max(rounding), options.atol),
+            _ => (rounding, 0.0),
+        };
+        let bars = tape.vjp(&[g], &[g.ones_like()], &[t, y])?;
+        let of_time = bars[0].item().as_f64() * rounding * t.item().as_f64();
+        let of_state = bars[1].to_vec().into_iter().zip(y.to_vec());
+        let of_state = of_state.map(|(g, y)| g.as_f64().abs() * (atol + rtol * y.as_f64().abs()));
+        let unsure = of_time.abs() + of_state.sum::<f64>();
+        // Towards the start, where the solution is known to go.
+        let back = f64::min(4.0 * unsure / rate.abs(), 0.5 * length.abs()).copysign(length);
+        let from = Point { t, y, slope };
+        let at = t - T::from_f64(back);
+        let state = self.flow(&from, at)?;
+        let slope = (self.field)(at, state)?;
+        let (at, state) = (at.fresh(), state.fresh());
+        let g = (self.of.events[number].root)(at, state)?.reshape(Shape::scalar());
+        let other = tape.jvp(&[g], &[at, state], &[at.ones_like(), slope])?[0].item().as_f64();
+        // NaN is not.
+        Ok((other - rate).abs() < rate.abs())
     }
 
     /// Finds where the piece from a state ends, and what happens on the way.

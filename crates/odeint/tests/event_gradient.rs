@@ -340,3 +340,52 @@ fn single_precision() {
     let g = solved.t.grad(&[level]).unwrap()[0].item();
     assert!((g + 1.0 / (1.0 - 0.09f32).sqrt()).abs() < 1e-5, "{g}");
 }
+
+/// Where an event almost only touches zero, the derivative of its time is right, or an error.
+#[test]
+fn near_a_mere_touch() {
+    let mut errors = 0;
+    for (ode, least) in [
+        (Ode::new(Tsit5).tolerance(1e-4, 1e-4), 1e-2),
+        (Ode::new(Tsit5).tolerance(1e-8, 1e-8), 1e-6),
+        (Ode::new(Kvaerno5).tolerance(1e-6, 1e-6), 1e-4),
+        (Ode::new(Verner7).tolerance(1e-12, 1e-12), 1e-10),
+        (Ode::new(Verner7).steps(100), 1e-11),
+    ] {
+        for i in 0..32 {
+            let e = 10f64.powf(-0.5 * f64::from(i));
+            let tape = Tape::<f64>::new();
+            let level = tape.scalar(1.0 - e);
+            let touch = || VarEvent::new(|_, y| at(y, 0) - level).rising().terminal();
+            let y0 = tape.constant(&arr1(&[1.0, 0.0]));
+            // A rotation that comes near to where it started, at 2π - acos(1 - ε), and a parabola
+            // that has its maximum at 1, which steps follow without error.
+            let rotation = |_, y| pair(at(y, 1), -at(y, 0));
+            let low = tape.constant(&arr1(&[0.0, 0.0]));
+            let solves = [
+                (ode.event(touch()).solve(rotation, y0, [0.0, 6.5]), (e * (2.0 - e)).sqrt()),
+                (
+                    ode.event(touch()).solve(|t, _| pair(2.0 - 2.0 * t, 0.0 * t), low, [0.0, 1.0]),
+                    2.0 * e.sqrt(),
+                ),
+            ];
+            for (solved, rate) in solves {
+                match solved {
+                    // The amplitude may be less than the level.
+                    Ok(solved) if solved.events.is_empty() => {}
+                    Ok(solved) => {
+                        let found = solved.t.grad(&[level]).unwrap()[0].item();
+                        assert!((found * rate - 1.0).abs() < 0.5, "{ode:?}, {e:e}: {found} {rate}");
+                    }
+                    Err(error) => {
+                        let source = error.call_error().unwrap().downcast_ref::<Error>().unwrap();
+                        assert!(matches!(source.kind(), ErrorKind::Grazing { .. }), "{error}");
+                        assert!(e < least, "{ode:?}: {e} is no touch");
+                        errors += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(errors > 20, "{errors}");
+}
