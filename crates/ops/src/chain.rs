@@ -6,6 +6,7 @@
 //! which is what counts on the arrays of a few numbers of which small systems are made.
 
 use crate::Real;
+use crate::elementwise::Wide;
 use crate::isa::{Isa, Kernel, dispatch, dispatch_arithmetic};
 use crate::linear::power;
 use crate::math;
@@ -341,11 +342,11 @@ fn perform<T: Real, const FMA: bool, const W: usize, const B: usize>(
             Unary::Sqrt => one::<T, W, B>(s, r, |x| x.sqrt()),
             Unary::Recip => one::<T, W, B>(s, r, |x| T::one() / x),
             Unary::Relu => one::<T, W, B>(s, r, relu),
-            Unary::Exp => one::<T, W, B>(s, r, math::exp::<T, FMA>),
-            Unary::Ln => one::<T, W, B>(s, r, math::ln::<T, FMA>),
-            Unary::Tanh => one::<T, W, B>(s, r, math::tanh::<T, FMA>),
-            Unary::Sigmoid => one::<T, W, B>(s, r, math::sigmoid::<T, FMA>),
-            Unary::Softplus => one::<T, W, B>(s, r, math::softplus::<T, FMA>),
+            Unary::Exp => one::<T, W, B>(s, r, |x| math::Exp::<FMA>.of([x])[0]),
+            Unary::Ln => one::<T, W, B>(s, r, |x| math::Ln::<FMA>.of([x])[0]),
+            Unary::Tanh => one::<T, W, B>(s, r, |x| math::Tanh::<FMA>.of([x])[0]),
+            Unary::Sigmoid => one::<T, W, B>(s, r, |x| math::Sigmoid::<FMA>.of([x])[0]),
+            Unary::Softplus => one::<T, W, B>(s, r, |x| math::Softplus::<FMA>.of([x])[0]),
             _ => each(s, r, lanes, |x| op.eval(x)),
         },
     }

@@ -46,21 +46,44 @@ pub(crate) fn map_in_place<T: Real>(x: &mut [T], f: impl Fn(T) -> T) {
     }
 }
 
+/// A function of `N` numbers at once.
+pub(crate) trait Wide<T> {
+    /// The function; `#[inline(always)]`, or it would not be compiled for the instruction set.
+    fn of<const N: usize>(&self, x: [T; N]) -> [T; N];
+}
+
+/// How many vectors an expensive function is computed for at once, if there are registers for them.
+const AT_ONCE: usize = 4;
+
 /// `out_i = f(x_i)` for an expensive `f`.
 #[inline(always)]
-pub(crate) fn map_wide<T: Real>(x: &[T], out: &mut [T], f: impl Fn(T) -> T) {
+pub(crate) fn map_wide<T: Real, const VECTOR: usize>(x: &[T], out: &mut [T], f: impl Wide<T>) {
+    let (mut x, mut out) = (x, out);
+    if VECTOR == 64 {
+        let (blocks, rest) = x.as_chunks::<{ AT_ONCE * LANES }>();
+        let (blocks_out, rest_out) = out.as_chunks_mut::<{ AT_ONCE * LANES }>();
+        for (out, x) in blocks_out.iter_mut().zip(blocks) {
+            for i in 0..LANES {
+                let y = f.of::<AT_ONCE>(std::array::from_fn(|j| x[j * LANES + i]));
+                for j in 0..AT_ONCE {
+                    out[j * LANES + i] = y[j];
+                }
+            }
+        }
+        (x, out) = (rest, rest_out);
+    }
     let (x, x_rest) = x.as_chunks::<LANES>();
     let (out, out_rest) = out.as_chunks_mut::<LANES>();
     for (out, x) in out.iter_mut().zip(x) {
         for i in 0..LANES {
-            out[i] = f(x[i]);
+            [out[i]] = f.of([x[i]]);
         }
     }
     if !x_rest.is_empty() {
         let mut padded = [T::zero(); LANES];
         padded[..x_rest.len()].copy_from_slice(x_rest);
         for x in &mut padded {
-            *x = f(*x);
+            [*x] = f.of([*x]);
         }
         out_rest.copy_from_slice(&padded[..x_rest.len()]);
     }
@@ -68,18 +91,31 @@ pub(crate) fn map_wide<T: Real>(x: &[T], out: &mut [T], f: impl Fn(T) -> T) {
 
 /// `x_i = f(x_i)` for an expensive `f`.
 #[inline(always)]
-pub(crate) fn map_wide_in_place<T: Real>(x: &mut [T], f: impl Fn(T) -> T) {
+pub(crate) fn map_wide_in_place<T: Real, const VECTOR: usize>(x: &mut [T], f: impl Wide<T>) {
+    let mut x = x;
+    if VECTOR == 64 {
+        let (blocks, rest) = x.as_chunks_mut::<{ AT_ONCE * LANES }>();
+        for x in blocks {
+            for i in 0..LANES {
+                let y = f.of::<AT_ONCE>(std::array::from_fn(|j| x[j * LANES + i]));
+                for j in 0..AT_ONCE {
+                    x[j * LANES + i] = y[j];
+                }
+            }
+        }
+        x = rest;
+    }
     let (x, rest) = x.as_chunks_mut::<LANES>();
     for x in x {
         for x in x {
-            *x = f(*x);
+            [*x] = f.of([*x]);
         }
     }
     if !rest.is_empty() {
         let mut padded = [T::zero(); LANES];
         padded[..rest.len()].copy_from_slice(rest);
         for x in &mut padded {
-            *x = f(*x);
+            [*x] = f.of([*x]);
         }
         rest.copy_from_slice(&padded[..rest.len()]);
     }

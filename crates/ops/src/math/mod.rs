@@ -1,5 +1,9 @@
 //! `exp`, `ln`, `tanh`, `sigmoid`, `softplus`: without branches, so that loops over them vectorise.
 //!
+//! Each is a chain of operations of which one waits for the other. So they take `N` numbers at once,
+//! operation by operation, and where a loop is over as many vectors, one is at work while the others
+//! wait.
+//!
 //! All are exact at 0, ±∞ and NaN and monotone enough for their error bounds, which hold over the
 //! whole domain, in units in the last place (ulp):
 //!
@@ -8,10 +12,12 @@
 //! | bound | 1.5 | 1.5 | 2.5 | 3 | 3 |
 //!
 //! The argument is split as `x = k ln 2 + r` with whole `k`, `|r| ≤ ln 2 / 2`, the two-part `ln 2`
-//! of Cody and Waite making `r` exact enough; `eʳ - 1` is its Taylor polynomial. Logarithms use
+//! of Cody and Waite making `r` exact enough; `eʳ - 1` is a polynomial. Logarithms use
 //! `ln m = 2 artanh((m - 1)/(m + 1))` with `m` between `√½` and `√2`.
 
 use num_traits::Float;
+
+use crate::elementwise::Wide;
 
 pub(crate) mod scalar;
 
@@ -27,7 +33,9 @@ pub trait Math: Float + 'static {
     const EXP_RANGE: (Self, Self);
     /// Where `tanh` is 1.
     const TANH_ONE: Self;
-    /// `1/2!, 1/3!, …`, last first.
+    /// `(eʳ - 1 - r)/r²` for `|r| ≤ ln 2 / 2` in powers of `r`, the last first: in `f32` the Taylor
+    /// polynomial, in `f64` that with the smallest relative error of `eʳ - 1`, 0.1 ulp, which is two
+    /// degrees shorter.
     const EXPM1: &'static [Self];
     /// `2/3, 2/5, 2/7, …`, last first.
     const ARTANH: &'static [Self];
@@ -47,22 +55,6 @@ pub trait Math: Float + 'static {
     fn lit(x: f64) -> Self;
 }
 
-/// `1/n!` for n from 13 down to 2.
-const EXPM1: [f64; 12] = [
-    1.0 / 6_227_020_800.0,
-    1.0 / 479_001_600.0,
-    1.0 / 39_916_800.0,
-    1.0 / 3_628_800.0,
-    1.0 / 362_880.0,
-    1.0 / 40_320.0,
-    1.0 / 5_040.0,
-    1.0 / 720.0,
-    1.0 / 120.0,
-    1.0 / 24.0,
-    1.0 / 6.0,
-    0.5,
-];
-
 impl Math for f64 {
     const ROUND: f64 = 6_755_399_441_055_744.0;
     const LOG2_E: f64 = std::f64::consts::LOG2_E;
@@ -70,7 +62,18 @@ impl Math for f64 {
     const LN2: (f64, f64) = (6.931_471_803_691_238e-1, 1.908_214_929_270_587_7e-10);
     const EXP_RANGE: (f64, f64) = (-746.0, 710.0);
     const TANH_ONE: f64 = 20.0;
-    const EXPM1: &'static [f64] = &EXPM1;
+    const EXPM1: &'static [f64] = &[
+        2.511_392_899_655_065e-8,
+        2.762_559_811_395_644e-7,
+        2.755_722_976_280_394e-6,
+        2.480_150_656_696_273_3e-5,
+        1.984_126_990_088_761_1e-4,
+        1.388_888_893_026_644e-3,
+        8.333_333_333_315_646e-3,
+        4.166_666_666_658_18e-2,
+        1.666_666_666_666_668_5e-1,
+        5.000_000_000_000_004e-1,
+    ];
     const ARTANH: &'static [f64] = &[
         2.0 / 21.0,
         2.0 / 19.0,
@@ -142,14 +145,8 @@ impl Math for f32 {
     const LN2: (f32, f32) = (6.931_457_5e-1, 1.428_606_8e-6);
     const EXP_RANGE: (f32, f32) = (-104.0, 89.0);
     const TANH_ONE: f32 = 10.0;
-    const EXPM1: &'static [f32] = &[
-        EXPM1[6] as f32,
-        EXPM1[7] as f32,
-        EXPM1[8] as f32,
-        EXPM1[9] as f32,
-        EXPM1[10] as f32,
-        EXPM1[11] as f32,
-    ];
+    const EXPM1: &'static [f32] =
+        &[1.0 / 5_040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5];
     const ARTANH: &'static [f32] = &[2.0 / 11.0, 2.0 / 9.0, 2.0 / 7.0, 2.0 / 5.0, 2.0 / 3.0];
     const LN_1P: &'static [f32] = &[
         -3.244_037_4e-3,
@@ -203,46 +200,78 @@ fn polynomial<T: Math, const FMA: bool>(c: &[T], x: T) -> T {
 
 /// [`polynomial`] as two in `x²`, of the even and the odd powers, which do not wait for each other.
 #[inline(always)]
-fn halves<T: Math, const FMA: bool>(c: &[T], x: T) -> T {
-    let square = x * x;
-    let (mut first, mut second) = (c[0], c[1]);
+fn halves<T: Math, const FMA: bool, const N: usize>(c: &[T], x: [T; N]) -> [T; N] {
+    let square = x.map(|x| x * x);
+    let (mut first, mut second) = ([c[0]; N], [c[1]; N]);
     let (pairs, last) = c[2..].as_chunks::<2>();
     for &[c, d] in pairs {
-        first = T::fma::<FMA>(first, square, c);
-        second = T::fma::<FMA>(second, square, d);
+        first = each(|i| T::fma::<FMA>(first[i], square[i], c));
+        second = each(|i| T::fma::<FMA>(second[i], square[i], d));
     }
     match last {
-        [c] => T::fma::<FMA>(second, x, T::fma::<FMA>(first, square, *c)),
-        _ => T::fma::<FMA>(first, x, second),
+        [c] => {
+            first = each(|i| T::fma::<FMA>(first[i], square[i], *c));
+            each(|i| T::fma::<FMA>(second[i], x[i], first[i]))
+        }
+        _ => each(|i| T::fma::<FMA>(first[i], x[i], second[i])),
     }
 }
 
+#[inline(always)]
+fn each<T, const N: usize>(f: impl FnMut(usize) -> T) -> [T; N] {
+    std::array::from_fn(f)
+}
+
+/// Each function as a type, for loops to be generic over.
+macro_rules! wide {
+    ($($name:ident = $function:ident),*) => {$(
+        #[derive(Clone, Copy)]
+        pub(crate) struct $name<const FMA: bool>;
+
+        impl<T: Math, const FMA: bool> Wide<T> for $name<FMA> {
+            #[inline(always)]
+            fn of<const N: usize>(&self, x: [T; N]) -> [T; N] {
+                $function::<T, FMA, N>(x)
+            }
+        }
+    )*};
+}
+wide!(Exp = exp, Ln = ln, Tanh = tanh, Sigmoid = sigmoid, Softplus = softplus);
+
 /// `(k + ROUND, k, eʳ - 1)` where `x = k ln 2 + r`.
 #[inline(always)]
-fn reduce<T: Math, const FMA: bool>(x: T) -> (T, T, T) {
-    let shifted = T::fma::<FMA>(x, T::LOG2_E, T::ROUND);
-    let k = shifted - T::ROUND;
+fn reduce<T: Math, const FMA: bool, const N: usize>(x: [T; N]) -> ([T; N], [T; N], [T; N]) {
+    let shifted = each(|i| T::fma::<FMA>(x[i], T::LOG2_E, T::ROUND));
+    let k: [T; N] = each(|i| shifted[i] - T::ROUND);
     let (high, low) = T::LN2;
-    let r = T::fma::<FMA>(-k, low, T::fma::<FMA>(-k, high, x));
-    (shifted, k, T::fma::<FMA>(r * r, halves::<T, FMA>(T::EXPM1, r), r))
+    let r: [T; N] = each(|i| T::fma::<FMA>(-k[i], high, x[i]));
+    let r: [T; N] = each(|i| T::fma::<FMA>(-k[i], low, r[i]));
+    let square: [T; N] = each(|i| r[i] * r[i]);
+    let q = halves::<T, FMA, N>(T::EXPM1, r);
+    (shifted, k, each(|i| T::fma::<FMA>(square[i], q[i], r[i])))
 }
 
 /// `eˣ`.
 #[inline(always)]
-pub(crate) fn exp<T: Math, const FMA: bool>(x: T) -> T {
+fn exp<T: Math, const FMA: bool, const N: usize>(x: [T; N]) -> [T; N] {
     let (low, high) = T::EXP_RANGE;
-    let x = if x > high { high } else { x };
-    let x = if x < low { low } else { x };
-    let (_, k, p) = reduce::<T, FMA>(x);
+    let x = x.map(|x| if x > high { high } else { x });
+    let x = x.map(|x| if x < low { low } else { x });
+    let (_, k, p) = reduce::<T, FMA, N>(x);
     // 2^k may be too large or too small for a number where the result is not: two factors.
-    let half = T::fma::<FMA>(k, T::lit(0.5), T::ROUND);
-    let rest = (k - (half - T::ROUND)) + T::ROUND;
-    (T::one() + p) * T::two_to(half) * T::two_to(rest)
+    let half: [T; N] = each(|i| T::fma::<FMA>(k[i], T::lit(0.5), T::ROUND));
+    let rest: [T; N] = each(|i| (k[i] - (half[i] - T::ROUND)) + T::ROUND);
+    each(|i| (T::one() + p[i]) * T::two_to(half[i]) * T::two_to(rest[i]))
 }
 
 /// `ln x`.
 #[inline(always)]
-pub(crate) fn ln<T: Math, const FMA: bool>(x: T) -> T {
+fn ln<T: Math, const FMA: bool, const N: usize>(x: [T; N]) -> [T; N] {
+    each(|i| ln_of_one::<T, FMA>(x[i]))
+}
+
+#[inline(always)]
+fn ln_of_one<T: Math, const FMA: bool>(x: T) -> T {
     let (m, e) = T::split(x);
     let f = m - T::one();
     let s = f / (f + T::lit(2.0));
@@ -260,39 +289,41 @@ pub(crate) fn ln<T: Math, const FMA: bool>(x: T) -> T {
 
 /// `tanh x = e / (e + 2)` with `e = e^(2x) - 1`.
 #[inline(always)]
-pub(crate) fn tanh<T: Math, const FMA: bool>(x: T) -> T {
-    let size = x.abs();
-    let size = if size > T::TANH_ONE { T::TANH_ONE } else { size };
-    let (shifted, _, p) = reduce::<T, FMA>(size + size);
-    let scale = T::two_to(shifted);
-    let e = T::fma::<FMA>(scale, p, scale - T::one());
-    (e / (e + T::lit(2.0))).copysign(x)
+fn tanh<T: Math, const FMA: bool, const N: usize>(x: [T; N]) -> [T; N] {
+    let size = x.map(|x| x.abs());
+    let size = size.map(|x| if x > T::TANH_ONE { T::TANH_ONE } else { x });
+    let (shifted, _, p) = reduce::<T, FMA, N>(size.map(|x| x + x));
+    let scale = shifted.map(T::two_to);
+    let e: [T; N] = each(|i| T::fma::<FMA>(scale[i], p[i], scale[i] - T::one()));
+    each(|i| (e[i] / (e[i] + T::lit(2.0))).copysign(x[i]))
 }
 
 /// `e^-|x|`.
 #[inline(always)]
-fn exp_of_minus<T: Math, const FMA: bool>(x: T) -> T {
-    let (x, low) = (-x.abs(), T::EXP_RANGE.0);
-    let x = if x < low { low } else { x };
-    let (shifted, _, p) = reduce::<T, FMA>(x);
+fn exp_of_minus<T: Math, const FMA: bool, const N: usize>(x: [T; N]) -> [T; N] {
+    let low = T::EXP_RANGE.0;
+    let x = x.map(|x| -x.abs());
+    let x = x.map(|x| if x < low { low } else { x });
+    let (shifted, _, p) = reduce::<T, FMA, N>(x);
     // The last product is the only one that rounds, where the result is below the normal numbers.
     let (d, down) = T::DOWN;
-    (T::one() + p) * T::two_to(shifted + d) * down
+    each(|i| (T::one() + p[i]) * T::two_to(shifted[i] + d) * down)
 }
 
 /// `1 / (1 + e⁻ˣ)`.
 #[inline(always)]
-pub(crate) fn sigmoid<T: Math, const FMA: bool>(x: T) -> T {
-    let z = exp_of_minus::<T, FMA>(x);
-    let numerator = if x < T::zero() { z } else { T::one() };
-    numerator / (T::one() + z)
+fn sigmoid<T: Math, const FMA: bool, const N: usize>(x: [T; N]) -> [T; N] {
+    let z = exp_of_minus::<T, FMA, N>(x);
+    let numerator: [T; N] = each(|i| if x[i] < T::zero() { z[i] } else { T::one() });
+    each(|i| numerator[i] / (T::one() + z[i]))
 }
 
 /// `ln(1 + eˣ) = max(x, 0) + ln(1 + z)`, `z = e^-|x|`.
 #[inline(always)]
-pub(crate) fn softplus<T: Math, const FMA: bool>(x: T) -> T {
-    let z = exp_of_minus::<T, FMA>(x);
+fn softplus<T: Math, const FMA: bool, const N: usize>(x: [T; N]) -> [T; N] {
+    let z = exp_of_minus::<T, FMA, N>(x);
     // NaN fails the comparison and comes in through z.
-    let positive = if x > T::zero() { x } else { T::zero() };
-    T::fma::<FMA>(z, halves::<T, FMA>(T::LN_1P, z - T::lit(0.5)), positive)
+    let positive = x.map(|x| if x > T::zero() { x } else { T::zero() });
+    let ln = halves::<T, FMA, N>(T::LN_1P, z.map(|z| z - T::lit(0.5)));
+    each(|i| T::fma::<FMA>(z[i], ln[i], positive[i]))
 }
