@@ -33,6 +33,8 @@ mod linear;
 mod lu;
 mod math;
 mod matmul;
+#[cfg_attr(not(target_arch = "x86_64"), path = "narrow_elsewhere.rs")]
+mod narrow;
 mod real;
 mod reduce;
 mod scan;

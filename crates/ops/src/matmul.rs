@@ -12,6 +12,7 @@ use rayon::prelude::*;
 
 use crate::elementwise::check_len;
 use crate::isa::{Isa, dispatch};
+use crate::narrow::narrow;
 use crate::tile::Rows;
 use crate::{Buffer, Real, transpose};
 
@@ -108,7 +109,7 @@ pub(crate) fn matmul_of<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
         return;
     }
     if !spec.ta && spec.n <= NARROW && spec.k >= LONG {
-        narrow(spec, a, b, c);
+        narrow_of(spec, a, b, c);
     } else if size_of_val(b) <= SMALL && spec.m * spec.k * spec.n < PARALLEL {
         small(Isa::detect(), spec, a, b, c);
     } else if spec.m < TALL || spec.n < 8 {
@@ -317,16 +318,22 @@ pub fn small<T: Real>(isa: Isa, spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
     }
 }
 
-/// A product with few columns, each a long inner product with contiguous rows: `gemm` has a loop
-/// for these that is twice as fast as tiles, if the columns are contiguous too.
-fn narrow<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
-    let MatMul { k, n, tb, .. } = spec;
+/// A product with few columns, each a long inner product with contiguous rows: these have loops of
+/// their own, here and in `gemm`, that want contiguous columns as well.
+fn narrow_of<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
+    let MatMul { m, k, n, tb, accumulate, .. } = spec;
+    let product = |columns: &[T], c: &mut [T]| {
+        let few = m * k * n < PARALLEL;
+        if !(few && narrow(k, accumulate, a, columns, c)) {
+            large(MatMul { tb: true, ..spec }, a, columns, c);
+        }
+    };
     if tb || n == 1 {
-        large(MatMul { tb: true, ..spec }, a, b, c);
+        product(b, c);
     } else {
         with_scratch(k * n, |columns: &mut [T]| {
             transpose(b, k, n, columns);
-            large(MatMul { tb: true, ..spec }, a, columns, c);
+            product(columns, c);
         });
     }
 }

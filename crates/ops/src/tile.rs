@@ -63,10 +63,18 @@ impl<T: Real> Rows<'_, T> {
         self.rest::<L, FMA>(j);
     }
 
-    /// Less than two vectors of columns, from `j` on: one, then what is left in halves.
+    /// Less than two vectors of columns, from `j` on: one, then what is left.
     #[inline(always)]
     fn rest<const L: usize, const FMA: bool>(&mut self, mut j: usize) {
         let n = self.size[2];
+        if j < n && n >= L && !self.accumulate {
+            // The last one begins among columns that are done, and gives those the same bits.
+            if n - j > L {
+                self.columns::<8, 1, L, FMA>(j);
+            }
+            self.columns::<8, 1, L, FMA>(n - L);
+            return;
+        }
         if n - j >= L {
             self.columns::<8, 1, L, FMA>(j);
             j += L;
@@ -103,6 +111,10 @@ impl<T: Real> Rows<'_, T> {
             self.tile::<4, V, L, FMA>(i, j);
             i += 4;
         }
+        if m - i >= 2 {
+            self.tile::<2, V, L, FMA>(i, j);
+            i += 2;
+        }
         while i < m {
             self.tile::<1, V, L, FMA>(i, j);
             i += 1;
@@ -119,10 +131,11 @@ impl<T: Real> Rows<'_, T> {
         let ([_, k, n], c_row) = (self.size, self.c_row);
         let (row, column) = self.a_strides;
         let mut sums = [[[T::zero(); L]; V]; R];
+        let c = &mut self.c[i * c_row + j..(i + R - 1) * c_row + j + V * L];
         if self.accumulate {
             for (r, sums) in sums.iter_mut().enumerate() {
                 for (v, sums) in sums.iter_mut().enumerate() {
-                    sums.copy_from_slice(&self.c[(i + r) * c_row + j + v * L..][..L]);
+                    sums.copy_from_slice(&c[r * c_row + v * L..][..L]);
                 }
             }
         }
@@ -144,9 +157,8 @@ impl<T: Real> Rows<'_, T> {
             }
         }
         for (r, sums) in sums.iter().enumerate() {
-            for (v, sums) in sums.iter().enumerate() {
-                self.c[(i + r) * c_row + j + v * L..][..L].copy_from_slice(sums);
-            }
+            // SAFETY: `r ≤ R - 1`: these `V L` entries end where the slice ends, or before.
+            unsafe { *c.as_mut_ptr().add(r * c_row).cast() = *sums };
         }
     }
 }
