@@ -34,6 +34,23 @@ pub trait Field<T: Real> {
         Ok(())
     }
 
+    /// Takes the step of an explicit method from `t0` to `t1`, if this field was compiled together with
+    /// the method: the slopes after the first one, the new state, and the error estimates. Returns
+    /// how often the field was evaluated.
+    #[doc(hidden)]
+    fn explicit_step(
+        &mut self,
+        t0: f64,
+        t1: f64,
+        y0: &[T],
+        k: &mut [T],
+        y1: &mut [T],
+        errors: &mut [T],
+    ) -> Option<usize> {
+        let _ = (t0, t1, y0, k, y1, errors);
+        None
+    }
+
     /// How many numbers [`eval_keeping`](Field::eval_keeping) leaves for a backward pass.
     #[doc(hidden)]
     fn kept_len(&self) -> usize {

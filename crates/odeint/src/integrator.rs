@@ -243,6 +243,19 @@ impl<T: Real> Integrator<T> {
         }
     }
 
+    /// Start, size and end of the last step.
+    #[inline]
+    pub(crate) fn last_span(&self) -> (f64, f64, f64) {
+        (self.frame.t0, self.frame.h, self.frame.t1)
+    }
+
+    /// Whether the slope at the end of the last step is there without asking: the next step uses it, or
+    /// it follows from the differences of a multistep method.
+    #[inline]
+    pub(crate) fn has_or_finds_end(&self) -> bool {
+        self.frame.tableau.uses_first() || self.frame.tableau.is_multistep()
+    }
+
     /// Takes one step, trying as often as the tolerance demands. At the end it does nothing.
     ///
     /// # Errors

@@ -75,6 +75,7 @@ mod unroll_multistep;
 mod unroll_reversible;
 mod var_event;
 mod vector_field;
+mod whole_step;
 
 pub use additive::AdditiveTableau;
 pub use auto::Auto;

@@ -27,6 +27,7 @@ use crate::stats::Stats;
 use crate::tangent::recorded;
 use crate::unroll::{Frozen, unroll};
 use crate::vector_field::{FieldMemory, FieldProgram, Replay, SolverMemory, VectorField};
+use crate::whole_step::WholeStepBack;
 
 /// `y0, (times,) captured… ↦ y(times)`.
 #[derive(Clone, Debug)]
@@ -59,11 +60,17 @@ impl<T: Real> Default for Passes<T> {
     }
 }
 
+/// Which of the solves of an operation is worth compiling a step for, which takes as long as some
+/// of them.
+const SEVERAL: usize = 3;
+
 /// What a solve keeps.
 #[derive(Debug)]
 pub(crate) struct SolveState<T: Real> {
     field: SolverMemory<T>,
     integrator: Option<Integrator<T>>,
+    /// How many solves there were.
+    solves: usize,
     pub ts: Vec<f64>,
     pub grid: Grid<T>,
     /// The points from which steps can be taken again. A backward pass moves them.
@@ -126,13 +133,16 @@ impl<T: Real> SolveOp<T> {
         let suits = matches!(self.gradient, Gradient::Exact | Gradient::Forward)
             && !(times || records)
             && FewPrograms::<T>::suit(self.method, components);
+        let vjp = self.field.vjp(times, &wrt)?;
+        let few = if suits { self.field.few(&wrt)? } else { None };
+        let back = || WholeStepBack::new(&vjp, self.method.tableau()).map(Arc::new);
         Ok(AdjointOp {
-            few: if suits { self.field.few(&wrt)? } else { None },
+            few: few.map(|few| FewPrograms { back: back(), ..few }),
             hamiltonian: match self.gradient {
                 Gradient::Continuous | Gradient::Interpolated => Some(self.field.hamiltonian()?),
                 _ => None,
             },
-            vjp: self.field.vjp(times, &wrt)?,
+            vjp,
             parts: match &self.field.parts {
                 Some(parts) => Some([parts.stiff.vjp(times, &wrt)?, parts.rest.vjp(times, &wrt)?]),
                 None => None,
@@ -262,6 +272,7 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         Box::new(SolveState::<T> {
             field: self.field.memory(),
             integrator: None,
+            solves: 0,
             ts: Vec::new(),
             grid: Grid::default(),
             points: RefCell::default(),
@@ -291,6 +302,10 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         };
         let captured: SmallVec<[&[T]; 32]> =
             e.inputs[self.first_captured()..].iter().map(|a| a.data).collect();
+        state.solves += 1;
+        if state.solves == SEVERAL {
+            self.field.take_whole_steps(&mut state.field, self.method);
+        }
         let limit = self.points();
         let keeps = limit == 0 && self.activations > 0;
         let mut field = self

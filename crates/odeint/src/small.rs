@@ -9,11 +9,11 @@ use crate::control;
 use crate::error::FieldError;
 use crate::field::{Counted, Field};
 use crate::integrator::Frame;
-use crate::options::{Options, Stepping};
+use crate::options::Stepping;
 use crate::tableau::{Part, Tableau};
 
 /// The largest state that is small.
-const LARGEST: usize = 4;
+pub(crate) const LARGEST: usize = 4;
 
 /// An explicit method by the coefficients that are not 0.
 #[derive(Clone, Debug)]
@@ -65,6 +65,28 @@ impl Small {
         Some(Small { stages, terms, errors, with_end: tableau.error_needs_end() })
     }
 
+    /// The times of the slopes after the first one within a step of size 1.
+    pub fn times(&self) -> Vec<f64> {
+        let evaluated = self.stages.len() - usize::from(!self.with_end);
+        self.stages[..evaluated].iter().map(|row| row.time).collect()
+    }
+
+    /// How many of the [rows](Self::rows) are stages.
+    pub fn stages(&self) -> usize {
+        self.stages.len()
+    }
+
+    /// Slope and coefficient of the terms of each stage after the first one, and of each error
+    /// estimate.
+    pub fn rows(&self) -> Vec<Vec<(usize, f64)>> {
+        let stages = self.stages.iter().enumerate().map(|(i, row)| {
+            let latest = (row.latest != 0.0).then_some((i, row.latest));
+            self.terms[row.terms.clone()].iter().copied().chain(latest).collect()
+        });
+        let errors = self.errors.iter().map(|terms| self.terms[terms.clone()].to_vec());
+        stages.chain(errors).collect()
+    }
+
     /// [`rk_step`](crate::rk_step) of the method with these coefficients, to the same bits, from
     /// `y0` at `t1` to `next`. Returns the square of the error measure if steps are adaptive.
     pub fn step<T: Real>(
@@ -88,8 +110,21 @@ impl Small {
         f: &mut (impl Field<T> + ?Sized),
         next: f64,
     ) -> Result<Option<f64>, FieldError> {
-        let mut f = Counted { field: f, stats: &mut frame.stats };
         let (t0, h) = (frame.t1, next - frame.t1);
+        let mut errors = [[T::zero(); D]; 2];
+        let at_once = f.explicit_step(
+            t0,
+            next,
+            first::<T, D>(&frame.y0),
+            &mut frame.k,
+            &mut frame.y1[..D],
+            errors.as_flattened_mut(),
+        );
+        if let Some(evaluations) = at_once {
+            frame.stats.f_evals += evaluations;
+            return Ok(self.measured(frame, &errors[..self.errors.len()]));
+        }
+        let mut f = Counted { field: f, stats: &mut frame.stats };
         let k = frame.k.as_chunks_mut::<D>().0;
         let y0: [T; D] = std::array::from_fn(|d| frame.y0[d]);
         let mut y1 = y0;
@@ -115,27 +150,27 @@ impl Small {
             }
         }
         frame.y1.copy_from_slice(&y1);
-        if frame.options.stepping != Stepping::Adaptive {
-            return Ok(None);
+        for (e, terms) in errors.iter_mut().zip(&self.errors) {
+            *e = self.sum(terms, [T::zero(); D], h, k);
         }
-        Ok(self.square(h, k, &y0, &y1, &frame.options, &frame.atol))
+        Ok(self.measured(frame, &errors[..self.errors.len()]))
     }
 
-    /// The square of the error measure of a step.
-    fn square<T: Real, const D: usize>(
+    /// The square of the error measure of a step with these error estimates, if steps are adaptive.
+    #[inline(always)]
+    fn measured<T: Real, const D: usize>(
         &self,
-        h: f64,
-        k: &[[T; D]],
-        y0: &[T; D],
-        y1: &[T; D],
-        options: &Options,
-        atol: &[f64],
+        frame: &Frame<T>,
+        errors: &[[T; D]],
     ) -> Option<f64> {
-        let square = |terms: &Range<usize>| {
-            let e = self.sum(terms, [T::zero(); D], h, k);
-            control::mean_square(&e, y0, y1, options, atol)
+        if frame.options.stepping != Stepping::Adaptive {
+            return None;
+        }
+        let square = |e: &[T; D]| {
+            let (y0, y1): (&[T; D], &[T; D]) = (first(&frame.y0), first(&frame.y1));
+            control::mean_square(e, y0, y1, &frame.options, &frame.atol)
         };
-        match &self.errors[..] {
+        match errors {
             [] => None,
             [error] => Some(square(error)),
             [error, low, ..] => Some(control::mixed(square(error), square(low))),
@@ -159,4 +194,10 @@ impl Small {
         }
         y
     }
+}
+
+/// The entries of a slice of known length.
+#[inline(always)]
+fn first<T, const D: usize>(x: &[T]) -> &[T; D] {
+    x.first_chunk().expect("a state of that many components")
 }

@@ -160,36 +160,39 @@ pub(crate) fn drive_on<T: Real>(
                     integrator.step_to(f, end)?;
                 }
             }
-            let t1 = integrator.t();
             let first = *saved;
-            let step = integrator.last_step();
-            let reached = |t: f64| {
+            let (t0, h, t1) = integrator.last_span();
+            let mut inside = false;
+            while let Some(&t) = ts.get(*saved) {
+                let at_end = position(t, t0, h, t1) == 1.0;
                 let before = if forward { t <= t1 } else { t >= t1 };
-                before || position(t, step.t0, step.h, t1) == 1.0
-            };
-            while *saved < ts.len() && reached(ts[*saved]) {
+                if !(before || at_end) {
+                    break;
+                }
+                inside |= !at_end;
                 *saved += 1;
             }
             let last_is_end = integrator.is_done();
             if last_is_end {
+                inside |= ts[*saved..].iter().any(|&t| position(t, t0, h, t1) < 1.0);
                 *saved = ts.len();
             }
-            let needs_no_end = step.tableau.uses_first() || step.tableau.is_multistep();
-            let inside = (first..*saved).any(|i| position(ts[i], step.t0, step.h, t1) < 1.0);
             if inside || dense {
                 integrator.dense_slopes(f)?;
             }
             // A save time at the end of a step moves along the slope there. Methods that use it next
             // find it anyway, and multistep methods have it in their differences.
-            if first < *saved && !last_is_end && !needs_no_end {
+            if first < *saved && !last_is_end && !integrator.has_or_finds_end() {
                 integrator.end_slope(f)?;
             }
-            let step = integrator.last_step();
-            for i in first..*saved {
-                let out = &mut ys[i * dim..(i + 1) * dim];
-                match position(ts[i], step.t0, step.h, t1) {
-                    1.0 => out.copy_from_slice(step.y1),
-                    theta => step.interpolate(theta, out),
+            if first < *saved {
+                let step = integrator.last_step();
+                for i in first..*saved {
+                    let out = &mut ys[i * dim..(i + 1) * dim];
+                    match position(ts[i], t0, h, t1) {
+                        1.0 => out.copy_from_slice(step.y1),
+                        theta => step.interpolate(theta, out),
+                    }
                 }
             }
             observe(integrator, first..*saved);

@@ -108,6 +108,13 @@ impl<T: Real> Step<'_, T> {
     /// # Panics
     /// If `out` is not as long as the state, or the interpolant's own slopes are not there.
     pub fn interpolate(&self, theta: f64, out: &mut [T]) {
+        match self.y0.len() {
+            1 => return self.interpolate_few::<1>(theta, out),
+            2 => return self.interpolate_few::<2>(theta, out),
+            3 => return self.interpolate_few::<3>(theta, out),
+            4 => return self.interpolate_few::<4>(theta, out),
+            _ => {}
+        }
         let weights = self.weights(|i| self.tableau.interpolant.weight(i, theta));
         combine(Some(self.y0), self.h, &weights, self.k, out);
     }
@@ -121,7 +128,32 @@ impl<T: Real> Step<'_, T> {
         combine(None, 1.0, &weights, self.k, out);
     }
 
+    /// [`interpolate`](Self::interpolate) for a state so small that it stays in registers.
+    #[inline(always)]
+    fn interpolate_few<const D: usize>(&self, theta: f64, out: &mut [T]) {
+        self.check_slopes();
+        let (k, rows) = (self.k.as_chunks::<D>().0, self.tableau.interpolant.weights);
+        let mut y: [T; D] = std::array::from_fn(|d| self.y0[d]);
+        for (row, k) in rows.iter().zip(k) {
+            let weight = row.iter().rev().fold(0.0, |sum, &c| (sum + c) * theta);
+            if weight != 0.0 {
+                let weight = T::from_f64(self.h * weight);
+                for d in 0..D {
+                    y[d] += weight * k[d];
+                }
+            }
+        }
+        out.copy_from_slice(&y);
+    }
+
     fn weights(&self, weight: impl Fn(usize) -> f64) -> SmallVec<[f64; 32]> {
+        self.check_slopes();
+        (0..self.tableau.slopes()).map(weight).collect()
+    }
+
+    /// Panics unless the slopes that the interpolant needs are there.
+    #[inline(always)]
+    fn check_slopes(&self) {
         let (found, needed) = (self.k.len() / self.y0.len(), self.tableau.slopes());
         assert!(
             found == needed,
@@ -129,7 +161,6 @@ impl<T: Real> Step<'_, T> {
              `Integrator::dense_slopes`",
             self.tableau.name
         );
-        (0..needed).map(weight).collect()
     }
 }
 

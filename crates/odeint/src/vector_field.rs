@@ -1,7 +1,7 @@
 //! A vector field that was recorded: its programs, and how a solver runs them.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use costate_ops::{LANES, Real};
 use costate_tape::{Function, Lanes, Outputs, Program, Result, Shape, Small, Tape, Var, Workspace};
@@ -15,6 +15,7 @@ use crate::mass::Mass;
 use crate::method::Method;
 use crate::sparsity::{self, Sparsity};
 use crate::tableau::Part;
+use crate::whole_step::{WholeStep, WholeStepAtWork};
 
 /// A recorded field; the inputs of its function are the time, the state, and what it captures.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub(crate) struct VectorField<T: Real> {
     pub mass: Option<Arc<Mass<T>>>,
     /// What the program leaves for the backward pass after the slope, and that pass.
     keeping: Option<Kept<T>>,
+    /// A whole step, for explicit methods and states of a few numbers; compiled when it is asked for.
+    whole_step: OnceLock<Option<WholeStep<T>>>,
 }
 
 /// A field in two parts, with the inputs of the field.
@@ -61,6 +64,7 @@ pub(crate) struct SolverMemory<T: Real> {
     rate: Option<FieldMemory<T>>,
     compressed: Option<FieldMemory<T>>,
     parts: Option<[FieldMemory<T>; 2]>,
+    whole_step: Option<FieldMemory<T>>,
 }
 
 /// The program that finds a sparse Jacobian, and its pattern.
@@ -85,6 +89,68 @@ impl<T: Real> FieldProgram<T> {
             }),
         }
     }
+
+    /// What runs each time.
+    pub fn each(&self) -> &Program<T> {
+        &self.each
+    }
+
+    /// How many entries the inputs have: the time, the state, what is captured, what follows from it,
+    /// and the cotangent if there is one.
+    pub fn input_lens(&self) -> Vec<usize> {
+        self.each.input_shapes().iter().map(Shape::numel).collect()
+    }
+
+    /// Another program on what is captured and what follows from it.
+    pub fn with_each(&self, each: Program<T>) -> FieldProgram<T> {
+        FieldProgram { once: self.once.clone(), each }
+    }
+
+    /// Whether it is [small](Program::small).
+    pub fn is_small(&self) -> bool {
+        self.each.is_small()
+    }
+
+    /// The program at work with what is captured, which are its inputs from number `first` on; `None`
+    /// if it is not small.
+    pub fn small<'a>(
+        &'a self,
+        memory: &'a mut FieldMemory<T>,
+        first: usize,
+        captured: &'a [&'a [T]],
+    ) -> Result<Option<(Small<'a, T>, usize)>> {
+        if !self.is_small() {
+            return Ok(None);
+        }
+        let fixed = fixed(&self.once, &mut memory.once, captured)?;
+        let mut small = self.each.small(&mut memory.each).expect("it is small");
+        for (i, fixed) in fixed.iter().enumerate() {
+            small.input(i + first).copy_from_slice(fixed);
+        }
+        Ok(Some((small, fixed.len())))
+    }
+
+    /// The program at work with what was set before.
+    ///
+    /// # Panics
+    /// If it is not small.
+    pub fn small_again<'a>(&'a self, memory: &'a mut FieldMemory<T>) -> Small<'a, T> {
+        self.each.small(&mut memory.each).expect("it is small")
+    }
+}
+
+/// What is captured, and what follows from it alone.
+fn fixed<'a, T: Real>(
+    once: &'a Option<Program<T>>,
+    memory: &'a mut Option<Workspace<T>>,
+    captured: &'a [&'a [T]],
+) -> Result<Fixed<'a, T>> {
+    let mut fixed = Fixed::from_slice(captured);
+    if let Some((once, workspace)) = once.as_ref().zip(memory.as_mut()) {
+        let found = once.evaluate(workspace, captured)?;
+        fixed.extend((0..once.output_shapes().len()).map(|i| found.get(i)));
+    }
+    Ok(fixed)
 }
 
 /// The memory that a [`FieldProgram`] runs in.
@@ -249,6 +315,7 @@ impl<T: Real> VectorField<T> {
             parts,
             mass,
             keeping,
+            whole_step: OnceLock::new(),
         })
     }
 
@@ -268,7 +335,18 @@ impl<T: Real> VectorField<T> {
             rate: self.rate.as_ref().map(FieldMemory::new),
             compressed: self.compressed.as_ref().map(|(program, _)| FieldMemory::new(program)),
             parts: parts.map(|parts| parts.memory(|part| &part.program)),
+            whole_step: None,
         }
+    }
+
+    /// Has the next solves in this memory take whole steps at once, if the field and the method are
+    /// small. Compiling takes as long as some hundred steps, so it is for solves that come again.
+    pub fn take_whole_steps(&self, memory: &mut SolverMemory<T>, method: Method) {
+        if memory.whole_step.is_some() || !matches!(method, Method::Explicit(_)) {
+            return;
+        }
+        let make = || WholeStep::new(&self.program, method.tableau());
+        memory.whole_step = self.whole_step.get_or_init(make).as_ref().map(WholeStep::memory);
     }
 
     /// The field at work for a solver, with what it captures.
@@ -277,7 +355,7 @@ impl<T: Real> VectorField<T> {
         memory: &'a mut SolverMemory<T>,
         captured: &'a [&'a [T]],
     ) -> Result<Replay<'a, T>> {
-        let SolverMemory { program, jacobian, rate, compressed, parts } = memory;
+        let SolverMemory { program, jacobian, rate, compressed, parts, whole_step } = memory;
         let mut replay = Replay::new(&self.program, program, captured)?;
         replay.mass = self.mass.as_deref();
         if let Some((program, memory)) = self.jacobian.as_ref().zip(jacobian.as_mut()) {
@@ -294,6 +372,9 @@ impl<T: Real> VectorField<T> {
         if let Some((parts, [stiff, rest])) = self.parts.as_ref().zip(parts.as_mut()) {
             let stiff = AtWork::new(&parts.stiff.program, stiff, captured)?;
             replay.parts = Some([stiff, AtWork::new(&parts.rest.program, rest, captured)?]);
+        }
+        if let (Some(Some(step)), Some(memory)) = (self.whole_step.get(), whole_step) {
+            replay.whole_step = Some(step.at_work(memory, captured)?);
         }
         Ok(replay)
     }
@@ -333,7 +414,7 @@ impl<T: Real> VectorField<T> {
     /// Has evaluations keep what a backward pass can use, which may be with respect to the `time` as
     /// well. A program on a few numbers computes it anew faster than it reads it.
     pub fn keeping(mut self, time: bool) -> Result<VectorField<T>> {
-        if self.program.each.is_small() {
+        if self.program.is_small() {
             return Ok(self);
         }
         let fixed = 2..self.function.input_shapes().len();
@@ -402,7 +483,7 @@ impl<T: Real> VectorField<T> {
     /// to the captured inputs of the given numbers.
     pub fn few(&self, captured: &[usize]) -> Result<Option<FewPrograms<T>>> {
         let shape = &self.function.input_shapes()[1];
-        if shape.numel() > FEW || !self.program.each.is_small() {
+        if shape.numel() > FEW || !self.program.is_small() {
             return Ok(None);
         }
         let jacobian = self.compile(&self.function.jacobian(0, 1)?)?;
@@ -411,9 +492,9 @@ impl<T: Real> VectorField<T> {
             true => None,
             false => Some(self.compile(&self.function.vjp(&wrt)?)?),
         };
-        let small = |program: &FieldProgram<T>| program.each.is_small();
+        let small = |program: &FieldProgram<T>| program.is_small();
         let all_small = small(&jacobian) && captured.as_ref().is_none_or(small);
-        Ok(all_small.then_some(FewPrograms { jacobian, captured }))
+        Ok(all_small.then_some(FewPrograms { jacobian, captured, back: None }))
     }
 
     /// From the inputs and a cotangent of the slope to the slope and the cotangent of the state.
@@ -482,6 +563,7 @@ pub(crate) struct Replay<'a, T: Real> {
     mass: Option<&'a Mass<T>>,
     /// Where the program's further outputs, or inputs, are kept.
     places: Option<&'a Places>,
+    whole_step: Option<WholeStepAtWork<'a, T>>,
     pub evaluations: usize,
 }
 
@@ -513,20 +595,13 @@ impl<'a, T: Real> AtWork<'a, T> {
         memory: &'a mut FieldMemory<T>,
         captured: &'a [&'a [T]],
     ) -> Result<AtWork<'a, T>> {
-        let mut fixed = Fixed::from_slice(captured);
-        if let Some((once, workspace)) = program.once.as_ref().zip(memory.once.as_mut()) {
-            let found = once.evaluate(workspace, captured)?;
-            fixed.extend((0..once.output_shapes().len()).map(|i| found.get(i)));
-        }
-        if !program.each.is_small() {
+        if !program.is_small() {
+            let fixed = fixed(&program.once, &mut memory.once, captured)?;
             return Ok(AtWork::Large(&program.each, &mut memory.each, fixed));
         }
-        let mut small = program.each.small(&mut memory.each).expect("it is small");
-        for (i, fixed) in fixed.iter().enumerate() {
-            small.input(i + 2).copy_from_slice(fixed);
-        }
+        let (small, fixed) = program.small(memory, 2, captured)?.expect("it is small");
         let (time, state) = (small.place(0), small.place(1));
-        Ok(AtWork::Small(small, SmallPlaces { fixed: fixed.len(), time, state }))
+        Ok(AtWork::Small(small, SmallPlaces { fixed, time, state }))
     }
 
     /// Runs the program on a time, a state, what is captured, and a cotangent if it takes one.
@@ -618,6 +693,7 @@ impl<'a, T: Real> Replay<'a, T> {
             parts: None,
             mass: None,
             places: None,
+            whole_step: None,
             evaluations: 0,
         })
     }
@@ -703,6 +779,22 @@ impl<T: Real> Field<T> for Replay<'_, T> {
 
     fn mass(&self) -> Option<&Mass<T>> {
         self.mass
+    }
+
+    #[inline(always)]
+    fn explicit_step(
+        &mut self,
+        t0: f64,
+        t1: f64,
+        y0: &[T],
+        k: &mut [T],
+        y1: &mut [T],
+        errors: &mut [T],
+    ) -> Option<usize> {
+        let step = self.whole_step.as_mut()?;
+        let evaluations = step.run(t0, t1, y0, k, y1, errors);
+        self.evaluations += evaluations;
+        Some(evaluations)
     }
 
     fn kept_len(&self) -> usize {

@@ -18,3 +18,4 @@ mod reversible_gradient;
 mod roots;
 mod tangent;
 mod ways;
+mod whole_steps;

@@ -37,6 +37,7 @@ impl<T: Real> Buffer<T> {
 
     /// Changes the number of entries; what they are afterwards is unspecified. Allocates only if
     /// it never had as many.
+    #[inline]
     pub fn resize(&mut self, len: usize) {
         let lines = (len * size_of::<T>()).div_ceil(size_of::<Line>());
         if lines > self.lines.len() {
@@ -54,14 +55,16 @@ impl<T: Real> Default for Buffer<T> {
 
 impl<T: Real> Deref for Buffer<T> {
     type Target = [T];
+    #[inline]
     fn deref(&self) -> &[T] {
-        &bytemuck::cast_slice(&self.lines)[..self.len]
+        &bytemuck::must_cast_slice(&self.lines)[..self.len]
     }
 }
 
 impl<T: Real> DerefMut for Buffer<T> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [T] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+        &mut bytemuck::must_cast_slice_mut(&mut self.lines)[..self.len]
     }
 }
 

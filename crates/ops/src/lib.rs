@@ -35,8 +35,14 @@ mod math;
 mod matmul;
 #[cfg_attr(not(target_arch = "x86_64"), path = "narrow_elsewhere.rs")]
 mod narrow;
+#[cfg(target_arch = "x86_64")]
+mod native;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "native_elsewhere.rs"]
+mod native;
 mod real;
 mod reduce;
+mod scalar;
 mod scan;
 mod tile;
 mod unary;
@@ -60,7 +66,9 @@ pub use lu::{Triangle, log_det, solve, solve_triangular};
 #[doc(hidden)]
 pub use matmul::small as matmul_small;
 pub use matmul::{MatMul, matmul, matmul_batch, matmul_naive};
+pub use native::Native;
 pub use real::Real;
 pub use reduce::{argmax_axis, dot, first_not_finite, max_axis, sum};
+pub use scalar::run_scalars;
 pub use scan::cumsum;
 pub use unary::{Unary, unary, unary_in_place, unary_in_place_on, unary_on};

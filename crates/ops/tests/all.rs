@@ -7,6 +7,7 @@ mod factor;
 mod lanes;
 mod lu;
 mod matmul;
+mod native;
 mod places;
 mod specification;
 

@@ -7,6 +7,8 @@
 //! matrix. Nor does anything wait for the cotangents of parameters: stages are collected, of as many
 //! steps as it takes, until there is one for every lane.
 
+use std::sync::Arc;
+
 use costate_ops::{Buffer, LANES, Real};
 use smallvec::SmallVec;
 
@@ -16,7 +18,8 @@ use crate::method::Method;
 use crate::solve::position;
 use crate::stats::Stats;
 use crate::step::sum_few;
-use crate::vector_field::{FieldProgram, LaneMemory};
+use crate::vector_field::{FieldMemory, FieldProgram, LaneMemory};
+use crate::whole_step::WholeStepBack;
 
 /// Systems with more components are not of a few numbers.
 pub(crate) const FEW: usize = 4;
@@ -31,6 +34,8 @@ pub(crate) struct FewPrograms<T: Real> {
     /// From time, state and cotangent of the slope to the cotangents of captured inputs, if any are
     /// wanted.
     pub captured: Option<FieldProgram<T>>,
+    /// A step as one program, if there can be: it takes those steps whose end slope has a cotangent.
+    pub back: Option<Arc<WholeStepBack<T>>>,
 }
 
 /// The memory of a pass.
@@ -38,6 +43,10 @@ pub(crate) struct FewPrograms<T: Real> {
 pub(crate) struct Few<T: Real> {
     jacobian: LaneMemory<T>,
     captured: Option<Queue<T>>,
+    /// The program of whole steps with its memory, and the cotangents that it found for what is
+    /// captured.
+    back: Option<(Arc<WholeStepBack<T>>, FieldMemory<T>)>,
+    found: Vec<T>,
     /// The columns of `a`: entry `i · slopes + j` is `a_ji`.
     columns: Vec<T>,
     p: Buffer<T>,
@@ -110,6 +119,8 @@ impl<T: Real> Few<T> {
         Few {
             jacobian: LaneMemory::new(&programs.jacobian),
             captured,
+            back: programs.back.as_ref().map(|back| (Arc::clone(back), back.memory())),
+            found: Vec::new(),
             columns: Vec::new(),
             p: Buffer::default(),
             end: Buffer::default(),
@@ -127,6 +138,9 @@ impl<T: Real> Few<T> {
         self.jacobian.begin(&programs.jacobian, captured)?;
         if let Some((queue, program)) = self.captured.as_mut().zip(programs.captured.as_ref()) {
             queue.memory.begin(program, captured)?;
+        }
+        if let Some((back, memory)) = &mut self.back {
+            back.begin(memory, captured)?;
         }
         Ok(())
     }
@@ -146,6 +160,7 @@ impl<T: Real> Few<T> {
         // Those of the slopes at the times inside a step.
         let mut weights: SmallVec<[T; 64]> = SmallVec::new();
         let mut evaluations = 0;
+        let mut whole = self.back.as_mut().map(|(back, memory)| back.at_work(memory));
         for (i, step) in from.grid.steps.iter().enumerate().rev() {
             let (n, h) = (from.grid.first + i, T::from_f64(step.h));
             let mut inside: SmallVec<[&[T]; 8]> = SmallVec::new();
@@ -159,6 +174,22 @@ impl<T: Real> Few<T> {
                 } else {
                     add(&mut p, from.g(time));
                 }
+            }
+            if carried && let Some(whole) = &mut whole {
+                // The method has no slopes for its interpolant alone.
+                let bars = &mut bars[..rows];
+                bars.fill(zero);
+                if !inside.is_empty() {
+                    inside_bars(&inside, &weights, h, bars);
+                }
+                let (y0, y1, k) = (from.grid.y(n), from.grid.y(n + 1), from.grid.k(n));
+                let (t0, t1, k) = (step.t0, step.t1, k.as_chunks().0);
+                let found = &mut self.found;
+                evaluations += whole.run(t0, t1, y0, y1, k, &mut p, &mut end, bars, found);
+                for g in &inside {
+                    add(&mut p, g);
+                }
+                continue;
             }
             let slopes = if inside.is_empty() { rows } else { all };
             let needs_end = !inside.is_empty() && tableau.interpolant.needs_end();
@@ -182,7 +213,7 @@ impl<T: Real> Few<T> {
                 let (chunk, lane) = ((i - 1) / LANES, (i - 1) % LANES);
                 self.jacobian.set(lane, *t, y);
                 if lane + 1 == LANES || i + 1 == slopes {
-                    jacobians[chunk] = self.found();
+                    jacobians[chunk] = found(&mut self.jacobian);
                 }
             }
 
@@ -251,23 +282,23 @@ impl<T: Real> Few<T> {
         end.copy_from_slice(&self.end);
         let t = T::from_f64(from.ts[0]);
         self.jacobian.set(0, t, &y);
-        let jacobian = self.found();
+        let jacobian = found(&mut self.jacobian);
         if let Some(queue) = &mut self.captured {
             queue.push(t, &y, &end);
         }
         self.evaluations += 1;
         add(&mut self.p, &transposed(&jacobian, 0, &end));
     }
+}
 
-    /// `∂f/∂y` at what the lanes were set to.
-    #[inline(always)]
-    fn found<const D: usize>(&mut self) -> [[[T; LANES]; D]; D] {
-        self.jacobian.lanes.run();
-        let mut jacobian = [[[T::zero(); LANES]; D]; D];
-        let rows = self.jacobian.lanes.outputs().as_chunks::<D>().0;
-        jacobian.copy_from_slice(&rows[..D]);
-        jacobian
-    }
+/// `∂f/∂y` at what the lanes were set to.
+#[inline(always)]
+fn found<T: Real, const D: usize>(memory: &mut LaneMemory<T>) -> [[[T; LANES]; D]; D] {
+    memory.lanes.run();
+    let mut jacobian = [[[T::zero(); LANES]; D]; D];
+    let rows = memory.lanes.outputs().as_chunks::<D>().0;
+    jacobian.copy_from_slice(&rows[..D]);
+    jacobian
 }
 
 impl<T: Real> Reverse<T> for Few<T> {
@@ -281,6 +312,8 @@ impl<T: Real> Reverse<T> for Few<T> {
             queue.waiting = 0;
             queue.sums.fill([T::zero(); LANES]);
         }
+        self.found.clear();
+        self.found.resize(self.back.as_ref().map_or(0, |(back, _)| back.captured), T::zero());
         for buffer in [&mut self.p, &mut self.end] {
             buffer.resize(dim);
             buffer.fill(T::zero());
@@ -318,6 +351,7 @@ impl<T: Real> Reverse<T> for Few<T> {
         }
         if let Some(queue) = &mut self.captured {
             queue.finish(to.captured);
+            add(to.captured, &self.found);
         }
         add(&mut self.p, from.g(0));
         to.y0.copy_from_slice(&self.p);
@@ -343,6 +377,22 @@ fn transposed<T: Real, const D: usize>(
         }
     }
     result
+}
+
+/// The cotangents of slopes from those of the states within a step, each with the weights of the
+/// slopes there.
+#[inline(always)]
+fn inside_bars<T: Real, const D: usize>(inside: &[&[T]], weights: &[T], h: T, bars: &mut [[T; D]]) {
+    for (g, weights) in inside.iter().zip(weights.chunks_exact(bars.len())) {
+        for (bar, &weight) in bars.iter_mut().zip(weights) {
+            for (bar, &g) in bar.iter_mut().zip(*g) {
+                *bar += weight * g;
+            }
+        }
+    }
+    for bar in bars {
+        *bar = bar.map(|x| h * x);
+    }
 }
 
 #[inline(always)]

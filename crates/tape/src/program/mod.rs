@@ -4,6 +4,7 @@ mod chain;
 mod display;
 mod kinds;
 mod lower;
+mod numbers;
 mod rows;
 mod run;
 mod scalar;
@@ -12,10 +13,10 @@ mod simplify;
 pub(crate) use simplify::simplify;
 
 use std::any::Any;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use costate_ops::{Buffer, ChainRegisters, Real};
+use costate_ops::{Buffer, ChainRegisters, Native, Real};
 use smallvec::SmallVec;
 
 use crate::function::Function;
@@ -27,6 +28,7 @@ use chain::ChainInstruction;
 use rows::{Blocks, Rows, Split};
 use scalar::Scalars;
 
+pub use numbers::{Number, Numbers};
 pub use run::{Lanes, Outputs, Small};
 
 /// Where a value lies during a run.
@@ -107,6 +109,8 @@ struct Inner<T: Real> {
     instructions: Vec<Instruction<T>>,
     /// The program unfolded to single numbers, instead of instructions.
     scalars: Option<Scalars<T>>,
+    /// The same as machine code, if that was asked for and can be made.
+    native: OnceLock<Option<Native<T>>>,
     /// The program split into blocks of rows, instead of instructions.
     rows: Option<Rows<T>>,
     constants: Vec<T>,
@@ -119,17 +123,18 @@ struct Inner<T: Real> {
 }
 
 impl<T: Real> Inner<T> {
-    /// A program that does nothing yet, with the inputs of a function.
-    fn new(function: &Function<T>) -> Inner<T> {
+    /// A program that does nothing yet, with inputs of these shapes.
+    fn new(input_shapes: Vec<Shape>) -> Inner<T> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Inner {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             instructions: Vec::new(),
             scalars: None,
+            native: OnceLock::new(),
             rows: None,
             constants: Vec::new(),
-            input_lens: function.input_shapes().iter().map(Shape::numel).collect(),
-            input_shapes: function.input_shapes(),
+            input_lens: input_shapes.iter().map(Shape::numel).collect(),
+            input_shapes,
             outputs: Vec::new(),
             direct: Vec::new(),
             arena: 0,
@@ -155,13 +160,14 @@ impl<T: Real> Program<T> {
         let Some(Split { rows, outputs, arena }) = rows::split(function) else {
             return Ok(Program::compile_whole(function));
         };
-        let inner = Inner { rows: Some(rows), outputs, arena, ..Inner::new(function) };
+        let inner =
+            Inner { rows: Some(rows), outputs, arena, ..Inner::new(function.input_shapes()) };
         Ok(Program { inner: Arc::new(inner) })
     }
 
     /// [`compile`](Program::compile) without splitting the program into blocks of rows.
     fn compile_whole(function: &Function<T>) -> Program<T> {
-        let inner = Inner::new(function);
+        let inner = Inner::new(function.input_shapes());
         let inner = match scalar::unfold(function) {
             Some(mut scalars) => {
                 let outputs = std::mem::take(&mut scalars.outputs);

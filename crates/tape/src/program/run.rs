@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use costate_ops::{self as ops, LaneRegisters, Real};
+use costate_ops::{self as ops, LaneRegisters, Native, Real};
 use smallvec::SmallVec;
 
 use crate::call::Evaluation;
@@ -240,6 +240,7 @@ impl<T: Real> Program<T> {
 pub struct Small<'a, T: Real> {
     program: &'a Program<T>,
     scalars: &'a Scalars<T>,
+    native: Option<&'a Native<T>>,
     registers: &'a mut [T],
 }
 
@@ -247,6 +248,15 @@ impl<T: Real> Program<T> {
     /// Whether the program is unfolded to single numbers: see [`small`](Program::small).
     pub fn is_small(&self) -> bool {
         self.inner.scalars.is_some()
+    }
+
+    /// Has a [small](Program::small) program run as machine code, to the same bits, from the next call
+    /// of [`small`](Program::small) on, and says whether it does: it does not if the program is not
+    /// small, the processor is no x86-64 with AVX, or the system does not let a program make code.
+    /// It takes some microseconds, and is done once.
+    pub fn make_native(&self) -> bool {
+        let make = || Native::compile(&self.inner.scalars.as_ref()?.steps);
+        self.inner.native.get_or_init(make).is_some()
     }
 
     /// If the program is unfolded to single numbers, the means to run it where its inputs lie: they
@@ -276,7 +286,8 @@ impl<T: Real> Program<T> {
     pub fn small<'a>(&'a self, workspace: &'a mut Workspace<T>) -> Option<Small<'a, T>> {
         let scalars = self.inner.scalars.as_ref()?;
         assert_eq!(self.inner.id, workspace.program, "the workspace was made for another program");
-        Some(Small { program: self, scalars, registers: &mut workspace.arena })
+        let native = self.inner.native.get().and_then(Option::as_ref);
+        Some(Small { program: self, scalars, native, registers: &mut workspace.arena })
     }
 }
 
@@ -299,6 +310,16 @@ impl<T: Real> Small<'_, T> {
         self.scalars.inputs[i].0
     }
 
+    /// Whether anything depends on input `i`.
+    ///
+    /// # Panics
+    /// If there is no such input.
+    pub fn reads(&self, i: usize) -> bool {
+        let places = self.scalars.input(i);
+        let read = |arg: &u8| places.contains(&usize::from(*arg));
+        self.scalars.steps.iter().any(|step| step.args[..step.op.arguments()].iter().any(read))
+    }
+
     /// All numbers that the program works on: the entries of the outputs, one output after another,
     /// those of the inputs, and others. What is neither must not be changed.
     #[inline(always)]
@@ -309,7 +330,10 @@ impl<T: Real> Small<'_, T> {
     /// Runs the program.
     #[inline]
     pub fn run(&mut self) {
-        self.scalars.run(self.registers);
+        match self.native {
+            Some(native) => native.run(self.registers()),
+            None => self.scalars.run(self.registers),
+        }
     }
 
     /// The results of the last run.

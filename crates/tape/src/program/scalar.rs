@@ -14,6 +14,7 @@ pub(crate) use costate_ops::{SCALAR_REGISTERS as REGISTERS, ScalarOp as Code, Sc
 
 use crate::function::Function;
 use crate::op::{Arg, Op, eval};
+use crate::shape::Shape;
 
 use super::{Operand, Place};
 
@@ -56,34 +57,35 @@ pub(crate) struct Scalars<T: Real> {
 }
 
 /// The number of a value; 0 is the zero that a pad makes.
-type Id = usize;
+pub(super) type Id = usize;
 
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug)]
-enum Value<T> {
+pub(super) enum Value<T> {
     Constant(T),
     Input(usize, usize),
     Step(Code, [Id; 3]),
 }
 
-struct Builder<T: Real> {
+#[derive(Debug)]
+pub(super) struct Builder<T: Real> {
     values: Vec<Value<T>>,
     constants: HashMap<u64, Id>,
     steps: HashMap<(Code, [Id; 3]), Id>,
 }
 
 impl<T: Real> Builder<T> {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let values = vec![Value::Constant(T::zero())];
         Builder { values, constants: HashMap::new(), steps: HashMap::new() }
     }
 
-    fn push(&mut self, value: Value<T>) -> Id {
+    pub fn push(&mut self, value: Value<T>) -> Id {
         self.values.push(value);
         self.values.len() - 1
     }
 
-    fn constant(&mut self, x: T) -> Id {
+    pub fn constant(&mut self, x: T) -> Id {
         let bits = x.as_f64().to_bits();
         match self.constants.get(&bits) {
             Some(&id) => id,
@@ -95,7 +97,7 @@ impl<T: Real> Builder<T> {
         }
     }
 
-    fn step(&mut self, code: Code, args: [Id; 3]) -> Id {
+    pub fn step(&mut self, code: Code, args: [Id; 3]) -> Id {
         match self.steps.get(&(code, args)) {
             Some(&id) => id,
             None => {
@@ -106,7 +108,7 @@ impl<T: Real> Builder<T> {
         }
     }
 
-    fn add(&mut self, a: Id, b: Id) -> Id {
+    pub fn add(&mut self, a: Id, b: Id) -> Id {
         match (a, b) {
             (0, x) | (x, 0) => x,
             (a, b) => self.step(Code::Add, [a, b, 0]),
@@ -129,6 +131,17 @@ impl<T: Real> Builder<T> {
             Binary::Mul => self.step(Code::Mul, [a, b, 0]),
             _ => self.step(Code::Binary(f), [a, b, 0]),
         }
+    }
+
+    /// The program of these outputs, or `None` if it needs too many registers.
+    pub fn finish(
+        mut self,
+        inputs: &[usize],
+        outputs: &[&Vec<Id>],
+        shapes: &[Shape],
+    ) -> Option<Scalars<T>> {
+        fuse(&mut self.values, outputs);
+        allocate(&self.values, inputs, outputs, shapes)
     }
 
     /// The sum in the order of [`ops::sum`]: sixteen lanes, folded in halves.
@@ -256,8 +269,9 @@ pub(crate) fn unfold<T: Real>(f: &Function<T>) -> Option<Scalars<T>> {
     let used = last_readers(&b.values, &outputs);
     let cost: usize =
         b.values.iter().zip(&used).filter(|(_, last)| last.is_some()).map(|(v, _)| cost(v)).sum();
-    fuse(&mut b.values, &outputs);
-    let scalars = allocate(f, &b.values, &outputs)?;
+    let shapes: Vec<Shape> = f.outputs.iter().map(|&o| f.nodes[o as usize].shape.clone()).collect();
+    let lens: Vec<usize> = f.input_shapes().iter().map(Shape::numel).collect();
+    let scalars = b.finish(&lens, &outputs, &shapes)?;
     // Taking up an array operation costs about as much as five operations on numbers.
     (cost <= 5 * arrays).then_some(scalars)
 }
@@ -309,9 +323,10 @@ fn last_readers<T: Real>(values: &[Value<T>], outputs: &[&Vec<Id>]) -> Vec<Optio
 /// Gives each value that is needed a register, outputs and inputs in rows; `None` if there are too
 /// few.
 fn allocate<T: Real>(
-    f: &Function<T>,
     values: &[Value<T>],
+    inputs: &[usize],
     outputs: &[&Vec<Id>],
+    shapes: &[Shape],
 ) -> Option<Scalars<T>> {
     let last = last_readers(values, outputs);
     let mut result = Scalars { constants: vec![], inputs: vec![], steps: vec![], outputs: vec![] };
@@ -320,8 +335,8 @@ fn allocate<T: Real>(
     // Outputs get the first registers, so that each lies in a row.
     let mut copies = Vec::new();
     let mut place = 0;
-    for (ids, &node) in outputs.iter().zip(&f.outputs) {
-        let shape = f.nodes[node as usize].shape.clone();
+    for (ids, shape) in outputs.iter().zip(shapes) {
+        let shape = shape.clone();
         result.outputs.push(Operand { place: Place::Arena, offset: place, len: ids.len(), shape });
         for &id in *ids {
             let register = u8::try_from(place).ok()?;
@@ -333,9 +348,9 @@ fn allocate<T: Real>(
         }
     }
     // Constants and inputs are there before the first step, and keep their registers.
-    for shape in f.input_shapes() {
-        result.inputs.push((u8::try_from(place).ok()?, shape.numel()));
-        place += shape.numel();
+    for &len in inputs {
+        result.inputs.push((u8::try_from(place).ok()?, len));
+        place += len;
     }
     if place > REGISTERS {
         return None;
@@ -405,41 +420,6 @@ impl<T: Real> Scalars<T> {
 
     /// Runs the program on the inputs that are in their registers.
     pub fn run(&self, registers: &mut [T]) {
-        let r: &mut [T; REGISTERS] = registers.try_into().expect("a register file");
-        for step in &self.steps {
-            // One by one: taken apart as an array, they cost half as much again.
-            let [a, b, c] = &step.args;
-            let (a, b, c) = (usize::from(*a), usize::from(*b), usize::from(*c));
-            r[usize::from(step.out)] = match step.op {
-                Code::Add => r[a] + r[b],
-                Code::Mul => r[a] * r[b],
-                Code::Sub => r[a] - r[b],
-                Code::MulAdd => r[a] * r[b] + r[c],
-                Code::MulSub => r[a] * r[b] - r[c],
-                Code::SubMul => r[c] - r[a] * r[b],
-                Code::MulMul => r[a] * r[b] * r[c],
-                Code::AddAdd => r[a] + r[b] + r[c],
-                Code::Copy => r[a],
-                Code::Unary(Unary::Neg) => -r[a],
-                Code::Unary(Unary::Square) => r[a] * r[a],
-                Code::Binary(f) => f.eval(r[a], r[b]),
-                Code::Select => {
-                    if r[a] != T::zero() {
-                        r[b]
-                    } else {
-                        r[c]
-                    }
-                }
-                Code::Unary(f) => one(|x| ops::unary_in_place(f, x), r[a]),
-                Code::Powi(n) => one(|x| ops::powi_in_place(n, x), r[a]),
-            };
-        }
+        ops::run_scalars(&self.steps, registers.try_into().expect("a register file"));
     }
-}
-
-/// A kernel on one number: the bits that it gives on arrays.
-fn one<T: Real>(kernel: impl FnOnce(&mut [T]), x: T) -> T {
-    let mut x = [x];
-    kernel(&mut x);
-    x[0]
 }

@@ -1,0 +1,25 @@
+//! Machine code on processors for which none is made.
+
+use std::marker::PhantomData;
+
+use crate::Real;
+use crate::lanes::{SCALAR_REGISTERS, ScalarStep};
+
+/// A program as machine code, which is made for x86-64 only.
+#[derive(Debug)]
+pub struct Native<T> {
+    none: std::convert::Infallible,
+    of: PhantomData<fn(T)>,
+}
+
+impl<T: Real> Native<T> {
+    /// `None`.
+    pub fn compile(_: &[ScalarStep]) -> Option<Native<T>> {
+        None
+    }
+
+    /// Cannot be called.
+    pub fn run(&self, _: &mut [T; SCALAR_REGISTERS]) {
+        match self.none {}
+    }
+}
