@@ -284,6 +284,10 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         state.downcast_ref::<SolveState<T>>().map_or(0, |state| state.stats.bytes_kept)
     }
 
+    fn shares_work(&self) -> bool {
+        self.field.program.each().shares_work()
+    }
+
     fn eval(&self, e: &mut Evaluation<'_, T>) -> std::result::Result<(), CallError> {
         let state: &mut SolveState<T> = e.state.downcast_mut().expect("made by `new_state`");
         state.ts.clear();
@@ -511,6 +515,10 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
             continuous: Continuous::default(),
             stats: Stats::default(),
         })
+    }
+
+    fn shares_work(&self) -> bool {
+        self.solve.shares_work()
     }
 
     fn eval(&self, e: &mut Evaluation<'_, T>) -> std::result::Result<(), CallError> {

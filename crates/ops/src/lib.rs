@@ -18,6 +18,7 @@
 //!   `exp`, `ln`, `tanh`, `sigmoid`, `softplus` and matrix products use fused multiply-add where
 //!   the machine has it, and so give one of two results; their errors are bounded either way.
 
+mod awake;
 mod binary;
 mod broadcast;
 mod buffer;
@@ -47,6 +48,7 @@ mod scan;
 mod tile;
 mod unary;
 
+pub use awake::awake;
 pub use binary::{Binary, binary, binary_in_place_left, binary_in_place_right, binary_on};
 pub use broadcast::{broadcast_shape, expand, sum_to};
 pub use buffer::Buffer;
@@ -65,7 +67,7 @@ pub use linear::{affine, affine_in_place, axpy, lincomb, powi, powi_in_place, se
 pub use lu::{Triangle, log_det, solve, solve_triangular};
 #[doc(hidden)]
 pub use matmul::small as matmul_small;
-pub use matmul::{MatMul, matmul, matmul_batch, matmul_naive};
+pub use matmul::{MatMul, is_shared, matmul, matmul_batch, matmul_naive};
 pub use native::Native;
 pub use real::Real;
 pub use reduce::{argmax_axis, dot, first_not_finite, max_axis, sum};

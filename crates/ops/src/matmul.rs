@@ -88,6 +88,8 @@ const DEPTH: usize = 256;
 /// How many rows of the left side are gone through with one strip: with `DEPTH` columns they stay
 /// in the second-level cache.
 const HEIGHT: usize = 256;
+/// How many pieces of a product each thread takes.
+const PIECES: usize = 4;
 /// From how many rows on copying the right side is worth it.
 const TALL: usize = 16;
 
@@ -119,16 +121,22 @@ pub(crate) fn matmul_of<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
     }
 }
 
+/// Whether a product of so many multiplications is spread over threads.
+pub fn is_shared(multiplications: usize) -> bool {
+    multiplications >= PARALLEL
+}
+
 /// A large product. Threads take rows of the result, and each sum is added in the order of the
 /// inner index, so neither they nor the blocks show in a bit.
 fn blocked<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
     let MatMul { m, k, n, ta, .. } = spec;
-    let threads = if m * k * n >= PARALLEL { rayon::current_num_threads() } else { 1 };
-    let rows = m.div_ceil(threads).next_multiple_of(8).min(m);
-    if rows == m {
+    let threads = if is_shared(m * k * n) { rayon::current_num_threads() } else { 1 };
+    if threads == 1 || m < 2 * TALL {
         blocked_rows(spec, a, b, c);
         return;
     }
+    // More pieces than threads: one that is held up leaves the others' work to them.
+    let rows = m.div_ceil(PIECES * threads).next_multiple_of(TALL);
     // The right side is copied by all threads together, and then read by each of them.
     with_panel(n * DEPTH.min(k), |packed: &mut [T]| {
         for l in (0..k).step_by(DEPTH) {
@@ -343,7 +351,7 @@ fn large<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
     let MatMul { m, k, n, accumulate, .. } = spec;
     let ((ar, ac), (br, bc)) = (spec.a_strides(), spec.b_strides());
     let threads =
-        if m * k * n >= PARALLEL { gemm::Parallelism::Rayon(0) } else { gemm::Parallelism::None };
+        if is_shared(m * k * n) { gemm::Parallelism::Rayon(0) } else { gemm::Parallelism::None };
     // SAFETY: the lengths were checked against the extents, so every entry that these strides
     // reach lies inside its slice, and `c` is borrowed mutably, so it overlaps neither.
     unsafe {

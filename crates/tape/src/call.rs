@@ -94,6 +94,12 @@ pub trait CallOp<T: Real>: Debug + Send + Sync {
         false
     }
 
+    /// Whether its evaluation shares work between threads again and again, so that these had better stay
+    /// awake: the evaluations of a field with a large batch, say.
+    fn shares_work(&self) -> bool {
+        false
+    }
+
     /// Computes the outputs. Must be a function of the inputs alone (and of the state that it
     /// [reads](CallOp::reads_state)).
     ///

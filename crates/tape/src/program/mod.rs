@@ -16,7 +16,7 @@ use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use costate_ops::{Buffer, ChainRegisters, Native, Real};
+use costate_ops::{self as ops, Buffer, ChainRegisters, Native, Real};
 use smallvec::SmallVec;
 
 use crate::function::Function;
@@ -66,6 +66,23 @@ pub(crate) struct Operand {
 pub(crate) enum Instruction<T: Real> {
     Single(Box<Single<T>>),
     Chain(ChainInstruction<T>),
+}
+
+impl<T: Real> Instruction<T> {
+    /// Whether it shares work between threads.
+    fn shares_work(&self) -> bool {
+        let Instruction::Single(single) = self else { return false };
+        match &single.op {
+            Op::Call(call) => call.shares_work(),
+            Op::MatMul { .. } => {
+                let [a, out] = [&single.args[0].shape, &single.out.shape].map(Shape::numel);
+                let columns = single.out.shape.last().copied().unwrap_or(1);
+                // Entries of A times columns of C.
+                out > 0 && ops::is_shared(a * columns)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// One operation.
@@ -120,6 +137,8 @@ struct Inner<T: Real> {
     outputs: Vec<Operand>,
     direct: Vec<Direct>,
     arena: usize,
+    /// Whether a run is to keep threads [awake](costate_ops::awake).
+    shared: bool,
 }
 
 impl<T: Real> Inner<T> {
@@ -138,6 +157,7 @@ impl<T: Real> Inner<T> {
             outputs: Vec::new(),
             direct: Vec::new(),
             arena: 0,
+            shared: false,
         }
     }
 }
@@ -176,7 +196,8 @@ impl<T: Real> Program<T> {
             None => {
                 let lower::Lowered { instructions, constants, outputs, direct, arena } =
                     lower::lower(function);
-                Inner { instructions, constants, outputs, direct, arena, ..inner }
+                let shared = instructions.iter().any(Instruction::shares_work);
+                Inner { instructions, constants, outputs, direct, arena, shared, ..inner }
             }
         };
         Program { inner: Arc::new(inner) }
@@ -211,6 +232,11 @@ impl<T: Real> Program<T> {
     /// Whether a run performs none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether a run shares work between threads.
+    pub fn shares_work(&self) -> bool {
+        self.inner.rows.is_some() || self.inner.shared
     }
 
     /// How many bytes of intermediate values a [`Workspace`] holds.

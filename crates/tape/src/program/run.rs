@@ -188,35 +188,43 @@ impl<T: Real> Program<T> {
             }
         }
         let direct = &mut places[..];
-        for instruction in &inner.instructions {
-            let instruction = match instruction {
-                Instruction::Single(single) => single,
-                Instruction::Chain(chain) => {
-                    let (constants, arena) = (&inner.constants, &mut *values);
-                    let direct = &mut *direct;
-                    let mut memory =
-                        Memory { instruction: chain, inputs, constants, arena, direct };
-                    let registers = registers.as_mut().expect("made for a program with chains");
-                    ops::chain(&chain.chain, chain.len, registers, &mut memory);
+        let mut run = || {
+            for instruction in &inner.instructions {
+                let instruction = match instruction {
+                    Instruction::Single(single) => single,
+                    Instruction::Chain(chain) => {
+                        let (constants, arena) = (&inner.constants, &mut *values);
+                        let direct = &mut *direct;
+                        let mut memory =
+                            Memory { instruction: chain, inputs, constants, arena, direct };
+                        let registers = registers.as_mut().expect("made for a program with chains");
+                        ops::chain(&chain.chain, chain.len, registers, &mut memory);
+                        continue;
+                    }
+                };
+                let constants = &inner.constants;
+                let Operand { place, offset, len, .. } = instruction.out;
+                if let Place::Output(i) = place {
+                    let out = std::mem::take(&mut direct[i]);
+                    let (before, after_start) = (&*values, end);
+                    let sources =
+                        Sources { inputs, constants, direct, before, after: &[], after_start };
+                    step(instruction, &sources, out, states)?;
+                    direct[i] = out;
                     continue;
                 }
-            };
-            let constants = &inner.constants;
-            let Operand { place, offset, len, .. } = instruction.out;
-            if let Place::Output(i) = place {
-                let out = std::mem::take(&mut direct[i]);
-                let (before, after_start) = (&*values, end);
-                let sources =
-                    Sources { inputs, constants, direct, before, after: &[], after_start };
+                let (before, rest) = values.split_at_mut(offset);
+                let (out, after) = rest.split_at_mut(len);
+                let after_start = offset + len;
+                let sources = Sources { inputs, constants, direct, before, after, after_start };
                 step(instruction, &sources, out, states)?;
-                direct[i] = out;
-                continue;
             }
-            let (before, rest) = values.split_at_mut(offset);
-            let (out, after) = rest.split_at_mut(len);
-            let after_start = offset + len;
-            let sources = Sources { inputs, constants, direct, before, after, after_start };
-            step(instruction, &sources, out, states)?;
+            Ok(())
+        };
+        if inner.shared {
+            ops::awake(run)?
+        } else {
+            run()?
         }
         drop(places);
         Ok(Outputs { program: self, inputs, arena })
