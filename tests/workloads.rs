@@ -213,6 +213,8 @@ fn robertson_meets_its_reference() {
         (Kvaerno4.into(), 1e-8, 1e-4),
         (KenCarp4.into(), 1e-8, 1e-4),
         (Kvaerno3.into(), 1e-7, 1e-3),
+        (Bdf.into(), 1e-8, 1e-3),
+        (Bdf.into(), 1e-10, 1e-5),
     ] {
         // The interpolants are of lower order than the methods.
         let options = Options { stop_at_saves: true, ..Options::default() };

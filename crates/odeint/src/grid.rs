@@ -35,6 +35,20 @@ impl GridStep {
     }
 }
 
+/// Where a step is to end, and the orders of one by a multistep method.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StepEnd {
+    pub t: f64,
+    pub orders: Orders,
+}
+
+impl StepEnd {
+    /// That of a step.
+    pub fn of(step: &GridStep) -> StepEnd {
+        StepEnd { t: step.t1, orders: step.orders() }
+    }
+}
+
 /// The accepted steps with their states and slopes.
 #[derive(Clone, Debug)]
 pub(crate) struct Grid<T: Real> {

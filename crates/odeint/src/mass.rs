@@ -99,7 +99,8 @@ pub struct WithMass<T: Real, F> {
 ///
 /// Only [`Rodas5P`](crate::Rodas5P) and [`Bdf`](crate::Bdf) take it; others fail with
 /// [`Unsupported`](crate::ErrorKind::Unsupported). The initial state must satisfy the algebraic
-/// equations. Tolerances hold for all components.
+/// equations. Tolerances hold for all components. On a tape it is
+/// [`Ode::solve_mass`](crate::Ode::solve_mass).
 ///
 /// Robertson's kinetics, whose third equation is the conservation of mass:
 ///

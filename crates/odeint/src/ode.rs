@@ -10,9 +10,10 @@ use crate::additive::{Portion, PortionRef};
 use crate::auto::Methods;
 use crate::error::{Error, ErrorKind, FieldError};
 use crate::field::Field;
-use crate::grid::Grid;
+use crate::grid::{Grid, StepEnd};
 use crate::instrument::Probe;
 use crate::integrator::Integrator;
+use crate::mass::{Mass, with_mass};
 use crate::memory::Memory;
 use crate::method::Method;
 use crate::operation::{AdjointState, Passes, SolveOp, SolveState, solve_error};
@@ -282,9 +283,86 @@ impl Ode {
                 _ => f(t, y),
             },
             false,
+            None,
             y0,
             ts.into(),
         )
+    }
+
+    /// [`solve`](Ode::solve) of `M dy/dt = f(t, y)` with a constant [mass matrix](Mass), which may be
+    /// singular: a differential-algebraic equation of index 1.
+    ///
+    /// For [`Bdf`](crate::Bdf), with [`Gradient::Exact`], `Forward` or `Unrolled`. The initial state must
+    /// satisfy the algebraic equations. If it depends on what is differentiated, that has to be on the
+    /// tape: the gradient is that of the steps, which take an initial state that does not satisfy them
+    /// as it is.
+    ///
+    /// ```
+    /// use costate_odeint::{Bdf, Mass, Ode};
+    /// use costate_tape::{Tape, Var};
+    /// use ndarray::arr1;
+    ///
+    /// // x' = -k x, and z = 2 x.
+    /// let tape = Tape::<f64>::new();
+    /// let (y0, k) = (tape.constant(&arr1(&[1.0, 2.0])), tape.scalar(0.5));
+    /// let ode = Ode::new(Bdf).tolerance(1e-8, 1e-8);
+    /// let ys = ode.solve_mass(
+    ///     |_t, y| {
+    ///         let (x, z) = (y.index_axis(0, 0), y.index_axis(0, 1));
+    ///         Var::stack(0, &[-(k * x), x * 2.0 - z])
+    ///     },
+    ///     &Mass::diagonal([1.0, 0.0]),
+    ///     y0,
+    ///     [0.0, 2.0],
+    /// )?;
+    /// let z = ys.index_axis(0, 1).index_axis(0, 1);
+    /// // z = 2 exp(-2 k).
+    /// let d_k = z.grad(&[k])?[0].item();
+    /// assert!((d_k + 4.0 * (-1f64).exp()).abs() < 1e-6);
+    /// # Ok::<(), costate_tape::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`solve`](Ode::solve), and if the method or the gradient does not take a mass matrix, or
+    /// it has another number of rows than the state has components.
+    ///
+    /// # Panics
+    /// If the field returns another shape than that of the state.
+    #[track_caller]
+    pub fn solve_mass<'a, 't, T: Real>(
+        &self,
+        f: impl Fn(Var<'t, T>, Var<'t, T>) -> Var<'t, T>,
+        mass: &Mass<T>,
+        y0: Var<'t, T>,
+        ts: impl Into<Times<'a, 't, T>>,
+    ) -> Result<Var<'t, T>> {
+        self.check_mass(mass, y0.shape().numel())?;
+        self.solve_portions(
+            &|portion, t, y| match portion {
+                Portion::Rest => Ok(y.zeros_like()),
+                _ => Ok(f(t, y)),
+            },
+            false,
+            Some(mass),
+            y0,
+            ts.into(),
+        )
+    }
+
+    /// Checks that the method and the gradient take a mass matrix.
+    fn check_mass<T: Real>(&self, mass: &Mass<T>, components: usize) -> Result<()> {
+        let method = self.method.tableau().name;
+        let discrete = [Gradient::Exact, Gradient::Forward, Gradient::Unrolled];
+        if !self.method.tableau().is_multistep() || !discrete.contains(&self.gradient) {
+            let what = "solve equations with a mass matrix on a tape by this gradient; take Bdf, and \
+                        `Gradient::Exact`, `Forward` or `Unrolled`";
+            return Err(solve_error(ErrorKind::Unsupported { method, what }));
+        }
+        let rows = mass.rows();
+        if rows != components {
+            return Err(solve_error(ErrorKind::WrongMass { rows, components }));
+        }
+        Ok(())
     }
 
     /// [`solve`](Ode::solve) of `dy/dt = stiff(t, y) + rest(t, y)`, a field in two parts as
@@ -362,6 +440,7 @@ impl Ode {
                 Portion::Rest => rest(t, y),
             },
             true,
+            None,
             y0,
             ts.into(),
         )
@@ -373,6 +452,7 @@ impl Ode {
         &self,
         f: &PortionRef<'_, 't, T>,
         in_parts: bool,
+        mass: Option<&Mass<T>>,
         y0: Var<'t, T>,
         ts: Times<'_, 't, T>,
     ) -> Result<Var<'t, T>> {
@@ -422,9 +502,16 @@ impl Ode {
             portions.iter().map(|&portion| checked(portion, x[0], x[1])).collect::<Result<_>>()
         })?;
         if self.gradient == Gradient::Unrolled || scope.function.is_value_dependent() {
-            return self.unrolled(tape, &checked, y0, fixed, times, None);
+            return self.unrolled(tape, &checked, mass, y0, fixed, times, None);
         }
-        self.apply(scope.function, &scope.captured, y0, fixed, times, Probe::default())
+        let mut op = self.operation(scope.function, fixed)?;
+        if let Some(mass) = mass {
+            let field = Arc::get_mut(&mut op.field).expect("it is new");
+            field.mass = Some(Arc::new(mass.clone()));
+        }
+        let captured = scope.captured.iter().copied();
+        let inputs: Vec<_> = [y0].into_iter().chain(times).chain(captured).collect();
+        Ok(tape.call(Arc::new(op), &inputs)?[0])
     }
 
     /// Whether the method has this way to the gradient, and the options of that make sense.
@@ -474,7 +561,7 @@ impl Ode {
                     _ => all[0],
                 })
             };
-            return self.unrolled(tape, &at, y0, fixed, times, probe.grid.as_deref());
+            return self.unrolled(tape, &at, None, y0, fixed, times, probe.grid.as_deref());
         }
         let op = SolveOp { probe, ..self.operation(field, fixed)? };
         let captured = captured.iter().copied();
@@ -512,14 +599,16 @@ impl Ode {
     }
 
     /// Finds the grid, then records every stage.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a solve")]
     fn unrolled<'t, T: Real>(
         &self,
         tape: &'t Tape<T>,
         f: &PortionRef<'_, 't, T>,
+        mass: Option<&Mass<T>>,
         y0: Var<'t, T>,
         fixed: Option<Arc<[f64]>>,
         times: Option<Var<'t, T>>,
-        grid: Option<&[f64]>,
+        grid: Option<&[StepEnd]>,
     ) -> Result<Var<'t, T>> {
         let ts: Vec<f64> = match (fixed, times) {
             (Some(ts), _) => ts.to_vec(),
@@ -533,7 +622,16 @@ impl Ode {
             let (t, y) = (tape.scalar(T::from_f64(t)), tape.leaf(y, shape.clone()));
             Ok((t, y, f(portion, t, y)?))
         });
-        let frozen = find_grid(self, &mut field, &start, &ts, grid).map_err(solve_error)?;
+        let found = match mass {
+            None => find_grid(self, &mut field, &start, &ts, grid),
+            Some(mass) => {
+                let mut field = with_mass(field, mass.clone());
+                let found = find_grid(self, &mut field, &start, &ts, grid);
+                let mass = Some(Arc::new(mass.clone()));
+                found.map(|frozen| Frozen { mass, ..frozen })
+            }
+        };
+        let frozen = found.map_err(solve_error)?;
         unroll(&frozen, y0, times, f)
     }
 
@@ -634,7 +732,7 @@ fn find_grid<T: Real>(
     field: &mut impl Field<T>,
     y0: &[T],
     ts: &[f64],
-    ends: Option<&[f64]>,
+    ends: Option<&[StepEnd]>,
 ) -> std::result::Result<Frozen<T>, Error> {
     let (start, end) = (ts[0], ts[ts.len() - 1]);
     let mut integrator = Integrator::new(ode.method, y0, start, end, ode.options)?;

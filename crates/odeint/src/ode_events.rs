@@ -29,6 +29,7 @@ use costate_tape::{Result, Shape, Var};
 
 use crate::error::ErrorKind;
 use crate::event::Event;
+use crate::grid::StepEnd;
 use crate::instrument::frozen;
 use crate::ode::{Ode, Times};
 use crate::operation::solve_error;
@@ -272,6 +273,7 @@ pub(crate) struct Piece {
     saves: Vec<(usize, Place)>,
     /// The start and the ends of its steps, if they are kept.
     pub grid: Vec<f64>,
+    ends: Vec<StepEnd>,
 }
 
 /// A time of a piece.
@@ -313,9 +315,11 @@ struct Run<'r, 'a, 't, T: Real> {
 }
 
 /// The start and the ends of the steps of a solve.
-fn grid_of<T: Real>(ys: Var<'_, T>) -> Vec<f64> {
+fn grid_of<T: Real>(ys: Var<'_, T>) -> (Vec<f64>, Vec<StepEnd>) {
     let steps = frozen(ys).map_or_else(Vec::new, |frozen| frozen.steps);
-    steps.first().map(|step| step.t0).into_iter().chain(steps.iter().map(|step| step.t1)).collect()
+    let start = steps.first().map(|step| step.t0).into_iter();
+    let times = start.chain(steps.iter().map(|step| step.t1)).collect();
+    (times, steps.iter().map(StepEnd::of).collect())
 }
 
 /// Whether two times cannot be told apart.
@@ -356,7 +360,7 @@ impl<'t, T: Real> Run<'_, '_, 't, T> {
                 })
                 .collect();
             let ys = if knots.len() > 1 {
-                let grid = known.map(|piece| &piece.grid[1..]);
+                let grid = known.map(|piece| &piece.ends[..]);
                 self.pieces.solve(&self.ode, self.field, y, Var::stack(0, &knots), grid)?
             } else {
                 y.unsqueeze(0)
@@ -388,7 +392,7 @@ impl<'t, T: Real> Run<'_, '_, 't, T> {
                 None => (self.times[self.ts.len() - 1], *self.saved.last().expect("the first")),
             };
             if let Some(pieces) = &mut keep {
-                piece.grid = grid_of(ys);
+                (piece.grid, piece.ends) = grid_of(ys);
                 pieces.push(piece);
             }
         }
@@ -404,8 +408,15 @@ impl<'t, T: Real> Run<'_, '_, 't, T> {
         let events: Vec<_> = found.events.iter().map(|o| (o.event, rounded(o.t))).collect();
         let mut at: Vec<f64> = events.iter().map(|event| event.1).collect();
         at.dedup();
-        let (stations, saves, grid) = (Vec::new(), Vec::new(), Vec::new());
-        let mut plan = Piece { events, stops, knots: vec![Knot::Start], stations, saves, grid };
+        let mut plan = Piece {
+            events,
+            stops,
+            knots: vec![Knot::Start],
+            stations: Vec::new(),
+            saves: Vec::new(),
+            grid: Vec::new(),
+            ends: Vec::new(),
+        };
         let mut next = self.saved.len();
         let save = |plan: &mut Piece, i: usize| {
             let s = self.ts[i];

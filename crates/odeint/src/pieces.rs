@@ -7,6 +7,7 @@ use costate_tape::{CallOp, Result, Shape, Tape, Var};
 
 use crate::additive::Portion;
 use crate::error::{Error, ErrorKind, FieldError};
+use crate::grid::StepEnd;
 use crate::instrument::Probe;
 use crate::ode::{Gradient, Ode, Recorded};
 use crate::operation::SolveOp;
@@ -47,7 +48,7 @@ impl<'t, T: Real> Pieces<'t, T> {
         f: &RecordingRef<'_, 't, T>,
         y: Var<'t, T>,
         times: Var<'t, T>,
-        grid: Option<&[f64]>,
+        grid: Option<&[StepEnd]>,
     ) -> Result<Var<'t, T>> {
         match self {
             Pieces::Compiled { op, captured, .. } => {

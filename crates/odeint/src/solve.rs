@@ -6,6 +6,7 @@ use costate_ops::Real;
 
 use crate::error::{Error, ErrorKind, Partial};
 use crate::field::Field;
+use crate::grid::StepEnd;
 use crate::integrator::Integrator;
 use crate::method::Method;
 use crate::options::Options;
@@ -139,11 +140,11 @@ pub(crate) fn drive_on<T: Real>(
     f: &mut impl Field<T>,
     ts: &[f64],
     ys: &mut [T],
-    grid: Option<&[f64]>,
+    grid: Option<&[StepEnd]>,
     dense: bool,
     mut observe: impl FnMut(&mut Integrator<T>, Range<usize>),
 ) -> Result<Stats, Error> {
-    let mut ends = grid.and_then(|grid| grid.split_last()).map(|(_, inner)| inner.iter());
+    let mut ends = grid.map(|grid| grid.iter().zip((0..grid.len()).rev()));
     let dim = integrator.y().len();
     ys[..dim].copy_from_slice(integrator.y());
     let forward = ts[ts.len() - 1] >= ts[0];
@@ -156,8 +157,9 @@ pub(crate) fn drive_on<T: Real>(
             match &mut ends {
                 None => integrator.step(f)?,
                 Some(ends) => {
-                    let end = ends.next().copied().unwrap_or(ts[ts.len() - 1]);
-                    integrator.step_to(f, end)?;
+                    let (end, left) = ends.next().expect("the last of them is the end");
+                    let t = if left == 0 { ts[ts.len() - 1] } else { end.t };
+                    integrator.step_along(f, StepEnd { t, ..*end })?;
                 }
             }
             let first = *saved;

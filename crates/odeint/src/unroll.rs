@@ -120,7 +120,7 @@ pub(crate) fn unroll<'t, T: Real>(
         return unroll_reversible(scheme, frozen, y0, times, &field);
     }
     if let Method::Multistep(tableau) = frozen.methods.first() {
-        return unroll_multistep(tableau, frozen, y0, times, &field);
+        return unroll_multistep(tableau, frozen, y0, times, &field, &mut |_| ());
     }
     let Frozen { steps, ts, .. } = frozen;
     let dim = y0.shape().numel();

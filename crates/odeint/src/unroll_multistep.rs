@@ -10,13 +10,15 @@ use crate::tableau::Tableau;
 use crate::unroll::{Frozen, Number, interpolate, stack};
 use crate::var_event::RecordingRef;
 
-/// As [`unroll`](crate::unroll::unroll): the table of differences is one of variables.
+/// As [`unroll`](crate::unroll::unroll): the table of differences is one of variables. `visit` is
+/// shown it at the start and after each step.
 pub(crate) fn unroll_multistep<'t, T: Real>(
     tableau: &Tableau,
     frozen: &Frozen<T>,
     y0: Var<'t, T>,
     times: Option<Var<'t, T>>,
     field: &RecordingRef<'_, 't, T>,
+    visit: &mut dyn FnMut(&[Var<'t, T>]),
 ) -> Result<Var<'t, T>> {
     let Frozen { steps, ts, .. } = frozen;
     let (tape, dim, mass) = (y0.tape(), y0.shape().numel(), frozen.mass.as_deref());
@@ -30,6 +32,7 @@ pub(crate) fn unroll_multistep<'t, T: Real>(
     if !steps.is_empty() {
         table.push(rough_slope(mass, field(time(0).var(y0), y0)?));
     }
+    visit(&table);
     let mut before = Number::Fixed(1.0);
     for (n, step) in steps.iter().enumerate() {
         let order = step.orders().order;
@@ -70,6 +73,7 @@ pub(crate) fn unroll_multistep<'t, T: Real>(
                 *row = tape.leaf(known, row.shape()) + (*row - row.detach());
             }
         }
+        visit(&table);
         for i in step.saves.clone() {
             let theta = position(ts[i], step.t0, step.h, step.t1);
             let differences = &table[..=order];

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use costate_odeint::check::{self, Property, Violation, strategy};
-use costate_odeint::{Auto, Bosh3, Dopri5, Heun, KenCarp4Imex, Method, Ode, Rodas5P, Tsit5};
+use costate_odeint::{Auto, Bdf, Bosh3, Dopri5, Heun, KenCarp4Imex, Method, Ode, Rodas5P, Tsit5};
 use costate_tape::{CallError, CallOp, CallRule, Evaluation, Result, Shape, Var};
 use ndarray::{ArrayD, arr1, arr2};
 use proptest::prelude::*;
@@ -22,7 +22,7 @@ proptest! {
                 .into_iter()
                 .chain(Method::symplectic())
                 .chain(Method::implicit())
-                .chain([Rodas5P.into(), Auto.into(), KenCarp4Imex.into()])
+                .chain([Rodas5P.into(), Auto.into(), KenCarp4Imex.into(), Bdf.into()])
         ),
     ) {
         let (ode, inputs) = (random.ode(), random.inputs());

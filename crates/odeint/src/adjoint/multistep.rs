@@ -118,6 +118,9 @@ impl<T: Real> Multistep<T> {
             let y1 = from.grid.y(n + 1);
             let table = if with_times { from.grid.differences(n) } else { &[] };
             self.rescale(h, table, n == 0, last_time, to);
+            if let Some(pass) = &mut programs.pass {
+                pass.visit(step.t1, y1, &self.p, None, to.captured);
+            }
             // What the size of the step does, and its start and end by themselves.
             let (mut h_bar, mut start_bar) = (0.0, 0.0);
             for time in step.saves.clone() {
@@ -275,8 +278,11 @@ impl<T: Real> Multistep<T> {
             let factor = factor(first.h, 1.0, first.t1).unwrap_or(1.0);
             costate_ops::affine_in_place(T::from_f64(factor), T::zero(), slope);
             self.stages.rough_slopes(slope);
-            let (p, slope) = self.p.split_at_mut(dim);
             let (t0, y0) = (from.ts[0], from.grid.y(0));
+            if let Some(pass) = &mut programs.pass {
+                pass.visit(t0, y0, &self.p, None, to.captured);
+            }
+            let (p, slope) = self.p.split_at_mut(dim);
             let t_bar = programs.vjp.run(t0, y0, Some(&slope[..dim]), |found| {
                 axpy(T::one(), found.get(0), p);
                 to.add(T::one(), &found)

@@ -4,6 +4,7 @@ use costate_ops::Real;
 use costate_tape::{Result, Tape, Var};
 
 use super::setup::{Checked, Setup};
+use crate::grid::StepEnd;
 use crate::instrument::{frozen, p_dot_delta};
 use crate::ode::Gradient;
 use crate::solve::position;
@@ -84,7 +85,7 @@ where
         let x = self.leaves(&tape);
         let ys = self.solve(&self.ode, &x)?;
         let steps = frozen(ys).expect("the state of a solve").steps;
-        let grid: Vec<f64> = steps.iter().map(|step| step.t1).collect();
+        let grid: Vec<StepEnd> = steps.iter().map(StepEnd::of).collect();
         let mut numbers = self.numbers();
         let weights = numbers.like(ys);
         let directions: Vec<_> = x.iter().map(|&x| numbers.like(x)).collect();

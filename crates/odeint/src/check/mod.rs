@@ -55,10 +55,11 @@ pub enum Property {
     /// `u · (H v) = v · (H u)` for the Hessian `H` of a loss of the states.
     Symmetry,
     /// A solve in two parts, on the two parts of the grid, is the whole solve: in states and in
-    /// gradients.
+    /// gradients. Not so by a multistep method, which begins anew: there is nothing to check.
     Split,
     /// `dL/dt1 = p · f` at the last time, and `-p · f` at the first: to the accuracy of one very
-    /// short step at each end.
+    /// short step at each end. Not by a multistep method, whose short step is that of a polynomial
+    /// through other states.
     EndTimes,
     /// A batch of solves gives what a loop gives: the same bits for each sample, and the same sum for
     /// what they share.

@@ -5,7 +5,9 @@ use costate_tape::{Result, Tape, Var};
 use ndarray::ArrayD;
 
 use super::{CheckError, Property, Violation};
+use crate::grid::StepEnd;
 use crate::instrument::{Probe, Recorded, frozen, rounding};
+use crate::method::Method;
 use crate::ode::Ode;
 use crate::unroll::Frozen;
 use crate::var_event::VarEvent;
@@ -101,7 +103,7 @@ where
         x: &[Var<'t, T>],
         ts: &[f64],
         times: Option<Var<'t, T>>,
-        grid: &[f64],
+        grid: &[StepEnd],
     ) -> Result<Var<'t, T>> {
         let field = Recorded::new(|t, y| (self.field)(&x[1..], t, y), x[0], ts)?;
         let fixed = times.is_none().then(|| ts.into());
@@ -112,6 +114,11 @@ where
     /// The times as entries of an array.
     pub fn times(&self) -> Vec<T> {
         self.ts.iter().map(|&t| T::from_f64(t)).collect()
+    }
+
+    /// Whether steps follow from those before them, not from their start alone.
+    pub fn is_multistep(&self) -> bool {
+        matches!(self.ode.method(), Method::Multistep(_))
     }
 
     /// The steps of the solve.

@@ -4,6 +4,7 @@ use costate_ops::Real;
 use costate_tape::{Result, Tape, Var};
 
 use super::setup::{Checked, Setup};
+use crate::grid::{GridStep, StepEnd};
 use crate::solve::position;
 
 /// How much of a step the short steps at the ends are.
@@ -15,12 +16,15 @@ where
     F: for<'t> Fn(&[Var<'t, T>], Var<'t, T>, Var<'t, T>) -> Result<Var<'t, T>>,
 {
     pub fn split(&self) -> Checked {
+        if self.is_multistep() {
+            return Ok(());
+        }
         let steps = self.grid()?.steps;
         if steps.len() < 2 {
             return Ok(());
         }
         let (first, second) = steps.split_at(steps.len() / 2);
-        let ends = |steps: &[crate::grid::GridStep]| steps.iter().map(|s| s.t1).collect::<Vec<_>>();
+        let ends = |steps: &[GridStep]| steps.iter().map(StepEnd::of).collect::<Vec<_>>();
         let cut = &first[first.len() - 1];
         // Times up to the cut, and whether the cut is one of them.
         let before = cut.saves.end;
@@ -50,11 +54,14 @@ where
     }
 
     pub fn end_times(&self) -> Checked {
+        if self.is_multistep() {
+            return Ok(());
+        }
         let steps = self.grid()?.steps;
         let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return Ok(()) };
-        let mut grid: Vec<f64> = steps.iter().map(|step| step.t1).collect();
-        grid.insert(grid.len() - 1, last.t1 - SHORT * last.h);
-        grid.insert(0, first.t0 + SHORT * first.h);
+        let mut grid: Vec<StepEnd> = steps.iter().map(StepEnd::of).collect();
+        grid.insert(grid.len() - 1, StepEnd { t: last.t1 - SHORT * last.h, ..StepEnd::of(last) });
+        grid.insert(0, StepEnd { t: first.t0 + SHORT * first.h, ..StepEnd::of(first) });
         let tape = Tape::new();
         let x = self.leaves(&tape);
         let n = self.ts.len();

@@ -79,12 +79,13 @@ pub fn solve<T: Real>(
         let method = methods[which];
         let dim = if method.tableau().is_partitioned() { 2 * size.min(2) } else { size };
         let adaptive = method.tableau().error.is_some();
-        let accuracy = (any::<bool>(), 1usize..=8, 2i32..=6).prop_map(
-            move |(equal, steps, digits)| match equal || !adaptive {
-                true => Accuracy::Steps(steps),
-                false => Accuracy::Tolerance(10f64.powi(-digits)),
-            },
-        );
+        let accuracy =
+            (any::<bool>(), 1usize..=8, 2i32..=6).prop_map(move |(equal, steps, digits)| {
+                match (equal || !adaptive) && !method.tableau().is_multistep() {
+                    true => Accuracy::Steps(steps),
+                    false => Accuracy::Tolerance(10f64.powi(-digits)),
+                }
+            });
         let times = (-1.0..1.0f64, vec(0.05..0.8f64, 1..=3), any::<bool>());
         let ts = times.prop_map(|(start, gaps, backward)| {
             let sign = if backward { -1.0 } else { 1.0 };

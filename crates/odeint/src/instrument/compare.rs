@@ -10,7 +10,9 @@ use smallvec::SmallVec;
 
 use super::probe::Probe;
 use super::recorded::{Recorded, frozen};
+use super::refine::halves;
 use super::way::Way;
+use crate::grid::StepEnd;
 use crate::ode::{Gradient, Ode};
 use crate::options::Stepping;
 
@@ -182,7 +184,7 @@ struct Model<'t, 's, T: Real> {
 struct Found {
     loss: f64,
     gradient: Vec<f64>,
-    halves: Vec<f64>,
+    halves: Vec<StepEnd>,
 }
 
 impl<'t, 's, T: Real> Model<'t, 's, T> {
@@ -225,7 +227,7 @@ impl<'t, 's, T: Real> Model<'t, 's, T> {
         let loss = self.loss(ys)?;
         let gradient = numbers(&loss.grad(&x)?);
         let steps = frozen(ys).map_or_else(Vec::new, |frozen| frozen.steps);
-        let halves = steps.iter().flat_map(|s| [s.t0 + 0.5 * s.h, s.t1]).collect();
+        let halves = halves(&steps);
         Ok(Found { loss: loss.item().as_f64(), gradient, halves })
     }
 

@@ -8,11 +8,14 @@ use costate_tape::{Result, Tape, Var};
 use super::probe::{Pass, Probe};
 use super::recorded::{Recorded, frozen, one_step, read};
 use crate::additive::Portion;
+use crate::differences::ROWS;
 use crate::memory::Memory;
 use crate::method::Method;
 use crate::ode::{Gradient, Ode};
 use crate::solve::position;
-use crate::unroll::unroll;
+use crate::tableau::Tableau;
+use crate::unroll::{Frozen, unroll};
+use crate::unroll_multistep::unroll_multistep;
 
 /// What [`p_dot_delta`] found.
 #[derive(Clone, Debug, PartialEq)]
@@ -157,6 +160,11 @@ pub fn p_dot_delta<'t, T: Real>(
     let pass = read(&pass, &ode)?;
 
     let dim = dots[0].len();
+    // Along the way the invariant is that of a table of differences, if the method is a multistep one.
+    let tables = match ode.method() {
+        Method::Multistep(tableau) => Some(Tables::new(tableau, &field, &leaves, &dots, &frozen)?),
+        _ => None,
+    };
     let mut sum = Sum::default();
     for (bar, dot) in bars.iter().zip(&dots) {
         sum.add(&bar.to_vec(), dot);
@@ -172,6 +180,24 @@ pub fn p_dot_delta<'t, T: Real>(
     observed.add(&g[..dim], &dots[0]);
     let mut delta = dots[0].clone();
     let steps = frozen.steps.len();
+    if let Some(tables) = tables.filter(|_| steps > 0) {
+        for n in 0..=steps {
+            let mut sum = observed;
+            sum.add(&pass.p[(steps - n) * tables.len..], &tables.tangents[n]);
+            if let Some([value, size]) = pass.captured.get(steps - n) {
+                sum.value += value;
+                sum.size += size;
+            }
+            found.ts.push(pass.ts[steps - n]);
+            found.values.push(sum.value);
+            found.size = found.size.max(sum.size);
+            if let Some(step) = frozen.steps.get(n) {
+                let saved = step.saves.start * dim..step.saves.end * dim;
+                observed.add(&g[saved.clone()], &tables.saved[saved]);
+            }
+        }
+        return Ok(found);
+    }
     for n in 0..=steps {
         let place = (steps - n) * dim..(steps - n + 1) * dim;
         let y = &pass.ys[place.clone()];
@@ -241,6 +267,45 @@ impl Sum {
             self.value += product;
             self.size += product.abs();
         }
+    }
+}
+
+/// The tangents of a solve by a multistep method.
+struct Tables<T> {
+    /// Those of the table at the start and after each step, its rows one after another.
+    tangents: Vec<Vec<T>>,
+    /// How many numbers a table of cotangents is; rows that a table of tangents lacks are 0.
+    len: usize,
+    /// Those of the states at the times.
+    saved: Vec<T>,
+}
+
+impl<T: Real> Tables<T> {
+    fn new(
+        tableau: &Tableau,
+        field: &Recorded<'_, T>,
+        leaves: &[Var<'_, T>],
+        dots: &[Vec<T>],
+        frozen: &Frozen<T>,
+    ) -> Result<Tables<T>> {
+        let tape = Tape::new();
+        let leaf = |x: &[T], like: &Var<'_, T>| tape.leaf(x, like.shape());
+        let inputs: Vec<_> = leaves.iter().map(|x| leaf(&x.to_vec(), x)).collect();
+        let dots: Vec<_> = dots.iter().zip(leaves).map(|(dot, x)| leaf(dot, x)).collect();
+        let slope = |t, y| {
+            let inputs: Vec<_> = [t, y].iter().chain(&inputs[1..]).copied().collect();
+            Ok(field.function.inline(&tape, &inputs)?[0])
+        };
+        let mut tables = Vec::new();
+        let ys = unroll_multistep(tableau, frozen, inputs[0], None, &slope, &mut |table| {
+            tables.push(table.to_vec());
+        })?;
+        let outputs: Vec<_> = tables.iter().flatten().chain([&ys]).copied().collect();
+        let mut found = tape.jvp(&outputs, &inputs, &dots)?.into_iter().map(|dot| dot.to_vec());
+        let mut rows = |table: Vec<_>| found.by_ref().take(table.len()).flatten().collect();
+        let tangents = tables.into_iter().map(&mut rows).collect();
+        let len = (ROWS + 1) * leaves[0].shape().numel();
+        Ok(Tables { tangents, len, saved: found.next().expect("the states come last") })
     }
 }
 

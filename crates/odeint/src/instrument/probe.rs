@@ -4,18 +4,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use costate_ops::{Real, dot};
 
+use crate::grid::StepEnd;
+
 /// What a solve is told by an instrument, beside its options.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Probe<T: Real> {
     /// The ends of the steps to take, instead of steps of its own choice. The last is the end.
-    pub grid: Option<Arc<[f64]>>,
+    pub grid: Option<Arc<[StepEnd]>>,
     /// Where the exact backward pass writes what it goes through.
     pub pass: Option<Arc<Mutex<Pass<T>>>>,
 }
 
 impl<T: Real> Probe<T> {
     /// By steps with the given ends.
-    pub fn on(grid: &[f64]) -> Probe<T> {
+    pub fn on(grid: &[StepEnd]) -> Probe<T> {
         Probe { grid: Some(grid.into()), pass: None }
     }
 

@@ -5,6 +5,8 @@ use costate_tape::{Result, Var};
 
 use super::probe::Probe;
 use super::recorded::{Recorded, frozen};
+use crate::differences::Orders;
+use crate::grid::{GridStep, StepEnd};
 use crate::ode::{Gradient, Ode};
 use crate::solve::position;
 
@@ -37,7 +39,8 @@ impl<T: Real> GradientWithError<'_, T> {
 ///
 /// The solve is made as [`Ode::solve`] makes it, with [`Gradient::Exact`], and once more with each
 /// of its steps halved. With the order `q` of the states that the loss reads (that of the method, or
-/// at most one more than that of the interpolant where times lie within steps), the difference of
+/// at most one more than that of the interpolant where times lie within steps; for a multistep method
+/// the median of those of its steps), the difference of
 /// both gradients times `2^q / (2^q - 1)` is the error of the first (Richardson). Steps are not
 /// chosen anew, so this is free of the noise of step size control, and it knows nothing of the
 /// tolerance; it is good while halving the steps brings the solution closer, and comes within a
@@ -91,13 +94,14 @@ pub fn gradient_with_error<'t, T: Real>(
     };
     let (ys, loss, gradient) = solve(Probe::default())?;
     let steps = frozen(ys).expect("the state of a solve").steps;
-    let halves: Vec<f64> = steps.iter().flat_map(|s| [s.t0 + 0.5 * s.h, s.t1]).collect();
+    let halves = halves(&steps);
     let (_, finer_loss, finer) = solve(Probe::on(&halves))?;
 
     let inside =
         steps.iter().any(|s| s.saves.clone().any(|i| position(ts[i], s.t0, s.h, s.t1) < 1.0));
     let tableau = ode.method().tableau();
     let order = match inside {
+        _ if tableau.is_multistep() => typical_order(&steps),
         true => tableau.order.min(tableau.interpolant.order + 1),
         false => tableau.order,
     };
@@ -109,4 +113,23 @@ pub fn gradient_with_error<'t, T: Real>(
     let error = gradient.iter().zip(&finer).map(|(&a, &b)| difference(a, b)).collect();
     let loss_error = difference(loss, finer_loss)[0];
     Ok(GradientWithError { loss, gradient, error, loss_error })
+}
+
+/// The steps, each in two halves.
+pub(super) fn halves(steps: &[GridStep]) -> Vec<StepEnd> {
+    let halves = |step: &GridStep| {
+        let orders = step.orders();
+        // After the first half there are differences of its order only.
+        let second = Orders { basis: orders.order, ..orders };
+        let middle = step.t0 + 0.5 * step.h;
+        [StepEnd { t: middle, orders }, StepEnd { t: step.t1, orders: second }]
+    };
+    steps.iter().flat_map(halves).collect()
+}
+
+/// The median of the orders of the steps of a multistep method.
+fn typical_order(steps: &[GridStep]) -> u32 {
+    let mut orders: Vec<u32> = steps.iter().map(|step| u32::from(step.order)).collect();
+    orders.sort_unstable();
+    orders.get(orders.len() / 2).copied().unwrap_or(1)
 }

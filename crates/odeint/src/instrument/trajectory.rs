@@ -147,8 +147,8 @@ pub fn momentum_trajectory<'t, T: Real>(
     wrt: &[Var<'t, T>],
 ) -> Result<MomentumTrajectory<T>> {
     let ode = ode.gradient(Gradient::Exact);
-    if let Method::Reversible(scheme) = ode.method() {
-        return Err(solve_error(ErrorKind::NoRecord { method: scheme.tableau().name }));
+    if let Method::Reversible(_) | Method::Multistep(_) = ode.method() {
+        return Err(solve_error(ErrorKind::NoRecord { method: ode.method().tableau().name }));
     }
     let tape = y0.tape();
     let field = Recorded::new(f, y0, ts)?;

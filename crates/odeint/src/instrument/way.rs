@@ -1,7 +1,7 @@
 //! The ways to a gradient that are compared: the one list of them.
 
 use crate::memory::Memory;
-use crate::method::{Method, Verner9};
+use crate::method::{Kvaerno5, Method, Verner9};
 use crate::ode::{Gradient, Ode};
 use crate::options::{Options, Stepping};
 
@@ -38,7 +38,8 @@ impl Way {
     }
 
     /// What the ways of `ode` are compared with, for numbers with as many digits as `epsilon` says:
-    /// [`Verner9`], or the method itself if it is for stiff problems, at a tolerance near rounding;
+    /// [`Verner9`], or the method itself if it is for stiff problems ([`Kvaerno5`] for
+    /// [`Bdf`](crate::Bdf)), at a tolerance near rounding;
     /// the method with sixteen times as many steps if it takes equal ones, unless it is a reversible
     /// scheme.
     pub fn reference(ode: &Ode, epsilon: f64) -> Ode {
@@ -52,7 +53,12 @@ impl Way {
             Stepping::Steps(n) if !reversible => exact.steps(16 * n),
             _ => {
                 let stiff = ode.method().needs_jacobian();
-                let method: Method = if stiff { ode.method() } else { Verner9.into() };
+                let method: Method = match ode.method() {
+                    // It takes very many steps to be that accurate.
+                    Method::Multistep(_) => Kvaerno5.into(),
+                    method if stiff => method,
+                    _ => Verner9.into(),
+                };
                 let tolerance = if stiff { 5e4 * epsilon } else { 500.0 * epsilon };
                 let stepping = Stepping::Adaptive;
                 let tight = Options { rtol: tolerance, atol: tolerance, stepping, ..options };

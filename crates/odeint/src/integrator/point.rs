@@ -3,10 +3,10 @@
 use costate_ops::Real;
 
 use super::Integrator;
-use crate::differences::{Differences, Orders};
+use crate::differences::Differences;
 use crate::error::{Error, FieldError};
 use crate::field::{Counted, Field};
-use crate::grid::GridStep;
+use crate::grid::{GridStep, StepEnd};
 use crate::reversible::Reversible;
 use crate::stepper::Family;
 
@@ -126,24 +126,18 @@ impl<T: Real> Integrator<T> {
         if let Some(auto) = &mut self.auto {
             auto.tell(step.second);
         }
-        if let Family::Multistep(_) = self.family {
-            return self.retake_multistep(f, step.t1, step.orders());
-        }
-        self.step_to(f, step.t1)
+        self.step_along(f, StepEnd::of(step))
     }
 
-    /// Takes a step of a multistep method to the time `t` as one that was recorded.
-    pub(crate) fn retake_multistep(
-        &mut self,
-        f: &mut impl Field<T>,
-        t: f64,
-        orders: Orders,
-    ) -> Result<(), Error> {
+    /// Takes a step of given end.
+    pub(crate) fn step_along(&mut self, f: &mut impl Field<T>, end: StepEnd) -> Result<(), Error> {
+        let Family::Multistep(_) = self.family else { return self.step_to(f, end.t) };
+        self.check_mass(f)?;
         self.start_multistep(f)?;
         if let Family::Multistep(memory) = &mut self.family {
-            memory.set_orders(orders);
+            memory.set_orders(end.orders);
         }
-        self.begin(|integrator| integrator.once(f, t))?;
+        self.begin(|integrator| integrator.once(f, end.t))?;
         if let Family::Multistep(memory) = &mut self.family {
             memory.advance(self.frame.h, &mut self.frame.k);
         }
