@@ -86,8 +86,11 @@ where
     let program = Program::compile(&Function::trace(&x, f).unwrap()).unwrap();
     let mut workspace = Workspace::new(&program);
     let inputs: Vec<&[f64]> = x.iter().map(|x| x.as_slice().unwrap()).collect();
-    // The first run finds out how many steps there are.
-    program.evaluate(&mut workspace, &inputs).unwrap();
+    // The first run finds out how many steps there are; the third one compiles whole steps, if they
+    // are of few numbers.
+    for _ in 0..3 {
+        program.evaluate(&mut workspace, &inputs).unwrap();
+    }
     let count = allocations(|| {
         for _ in 0..10 {
             program.evaluate(&mut workspace, &inputs).unwrap();
@@ -100,6 +103,17 @@ where
 fn a_solve_with_its_gradient_allocates_nothing() {
     let ode = Ode::new(Tsit5).tolerance(1e-6, 1e-6);
     replay_allocates_nothing(|_, x| solve(&ode, x)?.square().sum().grad(x));
+}
+
+/// Whose steps are taken at once.
+#[test]
+fn nor_does_a_solve_of_few_numbers() {
+    let ode = Ode::new(Tsit5).tolerance(1e-6, 1e-6);
+    replay_allocates_nothing(|_, x| {
+        let (a, y0) = (x[1].slice_axis(1, 0..2), x[0].slice_axis(0, 0..1).reshape([2]));
+        let ys = ode.solve(|t, y| (y.square() - y) * t - a.sum() * y, y0, [0.0, 0.4, 1.0])?;
+        ys.square().sum().grad(x)
+    });
 }
 
 #[test]
