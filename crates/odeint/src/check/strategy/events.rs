@@ -61,9 +61,14 @@ pub struct RandomEvents<T: Real> {
 /// let config = ProptestConfig { cases: 2, failure_persistence: None, ..Default::default() };
 /// proptest!(config, |(random in strategy::solve_events::<f64>([Tsit5.into()]))| {
 ///     let (solve, inputs) = (&random.solve, random.inputs());
-///     let field = |w: &[_], t, y| Ok(random.field(w, t, y));
-///     check::solve_events(&solve.ode(), field, |w| random.events(w), &inputs, &solve.ts)
-///         .map_err(|e| TestCaseError::fail(e.to_string()))?;
+///     check::solve_events(
+///         &solve.ode(),
+///         |w, t, y| Ok(random.field(w, t, y)),
+///         |w| random.events(w),
+///         &inputs,
+///         &solve.ts,
+///     )
+///     .map_err(|e| TestCaseError::fail(e.to_string()))?;
 /// });
 /// ```
 pub fn solve_events<T: Real>(
