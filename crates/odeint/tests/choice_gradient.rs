@@ -5,16 +5,11 @@ use costate_odeint::{
     Auto, Bdf, Gradient, KenCarp4Imex, Memory, Ode, Options, Stepping, Times, p_dot_delta,
 };
 use costate_tape::{Result, Tape, Var, check};
-use ndarray::{Array1, ArrayD, IxDyn};
+use ndarray::{Array1, ArrayD};
+
+use crate::network::{array, close};
 
 const TIMES: [f64; 5] = [0.1, 1.3, 2.9, 4.55, 6.0];
-
-/// A random-looking array.
-fn array(shape: &[usize], seed: f64, size: f64) -> ArrayD<f64> {
-    let len: usize = shape.iter().product();
-    let entries = (0..len).map(|i| size * (seed + 12.9898 * i as f64).sin()).collect();
-    ArrayD::from_shape_vec(IxDyn(shape), entries).unwrap()
-}
 
 /// `y0, w1, b, w2, rate`.
 fn inputs() -> Vec<ArrayD<f64>> {
@@ -69,16 +64,6 @@ fn gradient(ode: &Ode, ts: &[f64], times: bool) -> Vec<Vec<f64>> {
     let g = tape.constant(&array(&[ts.len(), 2, 2], 5.5, 1.0));
     let wrt: Vec<_> = if times { x.iter().copied().chain([var]).collect() } else { x };
     tape.vjp(&[ys], &[g], &wrt).unwrap().iter().map(|g| g.to_vec()).collect()
-}
-
-#[track_caller]
-fn close(a: &[Vec<f64>], b: &[Vec<f64>], tolerance: f64, what: &str) {
-    for (i, (a, b)) in a.iter().zip(b).enumerate() {
-        let size = a.iter().chain(b).map(|x| x.abs()).fold(0.0, f64::max);
-        for (j, (a, b)) in a.iter().zip(b).enumerate() {
-            assert!((a - b).abs() <= tolerance * size, "{what}: input {i}, entry {j}: {a:e} {b:e}");
-        }
-    }
 }
 
 /// The choice changes to and fro, or there would be nothing to test.

@@ -2,17 +2,12 @@
 
 use costate_odeint::{Dopri5, Euler, Gradient, Method, Ode, Options, Rk4, Stepping, Times, Tsit5};
 use costate_tape::{Function, Program, Result, Tape, Var, Workspace, check};
-use ndarray::{Array1, ArrayD, IxDyn};
+use ndarray::{Array1, ArrayD};
 use proptest::prelude::*;
 
-const TIMES: [f64; 5] = [0.1, 0.37, 0.9, 1.55, 2.0];
+use crate::network::{array, close};
 
-/// A random-looking array.
-fn array(shape: &[usize], seed: f64, size: f64) -> ArrayD<f64> {
-    let len: usize = shape.iter().product();
-    let entries = (0..len).map(|i| size * (seed + 12.9898 * i as f64).sin()).collect();
-    ArrayD::from_shape_vec(IxDyn(shape), entries).unwrap()
-}
+const TIMES: [f64; 5] = [0.1, 0.37, 0.9, 1.55, 2.0];
 
 /// A small network that depends on the time, `[3, 2] → [3, 2]`: `w1, b, w2` are captured.
 fn inputs() -> Vec<ArrayD<f64>> {
@@ -46,16 +41,6 @@ fn gradient(ode: &Ode, ts: &[f64], times: bool) -> Vec<Vec<f64>> {
     let g = tape.constant(&weights(ts.len()));
     let wrt: Vec<_> = if times { x.iter().copied().chain([var]).collect() } else { x };
     tape.vjp(&[ys], &[g], &wrt).unwrap().iter().map(|g| g.to_vec()).collect()
-}
-
-#[track_caller]
-fn close(a: &[Vec<f64>], b: &[Vec<f64>], tolerance: f64, what: &str) {
-    for (i, (a, b)) in a.iter().zip(b).enumerate() {
-        let size = a.iter().chain(b).map(|x| x.abs()).fold(0.0, f64::max);
-        for (j, (a, b)) in a.iter().zip(b).enumerate() {
-            assert!((a - b).abs() <= tolerance * size, "{what}: input {i}, entry {j}: {a:e} {b:e}");
-        }
-    }
 }
 
 /// What rounding may do to `p · δ`, relative to the sum of its terms. Two stages of Verner6 are

@@ -3,63 +3,13 @@
 
 use costate_odeint::{
     Gradient, ImplicitEuler, KenCarp4, Kvaerno3, Kvaerno5, Method, Ode, Options, Rodas5P, Stepping,
-    Times, TrBdf2, Tsit5,
+    TrBdf2, Tsit5,
 };
-use costate_tape::{Function, Program, Result, Tape, Var, Workspace, check};
-use ndarray::{Array1, ArrayD, IxDyn};
+use costate_tape::{Function, Program, Tape, Var, Workspace, check};
+use ndarray::{Array1, ArrayD};
 use proptest::prelude::*;
 
-const TIMES: [f64; 5] = [0.1, 0.37, 0.9, 1.55, 2.0];
-
-/// A random-looking array.
-fn array(shape: &[usize], seed: f64, size: f64) -> ArrayD<f64> {
-    let len: usize = shape.iter().product();
-    let entries = (0..len).map(|i| size * (seed + 12.9898 * i as f64).sin()).collect();
-    ArrayD::from_shape_vec(IxDyn(shape), entries).unwrap()
-}
-
-/// A small network that depends on the time, and a stiff part: `y0, w1, b, w2, rate`.
-fn inputs() -> Vec<ArrayD<f64>> {
-    vec![
-        array(&[2, 2], 0.3, 1.0),
-        array(&[2, 4], 1.7, 0.9),
-        array(&[4], 2.9, 0.4),
-        array(&[4, 2], 4.1, 0.8),
-        array(&[2], 1.3, 0.5).mapv(|x| 300.0 * (1.0 + x)),
-    ]
-}
-
-/// The first column is fast, the second slow.
-fn field<'t>(x: &[Var<'t, f64>], t: Var<'t, f64>, y: Var<'t, f64>) -> Var<'t, f64> {
-    let slow = (y.matmul(x[1]) + x[2] * t.sin()).tanh().matmul(x[3]);
-    let fast = y.slice_axis(1, 0..1) * x[4].reshape([2, 1]);
-    slow - Var::concat(1, &[fast, y.slice_axis(1, 1..2) * 0.3])
-}
-
-fn solve<'t>(ode: &Ode, x: &[Var<'t, f64>], ts: Times<'_, 't, f64>) -> Result<Var<'t, f64>> {
-    ode.solve(|t, y| field(x, t, y), x[0], ts)
-}
-
-/// The cotangents of the inputs and the times.
-fn gradient(ode: &Ode, ts: &[f64], times: bool) -> Vec<Vec<f64>> {
-    let tape = Tape::new();
-    let x: Vec<_> = inputs().iter().map(|x| tape.constant(x)).collect();
-    let var = tape.constant(&Array1::from(ts.to_vec()));
-    let ys = solve(ode, &x, if times { var.into() } else { ts.into() }).unwrap();
-    let g = tape.constant(&array(&[ts.len(), 2, 2], 5.5, 1.0));
-    let wrt: Vec<_> = if times { x.iter().copied().chain([var]).collect() } else { x };
-    tape.vjp(&[ys], &[g], &wrt).unwrap().iter().map(|g| g.to_vec()).collect()
-}
-
-#[track_caller]
-fn close(a: &[Vec<f64>], b: &[Vec<f64>], tolerance: f64, what: &str) {
-    for (i, (a, b)) in a.iter().zip(b).enumerate() {
-        let size = a.iter().chain(b).map(|x| x.abs()).fold(0.0, f64::max);
-        for (j, (a, b)) in a.iter().zip(b).enumerate() {
-            assert!((a - b).abs() <= tolerance * size, "{what}: input {i}, entry {j}: {a:e} {b:e}");
-        }
-    }
-}
+use crate::network::{TIMES, array, close, gradient, inputs, solve};
 
 /// The methods with an exact gradient that goes through linear systems.
 fn methods() -> impl Iterator<Item = Method> {

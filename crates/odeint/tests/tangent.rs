@@ -5,16 +5,11 @@ use costate_odeint::{
     VelocityVerlet, Verner7,
 };
 use costate_tape::{Function, Program, Result, Shape, Tape, Var, Workspace, check};
-use ndarray::{Array1, ArrayD, IxDyn};
+use ndarray::{Array1, ArrayD};
+
+use crate::network::{array, close};
 
 const TIMES: [f64; 4] = [0.1, 0.37, 0.9, 1.4];
-
-/// A random-looking array.
-fn array(shape: &[usize], seed: f64, size: f64) -> ArrayD<f64> {
-    let len: usize = shape.iter().product();
-    let entries = (0..len).map(|i| size * (seed + 12.9898 * i as f64).sin()).collect();
-    ArrayD::from_shape_vec(IxDyn(shape), entries).unwrap()
-}
 
 /// A small network that depends on the time: `y0, w1, b, w2`.
 fn inputs() -> Vec<ArrayD<f64>> {
@@ -48,18 +43,6 @@ fn directions(seed: f64) -> Vec<ArrayD<f64>> {
 
 fn dot(a: &[Vec<f64>], b: &[ArrayD<f64>]) -> f64 {
     a.iter().flatten().zip(b.iter().flat_map(|b| b.iter())).map(|(a, b)| a * b).sum()
-}
-
-#[track_caller]
-fn close(a: &[Vec<f64>], b: &[Vec<f64>], tolerance: f64, what: &str) {
-    assert_eq!(a.len(), b.len());
-    for (i, (a, b)) in a.iter().zip(b).enumerate() {
-        assert_eq!(a.len(), b.len());
-        let size = a.iter().chain(b).map(|x| x.abs()).fold(0.0, f64::max);
-        for (j, (a, b)) in a.iter().zip(b).enumerate() {
-            assert!((a - b).abs() <= tolerance * size, "{what}: input {i}, entry {j}: {a:e} {b:e}");
-        }
-    }
 }
 
 /// The products of the Hessian with `u`: by reverse mode over reverse mode, and by forward mode.

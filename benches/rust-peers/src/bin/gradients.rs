@@ -194,7 +194,7 @@ fn robertson(all: &mut Vec<Contender<'_>>) {
     let expected = (data.get("ref.loss")[0], data.get("ref.grad.k"));
     let (y0, ts, target) = (data.get("y0"), data.get("ts"), data.get("target"));
     let problem = "`robertson`";
-    let ways: [(Ode, &str); 2] = [
+    let ways: [(Ode, &str); 3] = [
         (
             // As in benches/workloads: the interpolant is of lower order than the method.
             Ode::new(Kvaerno5)
@@ -212,6 +212,7 @@ fn robertson(all: &mut Vec<Contender<'_>>) {
                 .tolerance(1e-8, 1e-10),
             "Rodas5P, exact gradient",
         ),
+        (Ode::new(Bdf).tolerance(1e-8, 1e-10), "Bdf, exact gradient"),
     ];
     for (ode, way) in ways {
         let (y0, ts, target) = (y0.clone(), ts.clone(), target.clone());

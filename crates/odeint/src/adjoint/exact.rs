@@ -13,24 +13,22 @@
 //! slopes of its own: those are stages like the others, which come last. The end slope of a step is
 //! the first slope of the next, so both of its cotangents go through one evaluation.
 
+mod stage;
+
 use costate_ops::{Buffer, Real, dot};
-use costate_tape::Outputs;
 use smallvec::SmallVec;
 
+use self::stage::{Back, Inside, gather};
+use super::programs::Programs;
 use super::rosenbrock::Rosenbrock;
 use super::stages::Stages;
 use super::{Backward, Cotangents, Reverse};
-use crate::additive::Portion;
-use crate::error::{Error, ErrorKind, FieldError};
-use crate::fixed_point::Watch;
-use crate::grid::GridStep;
-use crate::instrument::Pass;
+use crate::error::FieldError;
 use crate::method::Method;
 use crate::solve::position;
 use crate::stats::Stats;
 use crate::step::combine;
 use crate::tableau::Tableau;
-use crate::vector_field::{Replay, copy_few};
 
 /// The memory of the pass.
 #[derive(Debug, Default)]
@@ -55,85 +53,6 @@ pub(crate) struct Exact<T: Real> {
     rosenbrock: Rosenbrock<T>,
     /// Whether `end` is to be passed on.
     carried: bool,
-}
-
-/// A step on its way back.
-struct Back<'a, T: Real> {
-    method: Method,
-    n: usize,
-    step: &'a GridStep,
-    y0: &'a [T],
-    /// The slopes, with those of the interpolant if there are times inside.
-    k: &'a [T],
-    inside: &'a [Inside],
-    /// How many slopes `k` has.
-    slopes: usize,
-    /// Whether the cotangent of the step size is wanted.
-    wants_h: bool,
-}
-
-/// The programs of a pass.
-pub(crate) struct Programs<'a, T: Real> {
-    pub vjp: Replay<'a, T>,
-    /// Those of the stiff part and of the rest, if the field is in parts.
-    pub parts: Option<[Replay<'a, T>; 2]>,
-    /// The vjp that reads what an evaluation kept.
-    pub kept: Option<Replay<'a, T>>,
-    /// The field's Jacobian, if the method needs it.
-    pub jacobian: Option<Replay<'a, T>>,
-    /// The vjp of its derivatives, if the method is a Rosenbrock method, and which of the outputs
-    /// is the number that is differentiated.
-    pub second: Option<(Replay<'a, T>, usize)>,
-    /// Where the pass is written down, if it is.
-    pub pass: Option<&'a mut Pass<T>>,
-}
-
-impl<'a, T: Real> Programs<'a, T> {
-    /// What a pass over so many steps did.
-    pub fn stats(&self, steps: usize) -> Stats {
-        let jacobians = self.jacobian.as_ref().map_or(0, |j| j.evaluations);
-        Stats {
-            accepted: steps,
-            vjp_evals: self.vjp.evaluations
-                + self.kept.as_ref().map_or(0, |kept| kept.evaluations)
-                + self.parts.iter().flatten().map(|part| part.evaluations).sum::<usize>(),
-            jacobian_evals: jacobians,
-            factorisations: jacobians,
-            ..Stats::default()
-        }
-    }
-
-    /// The vjp of a portion of the field; of the rest of a field without parts there is none.
-    fn of(&mut self, portion: Portion) -> Option<&mut Replay<'a, T>> {
-        match (portion, &mut self.parts) {
-            (Portion::Stiff, Some([stiff, _])) => Some(stiff),
-            (Portion::Rest, Some([_, rest])) => Some(rest),
-            (Portion::Rest, None) => None,
-            _ => Some(&mut self.vjp),
-        }
-    }
-
-    /// The field's vjp at a state, where evaluating it may have kept something.
-    fn vjp<R>(
-        &mut self,
-        t: f64,
-        y: &[T],
-        kept: Option<&[T]>,
-        cotangent: &[T],
-        read: impl FnOnce(Outputs<'_, T>) -> R,
-    ) -> costate_tape::Result<R> {
-        match (kept, &mut self.kept) {
-            (Some(kept), Some(program)) => program.run_kept(t, y, kept, cotangent, read),
-            _ => self.vjp.run(t, y, Some(cotangent), read),
-        }
-    }
-}
-
-/// A save time strictly inside a step.
-#[derive(Clone, Copy)]
-struct Inside {
-    time: usize,
-    theta: f64,
 }
 
 /// A pass with its programs.
@@ -382,126 +301,8 @@ impl<T: Real> Exact<T> {
         to.y0.copy_from_slice(&self.p);
         Ok(())
     }
-
-    /// Takes stage `i` in reverse: from the cotangents `ȳ` of the later stages to its own. Returns
-    /// the cotangents of its time, and of the step size through time and state.
-    fn stage(
-        &mut self,
-        from: &Backward<'_, T>,
-        back: &Back<'_, T>,
-        i: usize,
-        programs: &mut Programs<'_, T>,
-        to: &mut Cotangents<'_, T>,
-    ) -> Result<(f64, f64), FieldError> {
-        let Back { method, step, k, wants_h, .. } = *back;
-        let (tableau, dim) = (method.tableau(), from.dim());
-        self.prepare(from, back, i);
-        let t = tableau.time(i, step.t0, step.t1);
-        let portion = method.portion(i);
-        if let Method::Rosenbrock(method) = method {
-            let (vjp, at) = (&mut programs.vjp, (step.t0, back.y0, step.h * method.gamma));
-            self.rosenbrock.stage(method, i, (vjp, from.grid.order), at, &mut self.slope)?;
-            if i == 1 {
-                // Its f is the first slope, whose cotangent the step before joins.
-                self.bars[dim..2 * dim].fill(T::zero());
-                return Ok((0.0, 0.0));
-            }
-        } else if let (Some(jacobian), Some(a)) = (&mut programs.jacobian, tableau.row(i).get(i)) {
-            let hg = step.h * a;
-            self.stages.factor(jacobian, t, &self.stage, hg)?;
-            let vjp = programs.of(portion).expect("what is solved for is no rest");
-            let order = from.grid.order;
-            self.stages.solve_adjoint(vjp, order, (t, &self.stage, hg), &mut self.slope)?;
-        }
-        let bar = &mut self.bars[i * dim..(i + 1) * dim];
-        let kept = from.grid.kept(back.n, i);
-        let read = |found: Outputs<'_, T>| {
-            copy_few(found.get(0), bar);
-            to.add(T::one(), &found)
-        };
-        let t_bar = match portion {
-            Portion::All => programs.vjp(t, &self.stage, kept, &self.slope, read)?,
-            _ => match programs.of(portion) {
-                Some(vjp) => vjp.run(t, &self.stage, Some(&self.slope), read)?,
-                None => {
-                    bar.fill(T::zero());
-                    0.0
-                }
-            },
-        };
-        let mut h_bar = tableau.node(i) * t_bar;
-        if wants_h {
-            combine(None, 1.0, tableau.row(i), k, &mut self.sum);
-            h_bar += dot(&self.bars[i * dim..(i + 1) * dim], &self.sum).as_f64();
-        }
-        Ok((t_bar, h_bar))
-    }
-
-    /// The cotangent of slope `i` from the cotangents `ȳ` of the stages that use it, and the state
-    /// of stage `i`.
-    fn prepare(&mut self, from: &Backward<'_, T>, back: &Back<'_, T>, i: usize) {
-        let Back { method, step, y0, k, inside, slopes, .. } = *back;
-        let (tableau, dim, h) = (method.tableau(), from.dim(), step.h);
-        let all = tableau.slopes();
-        let first = if tableau.coupled && i < tableau.rows() { 1 } else { i + 1 };
-        let column = &self.columns[i * all + first..i * all + slopes];
-        combine(None, h, column, &self.bars[first * dim..], &mut self.slope);
-        gather(from, tableau, inside, h, i, &mut self.slope);
-        tableau.part(i).mask_blocks(from.grid.block, &mut self.slope);
-        combine(Some(y0), h, tableau.row(i), k, &mut self.stage);
-    }
-
-    /// The `ȳ` of coupled stages, which depend on each other as the stages do: by fixed-point
-    /// iteration, which converges as fast as theirs.
-    fn couple(
-        &mut self,
-        from: &Backward<'_, T>,
-        back: &Back<'_, T>,
-        vjp: &mut Replay<'_, T>,
-    ) -> Result<(), FieldError> {
-        let Back { method, step, .. } = *back;
-        let (tableau, dim) = (method.tableau(), from.dim());
-        self.bars[dim..(tableau.rows() - 1) * dim].fill(T::zero());
-        let mut watch = Watch::new();
-        loop {
-            for i in (1..tableau.rows() - 1).rev() {
-                self.prepare(from, back, i);
-                let bar = &mut self.bars[i * dim..(i + 1) * dim];
-                let t = tableau.time(i, step.t0, step.t1);
-                vjp.run(t, &self.stage, Some(&self.slope), |found| {
-                    watch.replace(bar, found.get(0));
-                })?;
-            }
-            match watch.finished() {
-                None => {
-                    let (t, dt) = (step.t0, step.h);
-                    let e = Error::from(ErrorKind::NoConvergence { t, dt });
-                    return Err(Box::new(e));
-                }
-                Some(true) => return Ok(()),
-                Some(false) => {}
-            }
-        }
-    }
 }
 
 fn add<T: Real>(to: &mut [T], x: &[T]) {
     costate_ops::axpy(T::one(), x, to);
-}
-
-/// Adds to the cotangent of slope `i` what the states inside the step send it: `h b_i(θ) g`.
-fn gather<T: Real>(
-    from: &Backward<'_, T>,
-    tableau: &Tableau,
-    inside: &[Inside],
-    h: f64,
-    i: usize,
-    slope: &mut [T],
-) {
-    for save in inside {
-        let weight = h * tableau.interpolant.weight(i, save.theta);
-        if weight != 0.0 {
-            costate_ops::axpy(T::from_f64(weight), from.g(save.time), slope);
-        }
-    }
 }

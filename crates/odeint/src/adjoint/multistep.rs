@@ -19,9 +19,8 @@
 
 use costate_ops::{Buffer, Real, axpy, dot};
 
-use super::exact::Programs;
 use super::stages::Stages;
-use super::{Backward, Cotangents, Reverse};
+use super::{Backward, Cotangents, Programs, Reverse};
 use crate::differences::{KAPPA, Orders, ROWS, alpha, factor, gamma, rescaling, rescaling_rate};
 use crate::error::FieldError;
 use crate::solve::position;

@@ -1,0 +1,157 @@
+//! One stage in reverse.
+
+use costate_ops::{Real, dot};
+use costate_tape::Outputs;
+
+use super::Exact;
+use crate::additive::Portion;
+use crate::adjoint::{Backward, Cotangents, Programs};
+use crate::error::{Error, ErrorKind, FieldError};
+use crate::fixed_point::Watch;
+use crate::grid::GridStep;
+use crate::method::Method;
+use crate::step::combine;
+use crate::tableau::Tableau;
+use crate::vector_field::{Replay, copy_few};
+
+/// A step on its way back.
+pub(super) struct Back<'a, T: Real> {
+    pub method: Method,
+    pub n: usize,
+    pub step: &'a GridStep,
+    pub y0: &'a [T],
+    /// The slopes, with those of the interpolant if there are times inside.
+    pub k: &'a [T],
+    pub inside: &'a [Inside],
+    /// How many slopes `k` has.
+    pub slopes: usize,
+    /// Whether the cotangent of the step size is wanted.
+    pub wants_h: bool,
+}
+
+/// A save time strictly inside a step.
+#[derive(Clone, Copy)]
+pub(super) struct Inside {
+    pub time: usize,
+    pub theta: f64,
+}
+
+impl<T: Real> Exact<T> {
+    /// Takes stage `i` in reverse: from the cotangents `ȳ` of the later stages to its own. Returns
+    /// the cotangents of its time, and of the step size through time and state.
+    pub(super) fn stage(
+        &mut self,
+        from: &Backward<'_, T>,
+        back: &Back<'_, T>,
+        i: usize,
+        programs: &mut Programs<'_, T>,
+        to: &mut Cotangents<'_, T>,
+    ) -> Result<(f64, f64), FieldError> {
+        let Back { method, step, k, wants_h, .. } = *back;
+        let (tableau, dim) = (method.tableau(), from.dim());
+        self.prepare(from, back, i);
+        let t = tableau.time(i, step.t0, step.t1);
+        let portion = method.portion(i);
+        if let Method::Rosenbrock(method) = method {
+            let (vjp, at) = (&mut programs.vjp, (step.t0, back.y0, step.h * method.gamma));
+            self.rosenbrock.stage(method, i, (vjp, from.grid.order), at, &mut self.slope)?;
+            if i == 1 {
+                // Its f is the first slope, whose cotangent the step before joins.
+                self.bars[dim..2 * dim].fill(T::zero());
+                return Ok((0.0, 0.0));
+            }
+        } else if let (Some(jacobian), Some(a)) = (&mut programs.jacobian, tableau.row(i).get(i)) {
+            let hg = step.h * a;
+            self.stages.factor(jacobian, t, &self.stage, hg)?;
+            let vjp = programs.of(portion).expect("what is solved for is no rest");
+            let order = from.grid.order;
+            self.stages.solve_adjoint(vjp, order, (t, &self.stage, hg), &mut self.slope)?;
+        }
+        let bar = &mut self.bars[i * dim..(i + 1) * dim];
+        let kept = from.grid.kept(back.n, i);
+        let read = |found: Outputs<'_, T>| {
+            copy_few(found.get(0), bar);
+            to.add(T::one(), &found)
+        };
+        let t_bar = match portion {
+            Portion::All => programs.vjp(t, &self.stage, kept, &self.slope, read)?,
+            _ => match programs.of(portion) {
+                Some(vjp) => vjp.run(t, &self.stage, Some(&self.slope), read)?,
+                None => {
+                    bar.fill(T::zero());
+                    0.0
+                }
+            },
+        };
+        let mut h_bar = tableau.node(i) * t_bar;
+        if wants_h {
+            combine(None, 1.0, tableau.row(i), k, &mut self.sum);
+            h_bar += dot(&self.bars[i * dim..(i + 1) * dim], &self.sum).as_f64();
+        }
+        Ok((t_bar, h_bar))
+    }
+
+    /// The cotangent of slope `i` from the cotangents `ȳ` of the stages that use it, and the state
+    /// of stage `i`.
+    fn prepare(&mut self, from: &Backward<'_, T>, back: &Back<'_, T>, i: usize) {
+        let Back { method, step, y0, k, inside, slopes, .. } = *back;
+        let (tableau, dim, h) = (method.tableau(), from.dim(), step.h);
+        let all = tableau.slopes();
+        let first = if tableau.coupled && i < tableau.rows() { 1 } else { i + 1 };
+        let column = &self.columns[i * all + first..i * all + slopes];
+        combine(None, h, column, &self.bars[first * dim..], &mut self.slope);
+        gather(from, tableau, inside, h, i, &mut self.slope);
+        tableau.part(i).mask_blocks(from.grid.block, &mut self.slope);
+        combine(Some(y0), h, tableau.row(i), k, &mut self.stage);
+    }
+
+    /// The `ȳ` of coupled stages, which depend on each other as the stages do: by fixed-point
+    /// iteration, which converges as fast as theirs.
+    pub(super) fn couple(
+        &mut self,
+        from: &Backward<'_, T>,
+        back: &Back<'_, T>,
+        vjp: &mut Replay<'_, T>,
+    ) -> Result<(), FieldError> {
+        let Back { method, step, .. } = *back;
+        let (tableau, dim) = (method.tableau(), from.dim());
+        self.bars[dim..(tableau.rows() - 1) * dim].fill(T::zero());
+        let mut watch = Watch::new();
+        loop {
+            for i in (1..tableau.rows() - 1).rev() {
+                self.prepare(from, back, i);
+                let bar = &mut self.bars[i * dim..(i + 1) * dim];
+                let t = tableau.time(i, step.t0, step.t1);
+                vjp.run(t, &self.stage, Some(&self.slope), |found| {
+                    watch.replace(bar, found.get(0));
+                })?;
+            }
+            match watch.finished() {
+                None => {
+                    let (t, dt) = (step.t0, step.h);
+                    let e = Error::from(ErrorKind::NoConvergence { t, dt });
+                    return Err(Box::new(e));
+                }
+                Some(true) => return Ok(()),
+                Some(false) => {}
+            }
+        }
+    }
+}
+
+/// Adds to the cotangent of slope `i` what the states inside the step send it: `h b_i(θ) g`.
+pub(super) fn gather<T: Real>(
+    from: &Backward<'_, T>,
+    tableau: &Tableau,
+    inside: &[Inside],
+    h: f64,
+    i: usize,
+    slope: &mut [T],
+) {
+    for save in inside {
+        let weight = h * tableau.interpolant.weight(i, save.theta);
+        if weight != 0.0 {
+            costate_ops::axpy(T::from_f64(weight), from.g(save.time), slope);
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The programs of a discrete adjoint pass.
+
+use costate_ops::Real;
+use costate_tape::Outputs;
+
+use crate::additive::Portion;
+use crate::instrument::Pass;
+use crate::stats::Stats;
+use crate::vector_field::Replay;
+
+/// The programs of a pass.
+pub(crate) struct Programs<'a, T: Real> {
+    pub vjp: Replay<'a, T>,
+    /// Those of the stiff part and of the rest, if the field is in parts.
+    pub parts: Option<[Replay<'a, T>; 2]>,
+    /// The vjp that reads what an evaluation kept.
+    pub kept: Option<Replay<'a, T>>,
+    /// The field's Jacobian, if the method needs it.
+    pub jacobian: Option<Replay<'a, T>>,
+    /// The vjp of its derivatives, if the method is a Rosenbrock method, and which of the outputs
+    /// is the number that is differentiated.
+    pub second: Option<(Replay<'a, T>, usize)>,
+    /// Where the pass is written down, if it is.
+    pub pass: Option<&'a mut Pass<T>>,
+}
+
+impl<'a, T: Real> Programs<'a, T> {
+    /// What a pass over so many steps did.
+    pub fn stats(&self, steps: usize) -> Stats {
+        let jacobians = self.jacobian.as_ref().map_or(0, |j| j.evaluations);
+        Stats {
+            accepted: steps,
+            vjp_evals: self.vjp.evaluations
+                + self.kept.as_ref().map_or(0, |kept| kept.evaluations)
+                + self.parts.iter().flatten().map(|part| part.evaluations).sum::<usize>(),
+            jacobian_evals: jacobians,
+            factorisations: jacobians,
+            ..Stats::default()
+        }
+    }
+
+    /// The vjp of a portion of the field; of the rest of a field without parts there is none.
+    pub fn of(&mut self, portion: Portion) -> Option<&mut Replay<'a, T>> {
+        match (portion, &mut self.parts) {
+            (Portion::Stiff, Some([stiff, _])) => Some(stiff),
+            (Portion::Rest, Some([_, rest])) => Some(rest),
+            (Portion::Rest, None) => None,
+            _ => Some(&mut self.vjp),
+        }
+    }
+
+    /// The field's vjp at a state, where evaluating it may have kept something.
+    pub fn vjp<R>(
+        &mut self,
+        t: f64,
+        y: &[T],
+        kept: Option<&[T]>,
+        cotangent: &[T],
+        read: impl FnOnce(Outputs<'_, T>) -> R,
+    ) -> costate_tape::Result<R> {
+        match (kept, &mut self.kept) {
+            (Some(kept), Some(program)) => program.run_kept(t, y, kept, cotangent, read),
+            _ => self.vjp.run(t, y, Some(cotangent), read),
+        }
+    }
+}
