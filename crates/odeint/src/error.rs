@@ -72,6 +72,16 @@ pub enum ErrorKind {
         /// The method.
         method: &'static str,
     },
+    /// Halving the steps does not bring a gradient closer as the order of the method says, so that its
+    /// error cannot be estimated.
+    NotConverging {
+        /// The method.
+        method: &'static str,
+        /// By what the difference to the gradient by halved steps becomes smaller as they are halved.
+        ratio: f64,
+        /// The order.
+        order: u32,
+    },
     /// There is no time to solve for.
     EmptyTimes,
     /// The times neither increase nor decrease throughout.
@@ -140,11 +150,6 @@ pub enum ErrorKind {
     /// be undone.
     NotReversible {
         /// The method.
-        method: &'static str,
-    },
-    /// The gradient with respect to times was asked of a solve by a reversible scheme.
-    NoTimeGradient {
-        /// The scheme.
         method: &'static str,
     },
     /// A time at which a dense solution was asked for is outside its span.
@@ -313,6 +318,14 @@ impl fmt::Display for Error {
                 f,
                 "the backward pass of {method} cannot be followed step by step; take another method"
             ),
+            ErrorKind::NotConverging { method, ratio, order } => write!(
+                f,
+                "the error of the gradient cannot be estimated: a halving of the steps of {method} \
+                 divides it by {ratio:.2} rather than by about {}; what the state and its companion \
+                 differ by may grow, as it does where the field contracts faster than steps are \
+                 short: take shorter steps, a smaller coupling, or another method",
+                2u64.pow(*order)
+            ),
             ErrorKind::EmptyTimes => {
                 write!(f, "the list of times is empty; give at least the start")
             }
@@ -360,11 +373,6 @@ impl fmt::Display for Error {
                 "the steps of {method} cannot be undone; use a `Scheme`, such as \
                  `Scheme::coupled({method}, 0.999)` if it is explicit, or `Gradient::Exact` with \
                  `Memory::Checkpoints`"
-            ),
-            ErrorKind::NoTimeGradient { method } => write!(
-                f,
-                "a solve by {method} has no gradient with respect to its times; give them as \
-                 numbers, or use `Gradient::Unrolled`"
             ),
             ErrorKind::NoContinuousAdjoint { method } => write!(
                 f,

@@ -14,7 +14,7 @@ use crate::adjoint::{
 };
 use crate::auto::Methods;
 use crate::checkpoints::Checkpoints;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::grid::Grid;
 use crate::instrument::Probe;
 use crate::integrator::Integrator;
@@ -22,6 +22,7 @@ use crate::memory::Memory;
 use crate::method::Method;
 use crate::ode::Gradient;
 use crate::options::Options;
+use crate::reversible::Reversible;
 use crate::solve::{check_times, drive_on};
 use crate::stats::Stats;
 use crate::tangent::recorded;
@@ -78,6 +79,13 @@ pub(crate) struct SolveState<T: Real> {
     pub stats: Stats,
 }
 
+impl<T: Real> SolveState<T> {
+    /// The end of a solve by a reversible scheme, with its companion.
+    pub fn companion(&self) -> Option<&Reversible<T>> {
+        self.integrator.as_ref()?.last_companion()
+    }
+}
+
 impl<T: Real> SolveOp<T> {
     /// How many points are kept to take steps again from; 0 if all stages are kept, or nothing is.
     fn points(&self) -> usize {
@@ -122,10 +130,6 @@ impl<T: Real> SolveOp<T> {
     pub fn adjoint(&self, needs: &[bool]) -> Result<AdjointOp<T>> {
         let first = self.first_captured();
         let times = self.times.is_none() && needs[1];
-        if times && self.undoes() {
-            let method = self.method.tableau().name;
-            return Err(solve_error(ErrorKind::NoTimeGradient { method }));
-        }
         let wrt: Vec<usize> =
             (first..needs.len()).filter(|&i| needs[i]).map(|i| i - first).collect();
         let components = self.field.function.input_shapes()[1].numel();
@@ -619,9 +623,10 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
                             y0: inputs[0].data,
                         };
                         if solve.undoes() {
-                            let end = solved.integrator.as_ref().and_then(|i| i.last_companion());
-                            let vjp = &mut programs.vjp;
-                            state.undo.run(&backward, end, again, vjp, &mut bars)?
+                            let end = solved.companion();
+                            let Programs { vjp, pass, .. } = &mut programs;
+                            let pass = pass.as_deref_mut();
+                            state.undo.run(&backward, end, again, vjp, pass, &mut bars)?
                         } else {
                             state.retake.run(pass, &backward, again, &mut bars)?
                         }

@@ -259,6 +259,11 @@ impl<T: Real> Reversible<T> {
         self.scheme
     }
 
+    /// For reversible Heun, the slope at the companion.
+    pub(crate) fn slope(&self) -> &[T] {
+        &self.k
+    }
+
     fn advance(&mut self, f: &mut dyn Field<T>, t: f64) -> Result<(), FieldError> {
         let h = t - self.t;
         let Reversible { y, companion, k, scratch, error, .. } = self;

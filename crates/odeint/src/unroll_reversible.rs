@@ -17,6 +17,19 @@ pub(crate) fn unroll_reversible<'t, T: Real>(
     times: Option<Var<'t, T>>,
     field: &RecordingRef<'_, 't, T>,
 ) -> Result<Var<'t, T>> {
+    Ok(unroll_from(scheme, frozen, [y0, y0], false, times, field)?.0)
+}
+
+/// [`unroll_reversible`] from a state, with a companion if it has `started`. Returns the last companion
+/// too.
+pub(crate) fn unroll_from<'t, T: Real>(
+    scheme: Scheme,
+    frozen: &Frozen<T>,
+    [y0, companion]: [Var<'t, T>; 2],
+    started: bool,
+    times: Option<Var<'t, T>>,
+    field: &RecordingRef<'_, 't, T>,
+) -> Result<(Var<'t, T>, Var<'t, T>)> {
     let Frozen { steps, ts, .. } = frozen;
     let tableau = scheme.tableau();
     let time = |i: usize| match times {
@@ -27,6 +40,7 @@ pub(crate) fn unroll_reversible<'t, T: Real>(
     let mut saved = vec![y0];
     let mut y = y0;
     let mut companion = match scheme {
+        _ if started => companion,
         Scheme::AsynchronousLeapfrog if !steps.is_empty() => at(time(0), y0)?,
         _ => y0,
     };
@@ -90,7 +104,7 @@ pub(crate) fn unroll_reversible<'t, T: Real>(
             });
         }
     }
-    Ok(stack(&saved))
+    Ok((stack(&saved), companion))
 }
 
 /// The slopes of a step of an explicit method.

@@ -1,23 +1,14 @@
 //! The checks of a solve with events: they hold for right ones, and notice wrong ones.
 
 use costate_odeint::check::{self, NoRoom, Property, Violation, strategy};
-use costate_odeint::{Auto, ErrorKind, Method, Ode, Rodas5P, Tsit5, VarEvent};
+use costate_odeint::{Auto, Method, Ode, Rodas5P, Tsit5, VarEvent};
 use costate_tape::Var;
 use ndarray::{ArrayD, arr1};
 use proptest::prelude::*;
 
-type V<'t> = Var<'t, f64>;
+use super::check::is_not_solved;
 
-/// Whether stages could not be solved for: equal steps may be too long.
-fn is_not_solved(e: &check::CheckError) -> bool {
-    let kind = |e: &costate_tape::Error| {
-        let e = e.call_error().and_then(|e| e.downcast_ref::<costate_odeint::Error>());
-        e.is_some_and(|e| {
-            matches!(e.kind(), ErrorKind::Diverged { .. } | ErrorKind::NoConvergence { .. })
-        })
-    };
-    e.downcast_ref().is_some_and(kind)
-}
+type V<'t> = Var<'t, f64>;
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..Default::default() })]

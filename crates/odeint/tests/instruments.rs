@@ -52,7 +52,14 @@ fn solvers() -> Vec<Ode> {
         let checkpoints = Ode::new(method).steps(9).memory(Memory::Checkpoints(2));
         [one(method), vec![checkpoints]].concat()
     };
-    methods.flat_map(one).collect()
+    let pairs = [
+        Scheme::ReversibleHeun,
+        Scheme::AsynchronousLeapfrog,
+        Scheme::coupled(Heun, 0.9),
+        Scheme::coupled(Rk4, 0.999),
+        Scheme::coupled(Dopri5, 0.99),
+    ];
+    methods.chain(pairs.map(Method::from)).flat_map(one).collect()
 }
 
 #[test]
@@ -498,10 +505,100 @@ fn reversible_schemes_have_one_way_more() {
         let row = found.rows.iter().find(|row| row.way == way).unwrap();
         assert!(row.outcome.as_ref().unwrap().distance < 1e-5, "{found}");
     }
-    // Its steps are undone rather than followed: that is said.
-    let (g, d) = (tape.ones([2, 2]), tape.ones([2]));
-    let e = p_dot_delta(&ode, field, y0, &[0.0, 2.0], g, &[y0], &[d]).unwrap_err();
-    assert!(e.to_string().contains("cannot be followed step by step"), "{e}");
-    let e = momentum_trajectory(&ode, field, y0, &[0.0, 2.0], sum, &[k]).unwrap_err();
-    assert!(e.to_string().contains("cannot be followed step by step"), "{e}");
+}
+
+/// At a single time there is the observation there, and no step.
+#[test]
+fn no_steps() {
+    for ode in [Ode::new(Tsit5), Ode::new(Scheme::AsynchronousLeapfrog).steps(3)] {
+        let tape = Tape::new();
+        let (y0, g) = (tape.leaf(&[0.5, -0.9], [2]), tape.leaf(&[2.0, 1.0], [1, 2]));
+        let d = tape.leaf(&[1.0, -1.0], [2]);
+        let found = p_dot_delta(&ode, |_, y| Ok(-y), y0, &[0.3], g, &[y0], &[d]).unwrap();
+        assert_eq!(found.values, [1.0, 1.0]);
+    }
+}
+
+/// The momentum of a reversible solve is that of the solution: it is conjugate to the state alone.
+#[test]
+fn momenta_of_reversible_schemes() {
+    let path = |ode: Ode| {
+        let tape = Tape::new();
+        let y0 = tape.leaf(&[0.5, -0.9], [1, 2]);
+        let w = weights(&tape);
+        let field = field_of(|t, y| Ok(network(&w, t, y)));
+        let loss = loss_of(|ys| Ok(ys.slice_axis(0, 1..3).square().sum()));
+        momentum_trajectory(&ode, field, y0, &[0.0, 0.8, 2.0], loss, &w[..1]).unwrap()
+    };
+    let right = path(Ode::new(Verner9).tolerance(1e-12, 1e-12).steps(400));
+    for scheme in [
+        Scheme::ReversibleHeun,
+        Scheme::AsynchronousLeapfrog,
+        Scheme::coupled(Heun, 0.99),
+        Scheme::coupled(Rk4, 0.999),
+    ] {
+        let found = path(Ode::new(scheme).steps(400));
+        assert_eq!(found.ts.len(), right.ts.len());
+        for (i, t) in found.ts.iter().enumerate() {
+            assert!((t - right.ts[i]).abs() < 1e-14);
+            let both = [&found, &right].map(|path| {
+                let p = path.momentum(i).iter().copied();
+                let rest = [path.hamiltonian[i], path.time_momentum[i]];
+                p.chain(rest).chain(path.rates[0][8 * i..8 * i + 8].iter().copied())
+            });
+            let [found, right] = both;
+            for (a, b) in found.zip(right) {
+                assert!((a - b).abs() < 2e-4, "{scheme:?} at {t}: {a} {b}");
+            }
+        }
+        assert!(found.drift() < 1e-4, "{scheme:?}: {:e}", found.drift());
+    }
+}
+
+/// Where the companion runs away, the estimate is right to a factor of 2, or refused.
+#[test]
+fn estimates_of_reversible_schemes() {
+    let (_, start, parameters, _, field) = problems()[2].clone();
+    let (mut refused, mut given) = (0, 0);
+    for scheme in [
+        Scheme::coupled(Rk4, 0.999),
+        Scheme::coupled(Rk4, 0.9),
+        Scheme::ReversibleHeun,
+        Scheme::AsynchronousLeapfrog,
+    ] {
+        for (steps, end) in
+            [(25, 0.3), (50, 0.5), (250, 0.5), (300, 1.0), (250, 1.5), (350, 1.5), (1600, 1.5)]
+        {
+            let tape = Tape::new();
+            let y0 = tape.leaf(&start, [start.len()]);
+            let k = tape.leaf(&parameters, [parameters.len()]);
+            let ts = [0.0, 0.43 * end, end];
+            let field = field_of(|t, y| Ok(field(k, t, y)));
+            let loss = loss_of(|ys| Ok(ys.slice_axis(0, 1..3).square().sum()));
+            let ode = Ode::new(scheme).steps(steps);
+            let found = match gradient_with_error(&ode, field, y0, &ts, loss, &[y0, k]) {
+                Ok(found) => found,
+                Err(e) => {
+                    let e = e.to_string();
+                    assert!(e.contains("not finite") || e.contains("cannot be estimated"), "{e}");
+                    refused += 1;
+                    continue;
+                }
+            };
+            let tight = Ode::new(Verner9).tolerance(1e-13, 1e-14);
+            let exact = loss(tight.try_solve(field, y0, ts).unwrap()).unwrap();
+            let exact = exact.grad(&[y0, k]).unwrap();
+            let (mut error, mut estimate) = (0.0, 0.0);
+            for ((a, b), e) in found.gradient.iter().zip(&exact).zip(&found.error) {
+                for ((a, b), e) in a.to_vec().into_iter().zip(b.to_vec()).zip(e) {
+                    error += (a - b) * (a - b);
+                    estimate += e * e;
+                }
+            }
+            let ratio = f64::sqrt(estimate / error);
+            assert!((0.5..2.0).contains(&ratio), "{scheme:?} {steps} {end}: {ratio}");
+            given += 1;
+        }
+    }
+    assert!(refused > 3 && given > 10, "{refused} {given}");
 }

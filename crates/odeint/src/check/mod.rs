@@ -55,11 +55,13 @@ pub enum Property {
     /// `u · (H v) = v · (H u)` for the Hessian `H` of a loss of the states.
     Symmetry,
     /// A solve in two parts, on the two parts of the grid, is the whole solve: in states and in
-    /// gradients. Not so by a multistep method, which begins anew: there is nothing to check.
+    /// gradients. Not so by a multistep method, which begins anew, nor by a reversible
+    /// [`Scheme`](crate::Scheme), whose companion does: there is nothing to check.
     Split,
     /// `dL/dt1 = p · f` at the last time, and `-p · f` at the first: to the accuracy of one very
     /// short step at each end. Not by a multistep method, whose short step is that of a polynomial
-    /// through other states.
+    /// through other states. Of a reversible [`Scheme`](crate::Scheme) `f` at the last time is the
+    /// slope along which its last step went, which is that at the companion.
     EndTimes,
     /// A batch of solves gives what a loop gives: the same bits for each sample, and the same sum for
     /// what they share.

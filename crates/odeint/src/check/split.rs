@@ -5,10 +5,32 @@ use costate_tape::{Result, Tape, Var};
 
 use super::setup::{Checked, Setup};
 use crate::grid::{GridStep, StepEnd};
+use crate::method::Method;
+use crate::operation::SolveState;
+use crate::reversible::Scheme;
 use crate::solve::position;
 
 /// How much of a step the short steps at the ends are.
 const SHORT: f64 = 1e-4;
+
+/// The states of which the last step of a solve, to `y`, goes along the slopes, on average. Those of
+/// reversible schemes differ from `y` as the scheme does from the solution.
+fn along<'t, T: Real>(ys: Var<'t, T>, y: Var<'t, T>) -> Vec<Var<'t, T>> {
+    let read = |state: &dyn std::any::Any| {
+        let end = state.downcast_ref::<SolveState<T>>()?.companion()?;
+        Some((end.scheme(), end.companion().to_vec()))
+    };
+    let Some((scheme, companion)) = ys.tape().read_state(ys, read).flatten() else {
+        return vec![y];
+    };
+    let companion = y.tape().leaf(&companion, y.shape());
+    match scheme {
+        // It goes to the other side of the state with each step.
+        Scheme::ReversibleHeun => vec![companion, y + y - companion],
+        Scheme::AsynchronousLeapfrog => vec![y],
+        Scheme::Coupled { .. } => vec![companion],
+    }
+}
 
 impl<T, F> Setup<'_, T, F>
 where
@@ -20,7 +42,8 @@ where
             return Ok(());
         }
         let steps = self.grid()?.steps;
-        if steps.len() < 2 {
+        // The second part of a reversible solve would start with a companion of its own.
+        if steps.len() < 2 || matches!(self.ode.method(), Method::Reversible(_)) {
             return Ok(());
         }
         let (first, second) = steps.split_at(steps.len() / 2);
@@ -73,9 +96,11 @@ where
         let bars = tape.vjp(&[ys], &[g], &wrt)?;
         let times = bars[1].to_vec();
         // A step of a method of order 1 goes along the slope at its start; a splitting has that order
-        // for a field that does not split.
+        // for a field that does not split, and the companion of a reversible scheme one less.
         let tableau = self.ode.method().tableau();
-        let relative = if tableau.order == 1 || tableau.is_partitioned() { 1e-2 } else { 1e-5 };
+        let first_order = tableau.order == 1 || tableau.is_partitioned();
+        let reversible = matches!(self.ode.method(), Method::Reversible(_));
+        let relative = if first_order || reversible { 1e-2 } else { 1e-5 };
         let relative = f64::max(relative, 1e5 * T::EPSILON.as_f64());
         // The momentum at the start is without what is observed there.
         let ends = [
@@ -83,7 +108,14 @@ where
             (0, x[0], bars[0] - g.index_axis(0, 0), -1.0, "dL/dt at the first time"),
         ];
         for (i, y, p, sign, what) in ends {
-            let slope = (self.field)(&x[1..], ts.index_axis(0, i), y)?.to_vec();
+            let states = if i > 0 { along(ys, y) } else { vec![y] };
+            let mut slope = vec![T::zero(); y.shape().numel()];
+            for &y in &states {
+                let found = (self.field)(&x[1..], ts.index_axis(0, i), y)?.to_vec();
+                slope.iter_mut().zip(found).for_each(|(sum, f)| *sum += f);
+            }
+            let count = T::from_f64(states.len() as f64);
+            slope.iter_mut().for_each(|f| *f /= count);
             let products: Vec<f64> = p
                 .to_vec()
                 .iter()

@@ -12,10 +12,12 @@ use crate::differences::ROWS;
 use crate::memory::Memory;
 use crate::method::Method;
 use crate::ode::{Gradient, Ode};
+use crate::reversible::Scheme;
 use crate::solve::position;
 use crate::tableau::Tableau;
 use crate::unroll::{Frozen, unroll};
 use crate::unroll_multistep::unroll_multistep;
+use crate::unroll_reversible::unroll_from;
 
 /// What [`p_dot_delta`] found.
 #[derive(Clone, Debug, PartialEq)]
@@ -160,6 +162,10 @@ pub fn p_dot_delta<'t, T: Real>(
     let pass = read(&pass, &ode)?;
 
     let dim = dots[0].len();
+    let scheme = match ode.method() {
+        Method::Reversible(scheme) => Some(scheme),
+        _ => None,
+    };
     // Along the way the invariant is that of a table of differences, if the method is a multistep one.
     let tables = match ode.method() {
         Method::Multistep(tableau) => Some(Tables::new(tableau, &field, &leaves, &dots, &frozen)?),
@@ -179,6 +185,8 @@ pub fn p_dot_delta<'t, T: Real>(
     let mut observed = Sum::default();
     observed.add(&g[..dim], &dots[0]);
     let mut delta = dots[0].clone();
+    // That of the companion, if there is one.
+    let mut beside: Vec<T> = Vec::new();
     let steps = frozen.steps.len();
     if let Some(tables) = tables.filter(|_| steps > 0) {
         for n in 0..=steps {
@@ -199,17 +207,30 @@ pub fn p_dot_delta<'t, T: Real>(
         return Ok(found);
     }
     for n in 0..=steps {
+        let t = pass.ts[steps - n];
         let place = (steps - n) * dim..(steps - n + 1) * dim;
         let y = &pass.ys[place.clone()];
-        let step = Tangents { field: &field, leaves: &leaves, dots: &dots, y, delta: &delta };
+        let at = |y, delta| Tangents { field: &field, leaves: &leaves, dots: &dots, y, delta };
         let mut sum = observed;
         sum.add(&pass.p[place.clone()], &delta);
-        sum.add(&pass.slope[place.clone()], &step.slope(pass.ts[steps - n])?);
+        let companion = pass.companions.get(place.clone());
+        if let (Some(scheme), Some(companion)) = (scheme, companion) {
+            if n == 0 {
+                beside = match scheme {
+                    Scheme::AsynchronousLeapfrog => at(y, &delta).slope(t)?,
+                    _ => delta.clone(),
+                };
+            }
+            sum.add(&pass.companion_p[place.clone()], &beside);
+            sum.add(&pass.slope[place.clone()], &at(companion, &beside).slope(t)?);
+        } else {
+            sum.add(&pass.slope[place.clone()], &at(y, &delta).slope(t)?);
+        }
         if let Some([value, size]) = pass.captured.get(steps - n) {
             sum.value += value;
             sum.size += size;
         }
-        found.ts.push(pass.ts[steps - n]);
+        found.ts.push(t);
         found.values.push(sum.value);
         found.size = found.size.max(sum.size);
         if n == steps {
@@ -222,7 +243,16 @@ pub fn p_dot_delta<'t, T: Real>(
             true => frozen.slopes(n, dim).to_vec(),
             false => Vec::new(),
         };
-        let all = step.through(&one_step(&frozen, n, &times, slopes))?;
+        let step = one_step(&frozen, n, &times, slopes);
+        let mut all = match (scheme, companion) {
+            (Some(scheme), Some(companion)) => {
+                at(y, &delta).through_pair(scheme, &step, companion, &beside)?
+            }
+            _ => at(y, &delta).through(&step)?,
+        };
+        if scheme.is_some() {
+            beside = all.split_off(all.len() - dim);
+        }
         delta.copy_from_slice(&all[all.len() - dim..]);
         for (i, save) in grid.saves.clone().enumerate() {
             // States at the end of the step are its last one.
@@ -325,6 +355,20 @@ impl<T: Real> Tangents<'_, '_, T> {
         &self,
         f: impl for<'t> Fn(&'t Tape<T>, Var<'t, T>, &[Var<'t, T>]) -> Result<Var<'t, T>>,
     ) -> Result<Vec<T>> {
+        self.of_pair(&[], |tape, y, _, captured| f(tape, y, captured))
+    }
+
+    /// [`of`](Self::of), where `f` takes a companion of the state too, with its tangent.
+    fn of_pair(
+        &self,
+        companion: &[[&[T]; 2]],
+        f: impl for<'t> Fn(
+            &'t Tape<T>,
+            Var<'t, T>,
+            Option<Var<'t, T>>,
+            &[Var<'t, T>],
+        ) -> Result<Var<'t, T>>,
+    ) -> Result<Vec<T>> {
         let tape = Tape::new();
         let shapes = self.leaves.iter().map(|leaf| leaf.shape());
         let values = self.leaves[1..].iter().map(|leaf| leaf.to_vec());
@@ -335,7 +379,12 @@ impl<T: Real> Tangents<'_, '_, T> {
             inputs.push(tape.leaf(&value, shape.clone()));
             tangents.push(tape.leaf(delta, shape));
         }
-        let out = f(&tape, inputs[0], &inputs[1..])?;
+        let captured = inputs.len();
+        for [value, delta] in companion {
+            inputs.push(tape.leaf(value, inputs[0].shape()));
+            tangents.push(tape.leaf(delta, inputs[0].shape()));
+        }
+        let out = f(&tape, inputs[0], inputs.get(captured).copied(), &inputs[1..captured])?;
         Ok(tape.jvp(&[out], &inputs, &tangents)?[0].to_vec())
     }
 
@@ -358,6 +407,26 @@ impl<T: Real> Tangents<'_, '_, T> {
                 let inputs: Vec<_> = [t, y].iter().chain(captured).copied().collect();
                 Ok(self.field.function.inline(tape, &inputs)?[0])
             })
+        })
+    }
+
+    /// Those of the states at the times of a step by a reversible scheme, and of the companion at its
+    /// end.
+    fn through_pair(
+        &self,
+        scheme: Scheme,
+        step: &crate::unroll::Frozen<T>,
+        companion: &[T],
+        beside: &[T],
+    ) -> Result<Vec<T>> {
+        self.of_pair(&[[companion, beside]], |tape, y, companion, captured| {
+            let pair = [y, companion.expect("a companion was given")];
+            let field = |t, y| {
+                let inputs: Vec<_> = [t, y].iter().chain(captured).copied().collect();
+                Ok(self.field.function.inline(tape, &inputs)?[0])
+            };
+            let (states, end) = unroll_from(scheme, step, pair, true, None, &field)?;
+            Ok(Var::concat(0, &[states, end.unsqueeze(0)]))
         })
     }
 }

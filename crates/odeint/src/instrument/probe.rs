@@ -43,6 +43,10 @@ pub(crate) struct Pass<T: Real> {
     pub p: Vec<T>,
     /// `k̄`, zero where the method does not use its first slope.
     pub slope: Vec<T>,
+    /// For reversible schemes, the companions of the states, at which the slopes are then, and their
+    /// cotangents; else empty.
+    pub companions: Vec<T>,
+    pub companion_p: Vec<T>,
     /// The cotangents of the captured inputs so far, times their tangent, and the sum of the
     /// absolute values of the terms.
     pub captured: Vec<[f64; 2]>,

@@ -6,8 +6,11 @@ use costate_tape::{Result, Var};
 use super::probe::Probe;
 use super::recorded::{Recorded, frozen};
 use crate::differences::Orders;
+use crate::error::ErrorKind;
 use crate::grid::{GridStep, StepEnd};
+use crate::method::Method;
 use crate::ode::{Gradient, Ode};
+use crate::operation::solve_error;
 use crate::solve::position;
 
 /// A gradient with an estimate of its error; see [`gradient_with_error`].
@@ -49,6 +52,13 @@ impl<T: Real> GradientWithError<'_, T> {
 /// It costs three times the gradient: the halved steps are twice as many. The memory is that of both
 /// solves.
 ///
+/// The steps of a reversible [`Scheme`](crate::Scheme) carry a companion, and where the field
+/// contracts, what the state and the companion differ by grows as fast as the field contracts (of
+/// coupled methods, unless the coupling damps it more): an error that halving says nothing about until
+/// steps are short. So there each step is halved once more, and if the two differences do not show the
+/// order, or the second one more, so far that the estimate is right to a factor of 2, that is an
+/// error. It costs seven times the gradient.
+///
 /// ```
 /// use costate_odeint::{Ode, Rk4, gradient_with_error};
 /// use costate_tape::Tape;
@@ -71,7 +81,8 @@ impl<T: Real> GradientWithError<'_, T> {
 /// ```
 ///
 /// # Errors
-/// Those of the solve, of `f` and of the loss, and if the field reads numbers.
+/// Those of the solve, of `f` and of the loss, if the field reads numbers, and
+/// [`ErrorKind::NotConverging`] of a reversible scheme.
 ///
 /// # Panics
 /// If a shape does not fit, or the loss has more than one entry.
@@ -110,6 +121,23 @@ pub fn gradient_with_error<'t, T: Real>(
         let pairs = a.to_vec().into_iter().zip(b.to_vec());
         pairs.map(|(a, b)| factor * (a.as_f64() - b.as_f64())).collect()
     };
+    if let Method::Reversible(scheme) = ode.method() {
+        let (_, _, finest) = solve(Probe::on(&quarters(&steps)))?;
+        let [first, second] = [(&gradient, &finer), (&finer, &finest)].map(|(a, b)| {
+            let square = |x: f64| x * x;
+            let pairs = a.iter().zip(b).flat_map(|(a, b)| a.to_vec().into_iter().zip(b.to_vec()));
+            pairs.map(|(a, b)| square(a.as_f64() - b.as_f64())).sum::<f64>().sqrt()
+        });
+        let size = gradient.iter().flat_map(|g| g.to_vec()).map(|g| g.as_f64().abs()).sum::<f64>();
+        // If each halving goes on to make as much of the difference as the second one did of the
+        // first, the error is the sum of a geometric series.
+        let error = first / (1.0 - second / first);
+        let sure = 0.0 < error && error < 2.0 * factor * first;
+        if !sure && first > 1024.0 * T::EPSILON.as_f64() * size {
+            let (method, ratio) = (scheme.tableau().name, first / second);
+            return Err(solve_error(ErrorKind::NotConverging { method, ratio, order }));
+        }
+    }
     let error = gradient.iter().zip(&finer).map(|(&a, &b)| difference(a, b)).collect();
     let loss_error = difference(loss, finer_loss)[0];
     Ok(GradientWithError { loss, gradient, error, loss_error })
@@ -125,6 +153,15 @@ pub(super) fn halves(steps: &[GridStep]) -> Vec<StepEnd> {
         [StepEnd { t: middle, orders }, StepEnd { t: step.t1, orders: second }]
     };
     steps.iter().flat_map(halves).collect()
+}
+
+/// The steps, each in four parts.
+fn quarters(steps: &[GridStep]) -> Vec<StepEnd> {
+    let part = |step: &GridStep, i: usize| match i {
+        4 => StepEnd::of(step),
+        _ => StepEnd { t: step.t0 + step.h * (0.25 * i as f64), orders: step.orders() },
+    };
+    steps.iter().flat_map(|step| (1..=4).map(move |i| part(step, i))).collect()
 }
 
 /// The median of the orders of the steps of a multistep method.

@@ -12,6 +12,7 @@ use crate::error::ErrorKind;
 use crate::method::Method;
 use crate::ode::{Gradient, Ode};
 use crate::operation::solve_error;
+use crate::reversible::Scheme;
 use crate::stats::Stats;
 
 /// States, momenta and what follows from them at every end of a step; see [`momentum_trajectory`].
@@ -102,6 +103,10 @@ impl<T: Real> MomentumTrajectory<T> {
 /// evaluation of `f` with its vjp for each row. With `wrt` it also gives the gradient with respect to
 /// these variables, and how it comes about over time.
 ///
+/// The steps of a reversible [`Scheme`](crate::Scheme) have a momentum of the companion of the state
+/// too. There `p(t)` is what a solve from `x(t)` would send back to its start, where the companion is
+/// made from the state: it takes in that of the companion.
+///
 /// States between steps belong to the loss by the interpolant, so that the momentum jumps within a
 /// step there; with [`Options::stop_at_saves`](crate::Options::stop_at_saves) each observation is at
 /// the end of a step, and its jump can be seen.
@@ -132,8 +137,7 @@ impl<T: Real> MomentumTrajectory<T> {
 ///
 /// # Errors
 /// Those of the solve, of `f` and of the loss, if the field reads numbers, and if the method's
-/// backward pass does not go step by step: that of a reversible [`Scheme`](crate::Scheme) carries a
-/// momentum of the companion too.
+/// backward pass does not go step by step.
 ///
 /// # Panics
 /// If a shape does not fit, or the loss has more than one entry.
@@ -147,8 +151,8 @@ pub fn momentum_trajectory<'t, T: Real>(
     wrt: &[Var<'t, T>],
 ) -> Result<MomentumTrajectory<T>> {
     let ode = ode.gradient(Gradient::Exact);
-    if let Method::Reversible(_) | Method::Multistep(_) = ode.method() {
-        return Err(solve_error(ErrorKind::NoRecord { method: ode.method().tableau().name }));
+    if let Method::Multistep(tableau) = ode.method() {
+        return Err(solve_error(ErrorKind::NoRecord { method: tableau.name }));
     }
     let tape = y0.tape();
     let field = Recorded::new(f, y0, ts)?;
@@ -186,12 +190,13 @@ pub fn momentum_trajectory<'t, T: Real>(
         backward: Ode::stats(bars[0]).expect("the state of a backward pass"),
     };
     let pass = read(&pass, &ode)?;
-    follow(&pass, ts, &direct[0].to_vec(), hamilton, &mut path)?;
+    follow(&ode, &pass, ts, &direct[0].to_vec(), hamilton, &mut path)?;
     Ok(path)
 }
 
 /// Fills in the rows and segments of a trajectory.
 fn follow<T: Real>(
+    ode: &Ode,
     pass: &Pass<T>,
     ts: &[f64],
     g: &[T],
@@ -211,7 +216,14 @@ fn follow<T: Real>(
         let (t, y) = (pass.ts[steps - n], &pass.ys[place.clone()]);
         let mut p = pass.p[place.clone()].to_vec();
         let mut time_momentum = pass.times[steps - n];
-        let slope = &pass.slope[place];
+        let mut slope = &pass.slope[place.clone()];
+        match (ode.method(), pass.companion_p.get(place)) {
+            (Method::Reversible(Scheme::AsynchronousLeapfrog), Some(of_slope)) => slope = of_slope,
+            (Method::Reversible(_), Some(of_state)) => {
+                costate_ops::axpy(T::one(), of_state, &mut p)
+            }
+            _ => {}
+        }
         if slope.iter().any(|k| *k != T::zero()) {
             time_momentum += hamilton.run(t, y, slope, |found| {
                 costate_ops::axpy(T::one(), found.get(1), &mut p);
