@@ -267,7 +267,9 @@ fn main() -> std::io::Result<()> {
          Written by `cargo run --release --bin gradients` in `benches/rust-peers`: loss and gradient of two\n\
          problems of [benchmarks.md](benchmarks.md), at its tolerances, by costate and by the forward\n\
          sensitivities of `diffsol` 0.18.0, whose derivatives of the field are written by hand; those of costate\n\
-         are found. Each takes its turn, and errors are relative to the references in `tests/data`.\n\n\
+         are found. Each takes its turn, and errors are relative to the references in `tests/data`. With\n\
+         `MALLOC_TOP_PAD_=67108864 MALLOC_TRIM_THRESHOLD_=134217728`: else glibc gives memory back between\n\
+         turns, which makes the last line's median 6.4 ms.\n\n\
          | problem | library | | ms, median (least) | times costate's first | error of loss | of gradient |\n\
          | --- | --- | --- | --- | --- | --- | --- |\n",
     );
