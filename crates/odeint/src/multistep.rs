@@ -386,13 +386,15 @@ impl<T: Real> Multistep<T> {
 mod tests {
     use super::*;
 
-    /// The error at 1 of `y' = y cos t` in `n` equal steps of one order from exact states.
-    fn error(order: usize, n: usize) -> f64 {
-        let exact = |t: f64| t.sin().exp();
-        let mut f = |t: f64, y: &[f64], dy: &mut [f64]| dy[0] = y[0] * t.cos();
+    /// A field of one component, and its solution.
+    type Problem = (fn(f64, f64) -> f64, fn(f64) -> f64);
+
+    /// The errors at 1, and at times between steps, in `n` equal steps of one order from exact states.
+    fn errors(order: usize, n: usize, (field, exact): Problem) -> [f64; 2] {
+        let mut f = |t: f64, y: &[f64], dy: &mut [f64]| dy[0] = field(t, y[0]);
         let h = 1.0 / n as f64;
         let mut memory = Multistep::new(1);
-        memory.start(&[1.0], &[1.0]);
+        memory.start(&[exact(0.0)], &[field(0.0, exact(0.0))]);
         (memory.size, memory.orders) = (h, Orders { order, basis: order });
         let mut states: Vec<f64> = (0..=order).map(|i| exact(-h * i as f64)).collect();
         for j in 0..=order {
@@ -401,22 +403,72 @@ mod tests {
         }
         let options = Options::tolerance(1e-13, 1e-13);
         let (mut y, mut k) = ([0.0], [0.0; 7]);
+        let tableau = crate::Method::from(crate::Bdf).tableau();
+        let mut between = 0.0f64;
         for i in 1..=n {
-            let t = i as f64 * h;
+            let (t, before) = (i as f64 * h, y[0]);
             memory.resize(h, t);
             assert!(memory.correct(&mut f, &options, &[], t, &mut y).unwrap());
             memory.advance(h, &mut k);
             assert_eq!(y[0], memory.predicted[0] + memory.delta[0]);
+            for theta in [0.3, 0.6] {
+                let weight = |j: usize| tableau.interpolant.weight(j, theta) * k[j];
+                let before = if i == 1 { exact(0.0) } else { before };
+                let inside = before + h * (0..k.len()).map(weight).sum::<f64>();
+                between = between.max((inside - exact(t - h + theta * h)).abs());
+            }
         }
-        (y[0] - exact(1.0)).abs()
+        [(y[0] - exact(1.0)).abs(), between]
     }
 
     #[test]
     fn orders() {
-        for order in 1..=HIGHEST {
-            let n = [0, 200, 200, 150, 120, 100][order];
-            let slope = (error(order, n) / error(order, 2 * n)).log2();
-            assert!((slope - order as f64).abs() < 0.25, "{order}: {slope}");
+        let driven: Problem = (|t, y| y * t.cos(), |t| t.sin().exp());
+        let alone: Problem = (|_, y| -y * y, |t| 1.0 / (2.0 + t));
+        for problem in [driven, alone] {
+            for order in 1..=HIGHEST {
+                let n = [0, 200, 200, 150, 120, 100][order];
+                let (coarse, fine) = (errors(order, n, problem), errors(order, 2 * n, problem));
+                for (coarse, fine) in coarse.into_iter().zip(fine) {
+                    let slope = (coarse / fine).log2();
+                    assert!((slope - order as f64).abs() < 0.3, "{order}: {slope}");
+                }
+            }
+        }
+    }
+
+    /// The angle of the sector about the negative axis in which a formula is stable, in degrees, from
+    /// the locus of its boundary, `z = Σ_{j≤k} (1 - w)^j / j - κ_k γ_k (1 - w)^(k+1)` with `|w| = 1`.
+    fn angle(k: usize, kappa: f64) -> f64 {
+        let mut least = f64::MAX;
+        for i in 1..20_000 {
+            let phase = std::f64::consts::PI * f64::from(i) / 20_000.0;
+            let (re, im) = (1.0 - phase.cos(), phase.sin());
+            let mut power = (1.0, 0.0);
+            let mut z = (0.0, 0.0);
+            for j in 1..=k + 1 {
+                power = (power.0 * re - power.1 * im, power.0 * im + power.1 * re);
+                let weight = if j <= k { 1.0 / j as f64 } else { -kappa * gamma(k) };
+                (z.0, z.1) = (z.0 + weight * power.0, z.1 + weight * power.1);
+            }
+            if z.0 < -1e-9 {
+                least = least.min(f64::atan2(z.1.abs(), -z.0));
+            }
+        }
+        least.to_degrees().min(90.0)
+    }
+
+    /// Orders 1 and 2 are A-stable, and the others in the sectors that are published (Shampine,
+    /// Reichelt, table 1). `R(∞) = 0` for all: the slope's weight is that of the new state alone.
+    #[test]
+    fn sectors_of_stability() {
+        for (k, published) in [(1, 90.0), (2, 90.0), (3, 80.0), (4, 66.0), (5, 51.0)] {
+            let found = angle(k, KAPPA[k]);
+            assert!((found - published).abs() < 1.0, "order {k}: {found}");
+        }
+        // Without κ, those of the backward differentiation formulas.
+        for (k, published) in [(3, 86.03), (4, 73.35), (5, 51.84)] {
+            assert!((angle(k, 0.0) - published).abs() < 0.02, "order {k}: {}", angle(k, 0.0));
         }
     }
 }

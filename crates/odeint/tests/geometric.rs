@@ -57,14 +57,27 @@ fn driven() -> impl FnMut(f64, &[f64], &mut [f64]) + Copy {
     }
 }
 
+/// A pendulum with a quartic kinetic energy.
+fn autonomous() -> impl FnMut(f64, &[f64], &mut [f64]) + Copy {
+    |_: f64, y: &[f64], dy: &mut [f64]| {
+        dy[0] = y[1] + 0.3 * y[1].powi(3);
+        dy[1] = -y[0].sin();
+    }
+}
+
 #[test]
 fn order_of_convergence() {
+    orders(driven());
+    orders(autonomous());
+}
+
+fn orders(f: impl FnMut(f64, &[f64], &mut [f64]) + Copy) {
     let options = Options::tolerance(1e-13, 1e-13);
     for ends in [[0.3, 2.3], [2.3, 0.3]] {
         let ts: Vec<f64> =
             (0..=37).map(|i| ends[0] + (ends[1] - ends[0]) * f64::from(i) / 37.0).collect();
         let y0 = [1.0, 0.4];
-        let exact = solve(costate_odeint::Dop853, driven(), &y0, &ts, &options).unwrap();
+        let exact = solve(costate_odeint::Dop853, f, &y0, &ts, &options).unwrap();
         for method in Method::symplectic() {
             let (order, n) = match method.tableau().order {
                 1 => (1.0, 400),
@@ -73,7 +86,7 @@ fn order_of_convergence() {
                 _ => (6.0, 60),
             };
             let error = |n: usize| {
-                let found = solve(method, driven(), &y0, &ts, &Options::steps(n)).unwrap();
+                let found = solve(method, f, &y0, &ts, &Options::steps(n)).unwrap();
                 let distance = |(a, b): (&f64, &f64)| (a - b).abs();
                 let all = found.ys.iter().zip(&exact.ys).map(distance).fold(0.0, f64::max);
                 let end = found.y(37).iter().zip(exact.y(37)).map(distance).fold(0.0, f64::max);

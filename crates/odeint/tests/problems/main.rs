@@ -2,23 +2,33 @@
 
 mod detest;
 
-use costate_odeint::{
-    Auto, Dop853, KenCarp4, KenCarp4Imex, Kvaerno5, Method, Options, Rodas5P, Verner9, solve,
-};
+use costate_odeint::{Auto, Bdf, Dop853, KenCarp4Imex, Method, Options, Rodas5P, Verner9, solve};
 use detest::problems;
 
-/// The methods for tolerances from 1e-4 down.
+/// Every adaptive method but that of order 1, by which a planet falls into its sun.
 fn methods() -> impl Iterator<Item = Method> {
-    let explicit = Method::all().into_iter().filter(|m| m.tableau().embedded_order >= Some(2));
-    let stiff = [Kvaerno5.into(), KenCarp4.into(), KenCarp4Imex.into(), Rodas5P.into()];
-    explicit.chain([Auto.into()]).chain(stiff)
+    let all = Method::all().into_iter().chain(Method::implicit());
+    let adaptive = all.filter(|m| m.tableau().error.is_some() && m.tableau().order > 1);
+    adaptive.chain([Auto.into(), KenCarp4Imex.into(), Rodas5P.into(), Bdf.into()])
+}
+
+/// Those of the exponents of tolerances at which a method is of use.
+fn exponents(method: Method, all: [i32; 4]) -> impl Iterator<Item = i32> {
+    let most = [0, 3, 4, 7, 10][method.tableau().order.min(4) as usize];
+    all.into_iter().filter(move |&exponent| exponent <= most)
 }
 
 /// Methods for stiff problems are allowed ten times the error here: their estimates are of lower
-/// order still where errors are amplified.
-fn slack(method: Method) -> f64 {
+/// order still where errors are amplified. Bdf is allowed 40 times the error on orbits, which it
+/// damps: of order 5 it is not made for fast oscillations without damping, and errors of many small
+/// steps add up. Other BDF codes do the same: on D5 at 1e-9, where its error is 1.2e5 times the
+/// tolerance, that of SciPy 1.17's `BDF` is 5.6e4 and that of VODE 1.1e5 times, and on D5 at 1e-7 the
+/// three are 6.8e4, 2.6e4 and 3.6e4 times. Ten times more exact Newton iterations change little.
+fn slack(method: Method, orbits: bool) -> f64 {
     match method {
+        Method::Multistep(_) if orbits => 40.0,
         Method::Implicit(_) | Method::Additive(_) | Method::Rosenbrock(_) => 10.0,
+        Method::Multistep(_) => 10.0,
         _ => 1.0,
     }
 }
@@ -62,8 +72,8 @@ fn orbit(e: f64, t: f64) -> Vec<f64> {
 }
 
 /// On the 25 problems of DETEST, at the end and at 19 times before it, the error is at most 5000
-/// times the tolerance on the orbits (D) and 1000 times on the others, and ten times that by methods
-/// for stiff problems. The largest found on those
+/// times the tolerance on the orbits (D) and 1000 times on the others, times the [`slack`] of methods
+/// for stiff problems. The largest found by methods for others
 /// is that of DOP853 between steps on C2, a linear decay with rates up to 9 where the step is as long
 /// as stability allows; at step ends, and for the other methods, it is below 300.
 #[test]
@@ -82,14 +92,12 @@ fn detest() {
             }
         }
         // Orbits amplify errors, the more the closer they come.
-        let limit = if p.name.starts_with('D') { 5000.0 } else { 1000.0 };
+        let orbits = p.name.starts_with('D');
+        let limit = if orbits { 5000.0 } else { 1000.0 };
         for method in methods() {
-            let limit = slack(method) * limit;
-            for exponent in [3, 5, 7, 9] {
+            let limit = slack(method, orbits) * limit;
+            for exponent in exponents(method, [3, 5, 7, 9]) {
                 let tolerance = 10f64.powi(-exponent);
-                if method.tableau().order == 3 && exponent > 7 {
-                    continue;
-                }
                 let options = Options::tolerance(tolerance, tolerance);
                 let found = solve(method, &p.field, &p.y0, &ts, &options).unwrap();
                 let factor = distance(&found.ys, &reference.ys, tolerance);
@@ -137,14 +145,14 @@ fn pleiades_ends_at_its_published_reference() {
         -0.242_968_234_493_582_4,
         1.091_449_240_428_98,
     ];
-    for method in methods().filter(|m| m.tableau().order > 3) {
-        for exponent in [4, 6, 8, 10] {
+    for method in methods() {
+        for exponent in exponents(method, [4, 6, 8, 10]) {
             let tolerance = 10f64.powi(-exponent);
             let options = Options::tolerance(tolerance, tolerance);
             let found = solve(method, pleiades, &y0, &[0.0, 3.0], &options).unwrap();
             let factor = distance(&found.y(1)[..14], &reference, tolerance);
             let name = method.tableau().name;
-            assert!(factor < 1000.0 * slack(method), "{name}, {tolerance:e}: {factor}");
+            assert!(factor < 1000.0 * slack(method, true), "{name}, {tolerance:e}: {factor}");
         }
     }
 }
@@ -158,13 +166,13 @@ fn brusselator_ends_at_its_published_reference() {
     };
     let reference = [0.498_637_071_268_347_83, 4.596_780_349_452_011];
     for method in methods() {
-        for exponent in [3, 5, 7, 9] {
+        for exponent in exponents(method, [3, 5, 7, 9]) {
             let tolerance = 10f64.powi(-exponent);
             let options = Options::tolerance(tolerance, tolerance);
             let found = solve(method, f, &[1.5, 3.0], &[0.0, 20.0], &options).unwrap();
             let factor = distance(found.y(1), &reference, tolerance);
             let name = method.tableau().name;
-            assert!(factor < 30.0 * slack(method), "{name}, {tolerance:e}: {factor}");
+            assert!(factor < 30.0 * slack(method, false), "{name}, {tolerance:e}: {factor}");
         }
     }
 }
