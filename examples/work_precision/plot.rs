@@ -10,7 +10,7 @@ use crate::{Point, Series};
 
 /// Error against evaluations of the field, and against time.
 pub fn work_precision(path: &Path, title: &str, series: &[Series]) -> Result<(), Box<dyn Error>> {
-    let area = SVGBackend::new(path, (1200, 620)).into_drawing_area();
+    let area = SVGBackend::new(path, (1200, 780)).into_drawing_area();
     area.fill(&WHITE)?;
     let (left, rest) = area.split_horizontally(520);
     let (middle, right) = rest.split_horizontally(520);

@@ -1,4 +1,6 @@
-//! The problems: none is stiff, and Kepler's is separable.
+//! The problems: those of [`stiff`](crate::stiff) are stiff, and Kepler's is separable.
+
+use crate::stiff::{self, Stiff};
 
 /// A vector field on slices.
 pub type Field = fn(f64, &[f64], &mut [f64]);
@@ -10,6 +12,7 @@ pub struct Problem {
     pub end: f64,
     /// Whether its state is positions and momenta of a separable Hamiltonian.
     pub separable: bool,
+    pub stiff: Option<Stiff>,
 }
 
 pub fn problems() -> Vec<Problem> {
@@ -19,14 +22,17 @@ pub fn problems() -> Vec<Problem> {
         y0: y0.to_vec(),
         end,
         separable,
+        stiff: None,
     };
-    vec![
+    let mut all = vec![
         problem("lotka_volterra", lotka_volterra, &[1.0, 1.0], 10.0, false),
         problem("brusselator", brusselator, &[1.5, 3.0], 20.0, false),
         problem("lorenz", lorenz, &[1.0, 0.0, 0.0], 8.0, false),
         problem("kepler", kepler, &[0.7, 0.0, 0.0, (1.3f64 / 0.7).sqrt()], 20.0, true),
         problem("pleiades", pleiades, &PLEIADES, 3.0, true),
-    ]
+    ];
+    all.extend(stiff::problems());
+    all
 }
 
 fn lotka_volterra(_: f64, y: &[f64], dy: &mut [f64]) {
