@@ -180,6 +180,92 @@ impl<T: Real, F: FnMut(f64, &[T], &mut [T])> Field<T> for F {
     }
 }
 
+/// Methods of a field around another one, `self.$inner`, that are those of the other. They are named,
+/// so that a method that is to be another one is seen to be missing.
+macro_rules! forward {
+    ($inner:ident: $($method:ident),*) => {
+        $(crate::field::forward!(@$method $inner);)*
+    };
+    (@eval $inner:ident) => {
+        fn eval(&mut self, t: f64, y: &[T], dy: &mut [T]) -> Result<(), FieldError> {
+            self.$inner.eval(t, y, dy)
+        }
+    };
+    (@eval_part $inner:ident) => {
+        fn eval_part(
+            &mut self,
+            t: f64,
+            y: &[T],
+            dy: &mut [T],
+            part: crate::tableau::Part,
+        ) -> Result<(), FieldError> {
+            self.$inner.eval_part(t, y, dy, part)
+        }
+    };
+    (@eval_stiff $inner:ident) => {
+        fn eval_stiff(&mut self, t: f64, y: &[T], dy: &mut [T]) -> Result<(), FieldError> {
+            self.$inner.eval_stiff(t, y, dy)
+        }
+    };
+    (@eval_rest $inner:ident) => {
+        fn eval_rest(&mut self, t: f64, y: &[T], dy: &mut [T]) -> Result<(), FieldError> {
+            self.$inner.eval_rest(t, y, dy)
+        }
+    };
+    (@kept_len $inner:ident) => {
+        fn kept_len(&self) -> usize {
+            self.$inner.kept_len()
+        }
+    };
+    (@eval_keeping $inner:ident) => {
+        fn eval_keeping(
+            &mut self,
+            t: f64,
+            y: &[T],
+            dy: &mut [T],
+            part: crate::tableau::Part,
+            kept: &mut [T],
+        ) -> Result<(), FieldError> {
+            self.$inner.eval_keeping(t, y, dy, part, kept)
+        }
+    };
+    (@mass $inner:ident) => {
+        fn mass(&self) -> Option<&Mass<T>> {
+            self.$inner.mass()
+        }
+    };
+    (@sparsity $inner:ident) => {
+        fn sparsity(&self) -> Option<&std::sync::Arc<crate::sparsity::Sparsity>> {
+            self.$inner.sparsity()
+        }
+    };
+    (@sparse_jacobian $inner:ident) => {
+        fn sparse_jacobian(
+            &mut self,
+            t: f64,
+            y: &[T],
+            dy: &[T],
+            pattern: &crate::sparsity::Sparsity,
+            values: &mut [T],
+        ) -> Result<(), FieldError> {
+            self.$inner.sparse_jacobian(t, y, dy, pattern, values)
+        }
+    };
+    (@$derivative:ident $inner:ident) => {
+        // `jacobian`, `jacobian_stiff` and `time_derivative`.
+        fn $derivative(
+            &mut self,
+            t: f64,
+            y: &[T],
+            dy: &[T],
+            out: &mut [T],
+        ) -> Result<(), FieldError> {
+            self.$inner.$derivative(t, y, dy, out)
+        }
+    };
+}
+pub(crate) use forward;
+
 /// `∂f/∂y` by forward differences, with the increments of RADAU5 (E. Hairer, G. Wanner, *Solving
 /// Ordinary Differential Equations II*, IV.8): the root of the unit roundoff times `y`, or times
 /// 1e-5 where that is larger.
@@ -281,6 +367,8 @@ pub(crate) struct Counted<'a, F: ?Sized> {
 }
 
 impl<T: Real, F: Field<T> + ?Sized> Field<T> for Counted<'_, F> {
+    forward!(field: mass, sparsity, kept_len, time_derivative);
+
     fn eval(&mut self, t: f64, y: &[T], dy: &mut [T]) -> Result<(), FieldError> {
         self.stats.f_evals += 1;
         self.field.eval(t, y, dy)
@@ -289,14 +377,6 @@ impl<T: Real, F: Field<T> + ?Sized> Field<T> for Counted<'_, F> {
     fn eval_part(&mut self, t: f64, y: &[T], dy: &mut [T], part: Part) -> Result<(), FieldError> {
         self.stats.f_evals += 1;
         self.field.eval_part(t, y, dy, part)
-    }
-
-    fn mass(&self) -> Option<&Mass<T>> {
-        self.field.mass()
-    }
-
-    fn sparsity(&self) -> Option<&Arc<Sparsity>> {
-        self.field.sparsity()
     }
 
     fn sparse_jacobian(
@@ -309,10 +389,6 @@ impl<T: Real, F: Field<T> + ?Sized> Field<T> for Counted<'_, F> {
     ) -> Result<(), FieldError> {
         self.stats.jacobian_evals += 1;
         self.field.sparse_jacobian(t, y, dy, pattern, values)
-    }
-
-    fn kept_len(&self) -> usize {
-        self.field.kept_len()
     }
 
     fn eval_keeping(
@@ -351,15 +427,5 @@ impl<T: Real, F: Field<T> + ?Sized> Field<T> for Counted<'_, F> {
     ) -> Result<(), FieldError> {
         self.stats.jacobian_evals += 1;
         self.field.jacobian_stiff(t, y, dy, out)
-    }
-
-    fn time_derivative(
-        &mut self,
-        t: f64,
-        y: &[T],
-        dy: &[T],
-        out: &mut [T],
-    ) -> Result<(), FieldError> {
-        self.field.time_derivative(t, y, dy, out)
     }
 }

@@ -1,13 +1,9 @@
 //! Mass matrices: equations `M dy/dt = f(t, y)`.
 
-use std::sync::Arc;
-
 use costate_ops::Real;
 
 use crate::error::FieldError;
-use crate::field::Field;
-use crate::sparsity::Sparsity;
-use crate::tableau::Part;
+use crate::field::{Field, forward};
 
 /// A constant mass matrix `M` of an equation `M dy/dt = f(t, y)`; see [`with_mass`].
 #[derive(Clone, Debug, PartialEq)]
@@ -124,44 +120,10 @@ pub fn with_mass<T: Real, F: Field<T>>(field: F, mass: Mass<T>) -> WithMass<T, F
 }
 
 impl<T: Real, F: Field<T>> Field<T> for WithMass<T, F> {
-    fn eval(&mut self, t: f64, y: &[T], dy: &mut [T]) -> Result<(), FieldError> {
-        self.field.eval(t, y, dy)
-    }
-
-    fn eval_part(&mut self, t: f64, y: &[T], dy: &mut [T], part: Part) -> Result<(), FieldError> {
-        self.field.eval_part(t, y, dy, part)
-    }
+    forward!(field: eval, eval_part, eval_stiff, eval_rest, kept_len, eval_keeping);
+    forward!(field: jacobian, jacobian_stiff, sparsity, sparse_jacobian, time_derivative);
 
     fn mass(&self) -> Option<&Mass<T>> {
         Some(&self.mass)
-    }
-
-    fn sparsity(&self) -> Option<&Arc<Sparsity>> {
-        self.field.sparsity()
-    }
-
-    fn sparse_jacobian(
-        &mut self,
-        t: f64,
-        y: &[T],
-        dy: &[T],
-        pattern: &Sparsity,
-        values: &mut [T],
-    ) -> Result<(), FieldError> {
-        self.field.sparse_jacobian(t, y, dy, pattern, values)
-    }
-
-    fn jacobian(&mut self, t: f64, y: &[T], dy: &[T], out: &mut [T]) -> Result<(), FieldError> {
-        self.field.jacobian(t, y, dy, out)
-    }
-
-    fn time_derivative(
-        &mut self,
-        t: f64,
-        y: &[T],
-        dy: &[T],
-        out: &mut [T],
-    ) -> Result<(), FieldError> {
-        self.field.time_derivative(t, y, dy, out)
     }
 }

@@ -1,75 +1,30 @@
 //! The differentiable solve.
 
-use std::borrow::Cow;
+mod gradient;
+mod recorded;
+mod times;
+mod unrolled;
+
 use std::sync::Arc;
 
 use costate_ops::Real;
-use costate_tape::{Function, Result, Tape, Var};
+use costate_tape::{Function, Result, Var};
 
+pub use self::gradient::Gradient;
+pub(crate) use self::recorded::Recorded;
+pub use self::times::Times;
 use crate::additive::{Portion, PortionRef};
-use crate::auto::Methods;
-use crate::error::{Error, ErrorKind, FieldError};
-use crate::field::Field;
-use crate::grid::{Grid, StepEnd};
+use crate::error::ErrorKind;
 use crate::instrument::Probe;
-use crate::integrator::Integrator;
-use crate::mass::{Mass, with_mass};
+use crate::mass::Mass;
 use crate::memory::Memory;
 use crate::method::Method;
 use crate::operation::{AdjointState, Passes, SolveOp, SolveState, solve_error};
 use crate::options::{Options, Stepping};
-use crate::solve::{check_times, drive_on};
+use crate::solve::check_times;
 use crate::stats::Stats;
 use crate::tangent::TangentState;
-use crate::unroll::{Frozen, unroll};
 use crate::vector_field::VectorField;
-
-/// The way to the gradient of a solve.
-///
-/// | way | the gradient of | keeps | when |
-/// | --- | --- | --- | --- |
-/// | `Exact` | what was computed, to rounding | states and slopes of each step, or less: [`Memory`] | always |
-/// | `Interpolated` | the exact solution, to the tolerance | as `Exact` | to compare, and where a smooth `p(t)` is wanted |
-/// | `Continuous` | the exact solution, to the tolerance | the saved states | to compare; fails where the solution contracts |
-/// | `Reversible` | what was computed, to a few more roundings | one state and its companion | for a reversible [`Scheme`](crate::Scheme), where nothing else fits in memory |
-/// | `Unrolled` | what was computed, to rounding | every operation of every stage | to check the others |
-/// | `Forward` | what was computed, to rounding | the tangents of the saved states | few entries to differentiate with respect to, and many steps |
-///
-/// In each way the steps are constants: their size is not differentiated.
-///
-/// Derivatives of any order, in reverse and in forward mode, are those of `Exact` on the recorded
-/// grid, whichever way was chosen, but for `Unrolled`. They can be compiled and taken inside a field.
-/// One case is left to unrolling, which needs the numbers of the grid and so can be neither: forward
-/// mode and second derivatives in directions in which [times](Times::Var) move.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Gradient {
-    /// The discrete adjoint on the recorded grid.
-    #[default]
-    Exact,
-    /// Hamilton's equations solved backward with their own error control. Fails, rather than
-    /// return a wrong gradient, if the state that is solved for again departs from the solution.
-    Continuous,
-    /// The equation of `p` alone solved backward with its own error control, the state read from
-    /// the interpolants of the forward pass, which keeps all slopes. The equation is linear, and as
-    /// stable backward as the tangents are forward, so nothing departs; stiff ones are solved by
-    /// the same implicit method.
-    Interpolated,
-    /// The steps of a reversible [`Scheme`](crate::Scheme) undone one after another from the last
-    /// state, which with its companion is all that is kept: as `Exact`, but for rounding errors, which
-    /// going back multiplies. Other methods have no such way.
-    Reversible,
-    /// Every operation of every stage on the tape, and plain back-propagation.
-    Unrolled,
-    /// Sensitivities: the tangents of the solution in the direction of each entry of what is
-    /// differentiated with respect to, on the grid of the solve, and from them the gradient.
-    ///
-    /// Tangents go through the field in batches of 16, one pass along the grid for each, and do not
-    /// steer the step size. With `d` entries that takes `⌈d / 16⌉` passes of the cost of up to
-    /// seventeen solves each, and `d` solutions of memory. The cotangents of
-    /// [times](Times::Var) take one backward pass instead.
-    Forward,
-}
 
 /// An initial-value problem solver whose solve is an operation of the tape.
 ///
@@ -116,52 +71,6 @@ pub struct Ode {
 
 /// The most memory for activations, in bytes, unless another is chosen.
 const ACTIVATIONS: usize = 1 << 28;
-
-/// The times of a solve: numbers, or a variable to differentiate with respect to.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Times<'a, 't, T: Real> {
-    /// Constants.
-    Fixed(Cow<'a, [f64]>),
-    /// A variable of shape `[n]`.
-    Var(Var<'t, T>),
-}
-
-impl<'a, T: Real> From<&'a [f64]> for Times<'a, '_, T> {
-    fn from(ts: &'a [f64]) -> Self {
-        Times::Fixed(Cow::Borrowed(ts))
-    }
-}
-
-impl<'a, T: Real> From<&'a Vec<f64>> for Times<'a, '_, T> {
-    fn from(ts: &'a Vec<f64>) -> Self {
-        Times::Fixed(Cow::Borrowed(ts))
-    }
-}
-
-impl<T: Real> From<Vec<f64>> for Times<'_, '_, T> {
-    fn from(ts: Vec<f64>) -> Self {
-        Times::Fixed(Cow::Owned(ts))
-    }
-}
-
-impl<T: Real, const N: usize> From<[f64; N]> for Times<'_, '_, T> {
-    fn from(ts: [f64; N]) -> Self {
-        Times::Fixed(Cow::Owned(ts.to_vec()))
-    }
-}
-
-impl<'a, T: Real, const N: usize> From<&'a [f64; N]> for Times<'a, '_, T> {
-    fn from(ts: &'a [f64; N]) -> Self {
-        Times::Fixed(Cow::Borrowed(ts))
-    }
-}
-
-impl<'t, T: Real> From<Var<'t, T>> for Times<'_, 't, T> {
-    fn from(ts: Var<'t, T>) -> Self {
-        Times::Var(ts)
-    }
-}
 
 impl Ode {
     /// A solver with the default tolerance and the exact gradient.
@@ -598,43 +507,6 @@ impl Ode {
         })
     }
 
-    /// Finds the grid, then records every stage.
-    #[expect(clippy::too_many_arguments, reason = "the parts of a solve")]
-    fn unrolled<'t, T: Real>(
-        &self,
-        tape: &'t Tape<T>,
-        f: &PortionRef<'_, 't, T>,
-        mass: Option<&Mass<T>>,
-        y0: Var<'t, T>,
-        fixed: Option<Arc<[f64]>>,
-        times: Option<Var<'t, T>>,
-        grid: Option<&[StepEnd]>,
-    ) -> Result<Var<'t, T>> {
-        let ts: Vec<f64> = match (fixed, times) {
-            (Some(ts), _) => ts.to_vec(),
-            (_, Some(ts)) => ts.to_vec().iter().map(|t| t.as_f64()).collect(),
-            _ => unreachable!("times are fixed or a variable"),
-        };
-        check_times(&ts).map_err(solve_error)?;
-        let shape = y0.shape();
-        let start = y0.to_vec();
-        let mut field = Recorded(|portion, t: f64, y: &[T]| {
-            let (t, y) = (tape.scalar(T::from_f64(t)), tape.leaf(y, shape.clone()));
-            Ok((t, y, f(portion, t, y)?))
-        });
-        let found = match mass {
-            None => find_grid(self, &mut field, &start, &ts, grid),
-            Some(mass) => {
-                let mut field = with_mass(field, mass.clone());
-                let found = find_grid(self, &mut field, &start, &ts, grid);
-                let mass = Some(Arc::new(mass.clone()));
-                found.map(|frozen| Frozen { mass, ..frozen })
-            }
-        };
-        let frozen = found.map_err(solve_error)?;
-        unroll(&frozen, y0, times, f)
-    }
-
     /// What the solve that made `x` did, or if `x` is a cotangent from a backward pass, what that
     /// pass did.
     ///
@@ -650,102 +522,4 @@ impl Ode {
         };
         x.tape().read_state(x, read).flatten()
     }
-}
-
-/// A field that records a portion of itself on a tape: the time, the state and the slope.
-pub(crate) struct Recorded<F>(pub F);
-
-/// What such a field records.
-type Slope<'t, T> = (Var<'t, T>, Var<'t, T>, Var<'t, T>);
-
-impl<'t, T, F> Field<T> for Recorded<F>
-where
-    T: Real,
-    F: FnMut(Portion, f64, &[T]) -> Result<Slope<'t, T>>,
-{
-    fn eval(&mut self, t: f64, y: &[T], dy: &mut [T]) -> std::result::Result<(), FieldError> {
-        write((self.0)(Portion::All, t, y)?, dy)
-    }
-
-    fn eval_stiff(&mut self, t: f64, y: &[T], dy: &mut [T]) -> std::result::Result<(), FieldError> {
-        write((self.0)(Portion::Stiff, t, y)?, dy)
-    }
-
-    fn eval_rest(&mut self, t: f64, y: &[T], dy: &mut [T]) -> std::result::Result<(), FieldError> {
-        write((self.0)(Portion::Rest, t, y)?, dy)
-    }
-
-    fn jacobian(
-        &mut self,
-        t: f64,
-        y: &[T],
-        _: &[T],
-        out: &mut [T],
-    ) -> std::result::Result<(), FieldError> {
-        write_jacobian((self.0)(Portion::All, t, y)?, out)
-    }
-
-    fn jacobian_stiff(
-        &mut self,
-        t: f64,
-        y: &[T],
-        _: &[T],
-        out: &mut [T],
-    ) -> std::result::Result<(), FieldError> {
-        write_jacobian((self.0)(Portion::Stiff, t, y)?, out)
-    }
-
-    fn time_derivative(
-        &mut self,
-        t: f64,
-        y: &[T],
-        _: &[T],
-        out: &mut [T],
-    ) -> std::result::Result<(), FieldError> {
-        let (t, _, slope) = (self.0)(Portion::All, t, y)?;
-        let one = t.tape().scalar(T::one());
-        out.copy_from_slice(&t.tape().jvp(&[slope], &[t], &[one])?[0].to_vec());
-        Ok(())
-    }
-}
-
-fn write<T: Real>(
-    (_, _, slope): Slope<'_, T>,
-    dy: &mut [T],
-) -> std::result::Result<(), FieldError> {
-    dy.copy_from_slice(&slope.to_vec());
-    Ok(())
-}
-
-/// What the field's program gives too, so that the grid is the same in every way to the gradient.
-fn write_jacobian<T: Real>(
-    (_, y, slope): Slope<'_, T>,
-    out: &mut [T],
-) -> std::result::Result<(), FieldError> {
-    out.copy_from_slice(&slope.jacobian(y)?.to_vec());
-    Ok(())
-}
-
-/// The steps of a solve.
-fn find_grid<T: Real>(
-    ode: &Ode,
-    field: &mut impl Field<T>,
-    y0: &[T],
-    ts: &[f64],
-    ends: Option<&[StepEnd]>,
-) -> std::result::Result<Frozen<T>, Error> {
-    let (start, end) = (ts[0], ts[ts.len() - 1]);
-    let mut integrator = Integrator::new(ode.method, y0, start, end, ode.options)?;
-    let mut grid = Grid::default();
-    grid.start(y0, Methods::new(ode.method, &ode.options));
-    let mut ys = vec![T::zero(); ts.len() * y0.len()];
-    integrator.stand_alone();
-    let keep = ode.method.needs_jacobian();
-    drive_on(&mut integrator, field, ts, &mut ys, ends, false, |integrator, saves| {
-        grid.push(&integrator.last_step(), saves, keep);
-        if let Some(differences) = integrator.differences() {
-            grid.push_differences(differences);
-        }
-    })?;
-    Ok(grid.frozen(ts))
 }

@@ -199,6 +199,36 @@ impl<'a, T: Real> Solver<'a, T> {
         Ok(self.run(f, y0, ts[0], ts[ts.len() - 1], &mut sink)?.stats)
     }
 
+    /// The values of `g(t, y)` at the times `ts`, where that is all that is wanted of the states: an
+    /// energy, a norm, a few of many components. As many as times that were reached.
+    ///
+    /// ```
+    /// use costate_odeint::{Solver, Tsit5};
+    ///
+    /// let f = |_t: f64, y: &[f64], dy: &mut [f64]| (dy[0], dy[1]) = (y[1], -y[0]);
+    /// let energy = |_t: f64, y: &[f64]| 0.5 * (y[0] * y[0] + y[1] * y[1]);
+    /// let (energies, _) = Solver::new(Tsit5).outputs(f, &[1.0, 0.0], &[0.0, 1.0, 2.0], energy)?;
+    /// assert!(energies.iter().all(|e| (e - 0.5).abs() < 1e-5));
+    /// # Ok::<(), costate_odeint::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`solve`](Solver::solve).
+    pub fn outputs<R>(
+        self,
+        f: impl Field<T>,
+        y0: &[T],
+        ts: &[f64],
+        mut g: impl FnMut(f64, &[T]) -> R,
+    ) -> Result<(Vec<R>, Stats), Error> {
+        let mut outputs = Vec::with_capacity(ts.len());
+        let stats = self.stream(f, y0, ts, |t, y| {
+            outputs.push(g(t, y));
+            ControlFlow::Continue(())
+        })?;
+        Ok((outputs, stats))
+    }
+
     /// Steps to the end, and reports.
     fn run(
         mut self,

@@ -6,8 +6,9 @@ use costate_ops::Real;
 use smallvec::SmallVec;
 
 use crate::error::FieldError;
-use crate::field::Field;
+use crate::field::{Field, forward};
 use crate::mass::Mass;
+use crate::split::StiffPart;
 
 /// The places where the Jacobian `∂f/∂y` of a field may differ from 0, column by column, and a
 /// colouring of its columns: those of one colour have no row in common, so that one difference, or
@@ -234,7 +235,7 @@ pub fn with_sparsity<T: Real, F: Field<T>>(
 }
 
 /// [`with_sparsity`] with the Jacobian's entries, which `jacobian(t, y, values)` writes in the order
-/// of [`Sparsity::entries`].
+/// of [`Sparsity::entries`]. Of a field in [parts](crate::split) it stands for that of the stiff part.
 pub fn with_sparse_jacobian<T, F, J>(
     field: F,
     sparsity: impl Into<Arc<Sparsity>>,
@@ -254,13 +255,8 @@ where
     F: Field<T>,
     J: FnMut(f64, &[T], &mut [T]),
 {
-    fn eval(&mut self, t: f64, y: &[T], dy: &mut [T]) -> Result<(), FieldError> {
-        self.field.eval(t, y, dy)
-    }
-
-    fn mass(&self) -> Option<&Mass<T>> {
-        self.field.mass()
-    }
+    forward!(field: eval, eval_part, eval_stiff, eval_rest, kept_len, eval_keeping);
+    forward!(field: mass, time_derivative);
 
     fn sparsity(&self) -> Option<&Arc<Sparsity>> {
         Some(&self.sparsity)
@@ -270,6 +266,23 @@ where
         let pattern = self.sparsity.clone();
         let mut values = vec![T::zero(); pattern.len()];
         self.sparse_jacobian(t, y, dy, &pattern, &mut values)?;
+        pattern.scatter(&values, out);
+        Ok(())
+    }
+
+    fn jacobian_stiff(
+        &mut self,
+        t: f64,
+        y: &[T],
+        dy: &[T],
+        out: &mut [T],
+    ) -> Result<(), FieldError> {
+        if self.jacobian.is_some() {
+            return self.jacobian(t, y, dy, out);
+        }
+        let pattern = self.sparsity.clone();
+        let mut values = vec![T::zero(); pattern.len()];
+        difference(&mut StiffPart(self), t, y, dy, &pattern, &mut values)?;
         pattern.scatter(&values, out);
         Ok(())
     }
@@ -289,15 +302,5 @@ where
                 Ok(())
             }
         }
-    }
-
-    fn time_derivative(
-        &mut self,
-        t: f64,
-        y: &[T],
-        dy: &[T],
-        out: &mut [T],
-    ) -> Result<(), FieldError> {
-        self.field.time_derivative(t, y, dy, out)
     }
 }

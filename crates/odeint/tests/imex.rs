@@ -1,8 +1,8 @@
 //! Additive methods: explicit for one part of the field, implicit for the other.
 
 use costate_odeint::{
-    ErrorKind, Integrator, KenCarp4, KenCarp4Imex, Kvaerno5, Options, Solver, Split, Verner9,
-    solve, split, with_jacobian,
+    ErrorKind, Integrator, KenCarp4, KenCarp4Imex, Kvaerno5, Options, Solver, Sparsity, Split,
+    Verner9, solve, split, with_jacobian, with_sparsity,
 };
 
 type Plain = fn(f64, &[f64], &mut [f64]);
@@ -151,6 +151,18 @@ fn without_parts_it_is_the_implicit_method() {
 }
 
 /// To other methods a field in two parts is one field, with the sum of both Jacobians.
+/// A field in parts stays one where it has a sparse Jacobian: the stiff part's is by an evaluation of
+/// that part for each colour, here three.
+#[test]
+fn parts_of_a_sparse_field() {
+    let options = Options::tolerance(1e-6, 1e-6);
+    let ts = [0.0, 0.7, 2.0];
+    let plain = solve(KenCarp4Imex, halves(), &exact(0.0), &ts, &options).unwrap();
+    let full = Sparsity::new(3, (0..9).map(|i| (i / 3, i % 3)));
+    let sparse = with_sparsity(halves(), full);
+    assert_eq!(solve(KenCarp4Imex, sparse, &exact(0.0), &ts, &options).unwrap(), plain);
+}
+
 #[test]
 fn other_methods_take_the_sum() {
     let t1 = 1.5;

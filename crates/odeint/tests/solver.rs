@@ -190,6 +190,10 @@ fn streaming_needs_no_memory_and_saves_the_same() {
     assert_eq!(ys, saved.ys);
     assert_eq!(stats, saved.stats);
     assert!(energies.iter().all(|e| (e - 1.0).abs() < 1e-4));
+    let (outputs, same) = Solver::new(Tsit5)
+        .outputs(rotate, &[1.0, 0.0], &ts, |_, y| y[0] * y[0] + y[1] * y[1])
+        .unwrap();
+    assert_eq!((outputs, same), (energies, stats));
     let error = Solver::new(Tsit5)
         .stream(rotate, &[1.0, 0.0], &ts, |t, _| {
             if t > 0.5 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

@@ -97,7 +97,7 @@ impl<T: Real> Integrator<T> {
 
     /// Whether steps follow from a slope that the field may give only to rounding.
     fn keeps_slope(&self) -> bool {
-        self.auto.is_some() || matches!(self.family, Family::Implicit(_) | Family::Additive(_))
+        self.auto.is_some() || matches!(self.family, Family::Implicit(_))
     }
 
     /// The state reached with its companion, which begins here if there is none yet.

@@ -1,8 +1,9 @@
-//! Steps with diagonally implicit stages.
+//! Steps with stages that are solved for by Newton's method: of all of a field, or of its stiff part.
 
 use costate_ops::Real;
 
 use super::Stepper;
+use crate::additive::AdditiveTableau;
 use crate::dirk::DirkTableau;
 use crate::error::{Error, ErrorKind};
 use crate::field::{Counted, Field};
@@ -11,12 +12,18 @@ use crate::newton::{Newton, Outcome};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Implicit<T: Real> {
-    method: &'static DirkTableau,
+    method: Stages,
     newton: Newton<T>,
 }
 
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stages {
+    Dirk(&'static DirkTableau),
+    Additive(&'static AdditiveTableau),
+}
+
 impl<T: Real> Implicit<T> {
-    pub fn new(method: &'static DirkTableau, n: usize) -> Implicit<T> {
+    pub fn new(method: Stages, n: usize) -> Implicit<T> {
         Implicit { method, newton: Newton::new(n) }
     }
 }
@@ -35,13 +42,17 @@ impl<T: Real> Stepper<T> for Implicit<T> {
         let mut f = Counted { field: f, stats: &mut frame.stats };
         let (t, y0, k, y1) = (frame.t1, &frame.y0, &mut frame.k, &mut frame.y1);
         let (newton, options) = (&mut self.newton, &frame.options);
-        let outcome = newton.step(self.method, options, &mut f, t, next, y0, k, y1);
+        let outcome = match self.method {
+            Stages::Dirk(method) => newton.step(method, options, &mut f, t, next, y0, k, y1),
+            Stages::Additive(method) => method.step(newton, options, &mut f, t, next, y0, k, y1),
+        };
         frame.stats.factorisations += std::mem::take(&mut newton.factorisations);
         outcome.map_err(|e| ErrorKind::Field(e).into())
     }
 
     fn error(&mut self, frame: &mut Frame<T>, h: f64) -> f64 {
-        let (newton, filter) = (&mut self.newton, self.method.filter);
+        let filter = matches!(self.method, Stages::Dirk(method) if method.filter);
+        let newton = &mut self.newton;
         frame.error(h, |e| {
             if filter {
                 newton.filter(e);

@@ -1,6 +1,5 @@
 //! How each family of methods takes a step.
 
-mod additive;
 mod coupled;
 mod explicit;
 mod implicit;
@@ -10,10 +9,9 @@ mod rosenbrock;
 
 use costate_ops::Real;
 
-use self::additive::Additive;
 pub(crate) use self::coupled::Coupled;
 use self::explicit::Explicit;
-use self::implicit::Implicit;
+use self::implicit::{Implicit, Stages};
 pub(crate) use self::reversible::Pair;
 use crate::error::Error;
 use crate::field::Field;
@@ -96,7 +94,6 @@ pub(crate) enum Family<T: Real> {
     Explicit(Explicit),
     Coupled(Coupled<T>),
     Implicit(Implicit<T>),
-    Additive(Additive<T>),
     Rosenbrock(Rosenbrock<T>),
     Multistep(Multistep<T>),
     Reversible(Pair<T>),
@@ -108,8 +105,10 @@ impl<T: Real> Family<T> {
         Ok(match method {
             Method::Explicit(tableau) if tableau.coupled => Family::Coupled(Coupled::new(n)),
             Method::Explicit(tableau) => Family::Explicit(Explicit::new(tableau, n)),
-            Method::Implicit(method) => Family::Implicit(Implicit::new(method, n)),
-            Method::Additive(method) => Family::Additive(Additive::new(method, n)),
+            Method::Implicit(method) => Family::Implicit(Implicit::new(Stages::Dirk(method), n)),
+            Method::Additive(method) => {
+                Family::Implicit(Implicit::new(Stages::Additive(method), n))
+            }
             Method::Rosenbrock(method) => Family::Rosenbrock(Rosenbrock::new(method, n)),
             Method::Multistep(_) => Family::Multistep(Multistep::new(n)),
             Method::Reversible(scheme) => {
@@ -142,7 +141,6 @@ macro_rules! each {
             Family::Explicit($stepper) => $call,
             Family::Coupled($stepper) => $call,
             Family::Implicit($stepper) => $call,
-            Family::Additive($stepper) => $call,
             Family::Rosenbrock($stepper) => $call,
             Family::Multistep($stepper) => $call,
             Family::Reversible($stepper) => $call,
