@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
+use bytemuck::allocation::zeroed_vec;
 use bytemuck::{Pod, Zeroable};
 
 use crate::Real;
@@ -32,7 +33,8 @@ impl<T: Real> Buffer<T> {
     /// Zeros.
     pub fn zeros(len: usize) -> Buffer<T> {
         let lines = (len * size_of::<T>()).div_ceil(size_of::<Line>());
-        Buffer { lines: vec![Line::zeroed(); lines], len, entry: std::marker::PhantomData }
+        // The system gives zeros without their being written.
+        Buffer { lines: zeroed_vec(lines), len, entry: std::marker::PhantomData }
     }
 
     /// Changes the number of entries; what they are afterwards is unspecified. Allocates only if
@@ -40,7 +42,9 @@ impl<T: Real> Buffer<T> {
     #[inline]
     pub fn resize(&mut self, len: usize) {
         let lines = (len * size_of::<T>()).div_ceil(size_of::<Line>());
-        if lines > self.lines.len() {
+        if self.lines.capacity() == 0 {
+            self.lines = zeroed_vec(lines);
+        } else if lines > self.lines.len() {
             self.lines.resize(lines, Line::zeroed());
         }
         self.len = len;
