@@ -312,7 +312,7 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
             e.inputs[self.first_captured()..].iter().map(|a| a.data).collect();
         state.solves += 1;
         if state.solves == SEVERAL {
-            self.field.take_whole_steps(&mut state.field, self.method);
+            self.field.make_native(&mut state.field, self.method);
         }
         let limit = self.points();
         let keeps = limit == 0 && self.activations > 0;
@@ -528,6 +528,11 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
     fn eval(&self, e: &mut Evaluation<'_, T>) -> std::result::Result<(), CallError> {
         let forward = e.producer.expect("the tape passes the state of the solve");
         let (ts, grid) = recorded(forward);
+        if forward.downcast_ref::<SolveState<T>>().is_some_and(|solve| solve.solves >= SEVERAL) {
+            // Those of the steps of few numbers are code already, or not needed.
+            let programs = [Some(&self.vjp), self.second.as_ref()];
+            programs.into_iter().flatten().for_each(FieldProgram::make_native);
+        }
         let state: &mut AdjointState<T> = e.state.downcast_mut().expect("made by `new_state`");
         let (inputs, cotangent) = self.parts(e.inputs);
         let captured: SmallVec<[&[T]; 32]> =

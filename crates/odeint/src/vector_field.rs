@@ -121,10 +121,13 @@ impl<T: Real> VectorField<T> {
         Ok(self)
     }
 
-    /// Has the next solves in this memory take whole steps at once, if the field and the method are
-    /// small. Compiling takes as long as some hundred steps, so it is for solves that come again.
-    pub fn take_whole_steps(&self, memory: &mut SolverMemory<T>, method: Method) {
-        if memory.whole_step.is_some() || !matches!(method, Method::Explicit(_)) {
+    /// Has the next solves in this memory run small programs as machine code, and take whole steps at
+    /// once, if the method is small as well. Compiling takes as long as some hundred steps, so it is for
+    /// solves that come again.
+    pub fn make_native(&self, memory: &mut SolverMemory<T>, method: Method) {
+        if !matches!(method, Method::Explicit(_)) {
+            let programs = [Some(&self.program), self.jacobian.as_ref(), self.rate.as_ref()];
+            programs.into_iter().flatten().for_each(FieldProgram::make_native);
             return;
         }
         let make = || WholeStep::new(&self.program, method.tableau());

@@ -40,6 +40,11 @@ impl<T: Real> FieldProgram<T> {
         FieldProgram { once: self.once.clone(), each }
     }
 
+    /// Has it run as machine code if it is small, and the machine can.
+    pub fn make_native(&self) {
+        self.each.make_native();
+    }
+
     /// Whether it is [small](Program::small).
     pub fn is_small(&self) -> bool {
         self.each.is_small()
