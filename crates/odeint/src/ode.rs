@@ -157,7 +157,7 @@ impl Ode {
     ///
     /// # Errors
     /// If the times or options make no sense or the solve fails; `call_error` of the error holds
-    /// the [`Error`] with the solution so far.
+    /// the [`Error`](crate::Error) with the solution so far.
     ///
     /// # Panics
     /// If `f` returns another shape than that of the state.

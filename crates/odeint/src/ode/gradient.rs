@@ -4,7 +4,7 @@
 ///
 /// | way | the gradient of | keeps | when |
 /// | --- | --- | --- | --- |
-/// | `Exact` | what was computed, to rounding | states and slopes of each step, or less: [`Memory`] | always |
+/// | `Exact` | what was computed, to rounding | states and slopes of each step, or less: [`Memory`](crate::Memory) | always |
 /// | `Interpolated` | the exact solution, to the tolerance | as `Exact` | to compare, and where a smooth `p(t)` is wanted |
 /// | `Continuous` | the exact solution, to the tolerance | the saved states | to compare; fails where the solution contracts |
 /// | `Reversible` | what was computed, to a few more roundings | one state and its companion | for a reversible [`Scheme`](crate::Scheme), where nothing else fits in memory |
@@ -16,7 +16,7 @@
 /// Derivatives of any order, in reverse and in forward mode, are those of `Exact` on the recorded
 /// grid, whichever way was chosen, but for `Unrolled`. They can be compiled and taken inside a field.
 /// One case is left to unrolling, which needs the numbers of the grid and so can be neither: forward
-/// mode and second derivatives in directions in which [times](Times::Var) move.
+/// mode and second derivatives in directions in which [times](crate::Times::Var) move.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Gradient {
@@ -43,6 +43,6 @@ pub enum Gradient {
     /// Tangents go through the field in batches of 16, one pass along the grid for each, and do not
     /// steer the step size. With `d` entries that takes `⌈d / 16⌉` passes of the cost of up to
     /// seventeen solves each, and `d` solutions of memory. The cotangents of
-    /// [times](Times::Var) take one backward pass instead.
+    /// [times](crate::Times::Var) take one backward pass instead.
     Forward,
 }
