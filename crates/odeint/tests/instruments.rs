@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use costate_odeint::{
     Auto, Dopri5, Euler, Gradient, Heun, KenCarp4Imex, Kvaerno4, Measured, Memory, Method, Ode,
-    Options, Rk4, Rodas5P, Scheme, Tsit5, Verner7, Verner9, Way, compare_gradients, compare_ways,
-    gradient_with_error, momentum_trajectory, p_dot_delta,
+    Options, Rk4, Rodas5P, Scheme, Tsit5, Verner6, Verner7, Verner9, Way, compare_gradients,
+    compare_ways, gradient_with_error, momentum_trajectory, p_dot_delta,
 };
 use costate_tape::{CallError, CallOp, CallRule, Evaluation, Result, Shape, Tape, Var};
 
@@ -601,4 +601,37 @@ fn estimates_of_reversible_schemes() {
         }
     }
     assert!(refused > 3 && given > 10, "{refused} {given}");
+}
+
+/// The largest deviation of `p · δ` over some fields, in units of the roundoff of the type.
+fn units<T: costate_ops::Real>(ode: &Ode) -> f64 {
+    let deviation = |seed: usize| {
+        let tape = Tape::<T>::new();
+        let leaf = |n: usize, seed: f64| {
+            let numbers: Vec<T> = numbers(n, seed, 1.0).iter().map(|&x| T::from_f64(x)).collect();
+            tape.leaf(&numbers, [n])
+        };
+        let seed = 10.0 * seed as f64;
+        let (y0, w) = (leaf(2, seed), leaf(2, seed + 1.0));
+        let field = |t, y| Ok(Var::sin(y * w + t) - y);
+        let cotangent = leaf(6, seed + 2.0).reshape([3, 2]);
+        let tangents = [leaf(2, seed + 3.0), leaf(2, seed + 4.0)];
+        let ts = [0.0, 0.35, 1.7];
+        let found = p_dot_delta(ode, field, y0, &ts, cotangent, &[y0, w], &tangents).unwrap();
+        found.deviation() / T::EPSILON.as_f64()
+    };
+    (0..30).map(deviation).fold(0.0, f64::max)
+}
+
+/// What is left of `p · δ` is rounding: it has the same size in both types, in units of their
+/// roundoff. Of a method with large coefficients that is much in either.
+#[test]
+fn what_deviates_is_rounding() {
+    for (method, most) in [(Method::from(Tsit5), 100.0), (Verner6.into(), 130_000.0)] {
+        let ode = Ode::new(method).steps(7);
+        let (double, single) = (units::<f64>(&ode), units::<f32>(&ode));
+        println!("{}: {double:.0} and {single:.0} units", method.tableau().name);
+        assert!(double <= most && single <= most, "{double} and {single} of {most}");
+        assert!(double < 30.0 * single, "{double} units in f64, {single} in f32");
+    }
 }
