@@ -9,7 +9,9 @@ use costate_tape::{Result, Tape, Var};
 use ndarray::{Array1, arr1};
 use proptest::prelude::*;
 
-use crate::network::{TIMES, array, close, constants, field, gradient, inputs, solve};
+use crate::network::{
+    TIMES, array, close, constants, field, gradient, inputs, solve, symmetric_hessian,
+};
 
 fn solvers() -> Vec<Ode> {
     let tolerances = [(1e-3, 1e-5), (1e-7, 1e-9)];
@@ -112,30 +114,16 @@ fn p_dot_delta_is_constant() {
 #[test]
 fn hessian_vector_products_are_symmetric() {
     for ode in [solvers()[0], solvers()[0].memory(Memory::Checkpoints(3))] {
-        let tape = Tape::new();
-        let x = constants(&tape);
-        let loss = solve(&ode, &x, TIMES[..].into()).unwrap().square().sum();
-        let bars = tape.vjp(&[loss], &[tape.scalar(1.0)], &x).unwrap();
-        let direction = |seed: f64| -> Vec<_> {
-            inputs().iter().map(|x| tape.constant(&array(x.shape(), seed, 1.0))).collect()
+        let product = |ode: Ode| {
+            symmetric_hessian(
+                &inputs(),
+                |x| solve(&ode, x, TIMES[..].into()).unwrap().square().sum(),
+                1e-11,
+            )
         };
-        let (u, v) = (direction(0.77), direction(9.1));
-        let dot = |a: &[Var<'_, f64>], b: &[Var<'_, f64>]| {
-            a.iter().zip(b).map(|(a, b)| a.dot(*b).item()).sum::<f64>()
-        };
-        let hu = tape.vjp(&bars, &u, &x).unwrap();
-        let hv = tape.vjp(&bars, &v, &x).unwrap();
-        let (a, b) = (dot(&v, &hu), dot(&u, &hv));
-        assert!((a - b).abs() < 1e-11 * a.abs(), "{a:e} {b:e}");
-        let forward = tape.jvp(&bars, &x, &u).unwrap();
-        assert!((dot(&v, &forward) - a).abs() < 1e-11 * a.abs());
         // By operations on the tape.
-        let loss = solve(&ode.gradient(Gradient::Unrolled), &x, TIMES[..].into());
-        let loss = loss.unwrap().square().sum();
-        let bars = tape.vjp(&[loss], &[tape.scalar(1.0)], &x).unwrap();
-        let unrolled = tape.vjp(&bars, &u, &x).unwrap();
-        let list = |x: &[Var<'_, f64>]| x.iter().map(|x| x.to_vec()).collect::<Vec<_>>();
-        close(&list(&hu), &list(&unrolled), 1e-10, "unrolled");
+        let unrolled = product(ode.gradient(Gradient::Unrolled));
+        close(&product(ode), &unrolled, 1e-10, "unrolled");
     }
 }
 
@@ -158,6 +146,25 @@ fn the_invariant_along_the_way() {
     }
 }
 
+/// All that `check` knows of a solve.
+fn all_hold<T: costate_ops::Real>(
+    random: &odeint_check::strategy::RandomSolve<T>,
+) -> std::result::Result<(), TestCaseError> {
+    let (ode, inputs) = (random.ode(), random.inputs());
+    for property in odeint_check::Property::ALL {
+        odeint_check::property(
+            property,
+            &ode,
+            |w, t, y| Ok(random.field(w, t, y)),
+            &inputs,
+            &random.ts,
+            random.seed,
+        )
+        .map_err(|e| TestCaseError::fail(e.to_string()))?;
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..Default::default() })]
 
@@ -165,34 +172,12 @@ proptest! {
     fn all_properties_in_single_precision(
         random in odeint_check::strategy::solve::<f32>([Bdf.into()]),
     ) {
-        let (ode, inputs) = (random.ode(), random.inputs());
-        for property in odeint_check::Property::ALL {
-            odeint_check::property(
-                property,
-                &ode,
-                |w, t, y| Ok(random.field(w, t, y)),
-                &inputs,
-                &random.ts,
-                random.seed,
-            )
-                .map_err(|e| TestCaseError::fail(e.to_string()))?;
-        }
+        all_hold(&random)?;
     }
 
     #[test]
     fn all_properties(random in odeint_check::strategy::solve::<f64>([Bdf.into()])) {
-        let (ode, inputs) = (random.ode(), random.inputs());
-        for property in odeint_check::Property::ALL {
-            odeint_check::property(
-                property,
-                &ode,
-                |w, t, y| Ok(random.field(w, t, y)),
-                &inputs,
-                &random.ts,
-                random.seed,
-            )
-                .map_err(|e| TestCaseError::fail(e.to_string()))?;
-        }
+        all_hold(&random)?;
     }
 }
 

@@ -7,7 +7,7 @@ use costate_odeint::{
 use costate_tape::{Result, Tape, Var, check};
 use ndarray::{Array1, ArrayD};
 
-use crate::network::{array, close};
+use crate::network::{array, close, symmetric_hessian};
 
 const TIMES: [f64; 5] = [0.1, 1.3, 2.9, 4.55, 6.0];
 
@@ -159,23 +159,11 @@ fn second_derivatives() {
 #[test]
 fn hessian_vector_products_are_symmetric() {
     for ode in [solvers()[0].memory(Memory::Checkpoints(3)), solvers()[2]] {
-        let tape = Tape::new();
-        let x: Vec<_> = inputs().iter().map(|x| tape.constant(x)).collect();
-        let loss = solve(&ode, &x, TIMES[..].into()).unwrap().square().sum();
-        let bars = tape.vjp(&[loss], &[tape.scalar(1.0)], &x).unwrap();
-        let direction = |seed: f64| -> Vec<_> {
-            inputs().iter().map(|x| tape.constant(&array(x.shape(), seed, 1.0))).collect()
-        };
-        let (u, v) = (direction(0.77), direction(9.1));
-        let dot = |a: &[Var<'_, f64>], b: &[Var<'_, f64>]| {
-            a.iter().zip(b).map(|(a, b)| a.dot(*b).item()).sum::<f64>()
-        };
-        let hu = tape.vjp(&bars, &u, &x).unwrap();
-        let hv = tape.vjp(&bars, &v, &x).unwrap();
-        let (a, b) = (dot(&v, &hu), dot(&u, &hv));
-        assert!((a - b).abs() < 1e-11 * a.abs(), "{a:e} {b:e}");
-        let forward = tape.jvp(&bars, &x, &u).unwrap();
-        assert!((dot(&v, &forward) - a).abs() < 1e-11 * a.abs());
+        symmetric_hessian(
+            &inputs(),
+            |x| solve(&ode, x, TIMES[..].into()).unwrap().square().sum(),
+            1e-11,
+        );
     }
 }
 

@@ -5,7 +5,7 @@ use costate_tape::{Function, Program, Result, Tape, Var, Workspace, check};
 use ndarray::{Array1, ArrayD};
 use proptest::prelude::*;
 
-use crate::network::{array, close};
+use crate::network::{array, close, symmetric_hessian};
 
 const TIMES: [f64; 5] = [0.1, 0.37, 0.9, 1.55, 2.0];
 
@@ -164,25 +164,12 @@ fn second_derivatives() {
 /// The Hessian of the loss through an adaptive solve is symmetric, since the grid is frozen.
 #[test]
 fn hessian_vector_products_are_symmetric() {
-    let tape = Tape::new();
-    let x: Vec<_> = inputs().iter().map(|x| tape.constant(x)).collect();
     let ode = Ode::new(Tsit5).tolerance(1e-4, 1e-4);
-    let loss = solve(&ode, &x, TIMES[..].into()).unwrap().square().sum();
-    let bars = tape.vjp(&[loss], &[tape.scalar(1.0)], &x).unwrap();
-    let direction = |seed: f64| -> Vec<_> {
-        inputs().iter().map(|x| tape.constant(&array(x.shape(), seed, 1.0))).collect()
-    };
-    let (u, v) = (direction(0.77), direction(9.1));
-    let dot = |a: &[Var<'_, f64>], b: &[Var<'_, f64>]| {
-        a.iter().zip(b).map(|(a, b)| a.dot(*b).item()).sum::<f64>()
-    };
-    let hu = tape.vjp(&bars, &u, &x).unwrap();
-    let hv = tape.vjp(&bars, &v, &x).unwrap();
-    let (a, b) = (dot(&v, &hu), dot(&u, &hv));
-    assert!((a - b).abs() < 1e-12 * a.abs(), "{a:e} {b:e}");
-    // Forward over reverse is the same product.
-    let forward = tape.jvp(&bars, &x, &u).unwrap();
-    assert!((dot(&v, &forward) - a).abs() < 1e-12 * a.abs());
+    symmetric_hessian(
+        &inputs(),
+        |x| solve(&ode, x, TIMES[..].into()).unwrap().square().sum(),
+        1e-12,
+    );
 }
 
 /// A field that is itself a gradient: a Hamiltonian network.

@@ -9,7 +9,7 @@ use costate_tape::{Function, Program, Tape, Var, Workspace, check};
 use ndarray::{Array1, ArrayD};
 use proptest::prelude::*;
 
-use crate::network::{TIMES, array, close, gradient, inputs, solve};
+use crate::network::{TIMES, array, close, gradient, inputs, solve, symmetric_hessian};
 
 /// The methods with an exact gradient that goes through linear systems.
 fn methods() -> impl Iterator<Item = Method> {
@@ -87,24 +87,12 @@ fn second_derivatives() {
 
 #[test]
 fn hessian_vector_products_are_symmetric() {
-    let tape = Tape::new();
-    let x: Vec<_> = inputs().iter().map(|x| tape.constant(x)).collect();
     let ode = Ode::new(Kvaerno5).tolerance(1e-4, 1e-4);
-    let loss = solve(&ode, &x, TIMES[..].into()).unwrap().square().sum();
-    let bars = tape.vjp(&[loss], &[tape.scalar(1.0)], &x).unwrap();
-    let direction = |seed: f64| -> Vec<_> {
-        inputs().iter().map(|x| tape.constant(&array(x.shape(), seed, 1.0))).collect()
-    };
-    let (u, v) = (direction(0.77), direction(9.1));
-    let dot = |a: &[Var<'_, f64>], b: &[Var<'_, f64>]| {
-        a.iter().zip(b).map(|(a, b)| a.dot(*b).item()).sum::<f64>()
-    };
-    let hu = tape.vjp(&bars, &u, &x).unwrap();
-    let hv = tape.vjp(&bars, &v, &x).unwrap();
-    let (a, b) = (dot(&v, &hu), dot(&u, &hv));
-    assert!((a - b).abs() < 1e-10 * a.abs(), "{a:e} {b:e}");
-    let forward = tape.jvp(&bars, &x, &u).unwrap();
-    assert!((dot(&v, &forward) - a).abs() < 1e-10 * a.abs());
+    symmetric_hessian(
+        &inputs(),
+        |x| solve(&ode, x, TIMES[..].into()).unwrap().square().sum(),
+        1e-10,
+    );
 }
 
 /// Where the solution does not contract, solving backward is possible.

@@ -64,3 +64,31 @@ pub fn close(a: &[Vec<f64>], b: &[Vec<f64>], tolerance: f64, what: &str) {
         }
     }
 }
+
+/// Checks that the Hessian of a loss is symmetric, and that forward over reverse is the same product;
+/// returns one with random-looking directions.
+#[track_caller]
+pub fn symmetric_hessian(
+    inputs: &[ArrayD<f64>],
+    loss: impl for<'t> Fn(&[Var<'t, f64>]) -> Var<'t, f64>,
+    tolerance: f64,
+) -> Vec<Vec<f64>> {
+    let tape = Tape::new();
+    let constant = |x: &ArrayD<f64>| tape.constant(x);
+    let x: Vec<_> = inputs.iter().map(constant).collect();
+    let bars = tape.vjp(&[loss(&x)], &[tape.scalar(1.0)], &x).unwrap();
+    let direction = |seed: f64| -> Vec<_> {
+        inputs.iter().map(|x| constant(&array(x.shape(), seed, 1.0))).collect()
+    };
+    let (u, v) = (direction(0.77), direction(9.1));
+    let dot = |a: &[Var<'_, f64>], b: &[Var<'_, f64>]| {
+        a.iter().zip(b).map(|(a, b)| a.dot(*b).item()).sum::<f64>()
+    };
+    let hu = tape.vjp(&bars, &u, &x).unwrap();
+    let hv = tape.vjp(&bars, &v, &x).unwrap();
+    let (a, b) = (dot(&v, &hu), dot(&u, &hv));
+    assert!((a - b).abs() < tolerance * a.abs(), "{a:e} {b:e}");
+    let forward = dot(&v, &tape.jvp(&bars, &x, &u).unwrap());
+    assert!((forward - a).abs() < tolerance * a.abs(), "{a:e} {forward:e}");
+    hu.iter().map(|x| x.to_vec()).collect()
+}
