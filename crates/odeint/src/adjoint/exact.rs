@@ -19,14 +19,13 @@ use costate_ops::{Buffer, Real, dot};
 use smallvec::SmallVec;
 
 use self::stage::{Back, Inside, gather};
-use super::programs::Programs;
+use super::programs::{ByPrograms, Programs};
 use super::rosenbrock::Rosenbrock;
 use super::stages::Stages;
-use super::{Backward, Cotangents, Reverse};
+use super::{Backward, Cotangents};
 use crate::error::FieldError;
 use crate::method::Method;
 use crate::solve::position;
-use crate::stats::Stats;
 use crate::step::combine;
 use crate::tableau::Tableau;
 
@@ -55,40 +54,7 @@ pub(crate) struct Exact<T: Real> {
     carried: bool,
 }
 
-/// A pass with its programs.
-pub(crate) struct ExactPass<'a, 'b, T: Real> {
-    pub exact: &'a mut Exact<T>,
-    pub programs: &'a mut Programs<'b, T>,
-}
-
-impl<T: Real> Reverse<T> for ExactPass<'_, '_, T> {
-    fn start(&mut self, from: &Backward<'_, T>) {
-        self.exact.start(from);
-    }
-
-    fn steps(
-        &mut self,
-        from: &Backward<'_, T>,
-        to: &mut Cotangents<'_, T>,
-    ) -> Result<(), FieldError> {
-        self.exact.steps(from, self.programs, to)
-    }
-
-    fn finish(
-        &mut self,
-        from: &Backward<'_, T>,
-        to: &mut Cotangents<'_, T>,
-    ) -> Result<(), FieldError> {
-        self.exact.finish(from, self.programs, to)
-    }
-
-    fn stats(&self, steps: usize) -> Stats {
-        self.programs.stats(steps)
-    }
-}
-
-impl<T: Real> Exact<T> {
-    /// Begins a pass.
+impl<T: Real> ByPrograms<T> for Exact<T> {
     fn start(&mut self, from: &Backward<'_, T>) {
         let (dim, all) = (from.dim(), from.grid.methods.slopes());
         for buffer in [&mut self.p, &mut self.end, &mut self.slope, &mut self.stage, &mut self.sum]
@@ -107,20 +73,6 @@ impl<T: Real> Exact<T> {
         self.carried = false;
     }
 
-    /// Makes the columns of `a` those of a method.
-    fn columns_of(&mut self, tableau: &'static Tableau) {
-        if self.columns_of.is_some_and(|of| std::ptr::eq(of, tableau)) {
-            return;
-        }
-        let all = tableau.slopes();
-        let a = |i: usize, j: usize| tableau.row(i).get(j).copied().unwrap_or(0.0);
-        self.columns.clear();
-        self.columns.extend((0..all * all).map(|ij| a(ij % all, ij / all)));
-        self.columns_of = Some(tableau);
-    }
-
-    /// Takes the steps of a grid in reverse, which may be a window: the next ones before those that
-    /// were taken.
     fn steps(
         &mut self,
         from: &Backward<'_, T>,
@@ -277,7 +229,6 @@ impl<T: Real> Exact<T> {
         Ok(())
     }
 
-    /// Ends a pass at the start of the solve.
     fn finish(
         &mut self,
         from: &Backward<'_, T>,
@@ -300,6 +251,20 @@ impl<T: Real> Exact<T> {
         add(&mut self.p, from.g(0));
         to.y0.copy_from_slice(&self.p);
         Ok(())
+    }
+}
+
+impl<T: Real> Exact<T> {
+    /// Makes the columns of `a` those of a method.
+    fn columns_of(&mut self, tableau: &'static Tableau) {
+        if self.columns_of.is_some_and(|of| std::ptr::eq(of, tableau)) {
+            return;
+        }
+        let all = tableau.slopes();
+        let a = |i: usize, j: usize| tableau.row(i).get(j).copied().unwrap_or(0.0);
+        self.columns.clear();
+        self.columns.extend((0..all * all).map(|ij| a(ij % all, ij / all)));
+        self.columns_of = Some(tableau);
     }
 }
 

@@ -12,10 +12,10 @@ mod stages;
 mod undo;
 
 pub(crate) use continuous::{Continuous, Equations};
-pub(crate) use exact::{Exact, ExactPass};
+pub(crate) use exact::Exact;
 pub(crate) use few::{FEW, Few, FewPrograms};
-pub(crate) use multistep::{Multistep, MultistepPass};
-pub(crate) use programs::Programs;
+pub(crate) use multistep::Multistep;
+pub(crate) use programs::{Programs, WithPrograms};
 pub(crate) use retake::{Again, Retake};
 pub(crate) use stages::Stages;
 pub(crate) use undo::Undo;

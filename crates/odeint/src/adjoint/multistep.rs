@@ -19,12 +19,12 @@
 
 use costate_ops::{Buffer, Real, axpy, dot};
 
+use super::programs::{ByPrograms, Programs};
 use super::stages::Stages;
-use super::{Backward, Cotangents, Programs, Reverse};
+use super::{Backward, Cotangents};
 use crate::differences::{KAPPA, Orders, ROWS, alpha, factor, gamma, rescaling, rescaling_rate};
 use crate::error::FieldError;
 use crate::solve::position;
-use crate::stats::Stats;
 
 /// The memory of the pass.
 #[derive(Debug, Default)]
@@ -51,39 +51,7 @@ struct Later {
     is_last: bool,
 }
 
-/// A pass with its programs.
-pub(crate) struct MultistepPass<'a, 'b, T: Real> {
-    pub multistep: &'a mut Multistep<T>,
-    pub programs: &'a mut Programs<'b, T>,
-}
-
-impl<T: Real> Reverse<T> for MultistepPass<'_, '_, T> {
-    fn start(&mut self, from: &Backward<'_, T>) {
-        self.multistep.start(from);
-    }
-
-    fn steps(
-        &mut self,
-        from: &Backward<'_, T>,
-        to: &mut Cotangents<'_, T>,
-    ) -> Result<(), FieldError> {
-        self.multistep.steps(from, self.programs, to)
-    }
-
-    fn finish(
-        &mut self,
-        from: &Backward<'_, T>,
-        to: &mut Cotangents<'_, T>,
-    ) -> Result<(), FieldError> {
-        self.multistep.finish(from, self.programs, to)
-    }
-
-    fn stats(&self, steps: usize) -> Stats {
-        self.programs.stats(steps)
-    }
-}
-
-impl<T: Real> Multistep<T> {
+impl<T: Real> ByPrograms<T> for Multistep<T> {
     fn start(&mut self, from: &Backward<'_, T>) {
         let n = from.dim();
         self.n = n;
@@ -98,11 +66,6 @@ impl<T: Real> Multistep<T> {
         self.later = None;
     }
 
-    fn p(&mut self, j: usize) -> &mut [T] {
-        &mut self.p[j * self.n..(j + 1) * self.n]
-    }
-
-    /// Takes the steps of a grid in reverse, which may be a window.
     fn steps(
         &mut self,
         from: &Backward<'_, T>,
@@ -200,6 +163,50 @@ impl<T: Real> Multistep<T> {
         Ok(())
     }
 
+    fn finish(
+        &mut self,
+        from: &Backward<'_, T>,
+        programs: &mut Programs<'_, T>,
+        to: &mut Cotangents<'_, T>,
+    ) -> Result<(), FieldError> {
+        let dim = self.n;
+        if let Some(first) = self.later.take() {
+            // The differences of a line change with the distance.
+            let slope = &mut self.p[dim..2 * dim];
+            if to.times.is_some() {
+                let table = from.grid.differences(0);
+                let terms = slope.iter().zip(&table[dim..]).zip(&table[2 * dim..]);
+                let bar: f64 = terms.map(|((&p, &a), &b)| (p * (a - b)).as_f64() / first.h).sum();
+                to.add_time(0, -bar);
+                if first.is_last {
+                    to.add_time(from.ts.len() - 1, bar);
+                }
+            }
+            let factor = factor(first.h, 1.0, first.t1).unwrap_or(1.0);
+            costate_ops::affine_in_place(T::from_f64(factor), T::zero(), slope);
+            self.stages.rough_slopes(slope);
+            let (t0, y0) = (from.ts[0], from.grid.y(0));
+            if let Some(pass) = &mut programs.pass {
+                pass.visit(t0, y0, &self.p, None, to.captured);
+            }
+            let (p, slope) = self.p.split_at_mut(dim);
+            let t_bar = programs.vjp.run(t0, y0, Some(&slope[..dim]), |found| {
+                axpy(T::one(), found.get(0), p);
+                to.add(T::one(), &found)
+            })?;
+            to.add_time(0, t_bar);
+        }
+        axpy(T::one(), from.g(0), self.p(0));
+        to.y0.copy_from_slice(&self.p[..dim]);
+        Ok(())
+    }
+}
+
+impl<T: Real> Multistep<T> {
+    fn p(&mut self, j: usize) -> &mut [T] {
+        &mut self.p[j * self.n..(j + 1) * self.n]
+    }
+
     /// Takes the step after this one, of size `h`, back through the change of distances. `table` is
     /// that between the two, if times are differentiated.
     fn rescale(
@@ -252,44 +259,5 @@ impl<T: Real> Multistep<T> {
             let weight = if j > order { -KAPPA[order] * gamma(order) } else { 1.0 / j as f64 };
             axpy(T::from_f64(weight / h), row, &mut self.sum);
         }
-    }
-
-    /// Ends a pass at the start of the solve.
-    fn finish(
-        &mut self,
-        from: &Backward<'_, T>,
-        programs: &mut Programs<'_, T>,
-        to: &mut Cotangents<'_, T>,
-    ) -> Result<(), FieldError> {
-        let dim = self.n;
-        if let Some(first) = self.later.take() {
-            // The differences of a line change with the distance.
-            let slope = &mut self.p[dim..2 * dim];
-            if to.times.is_some() {
-                let table = from.grid.differences(0);
-                let terms = slope.iter().zip(&table[dim..]).zip(&table[2 * dim..]);
-                let bar: f64 = terms.map(|((&p, &a), &b)| (p * (a - b)).as_f64() / first.h).sum();
-                to.add_time(0, -bar);
-                if first.is_last {
-                    to.add_time(from.ts.len() - 1, bar);
-                }
-            }
-            let factor = factor(first.h, 1.0, first.t1).unwrap_or(1.0);
-            costate_ops::affine_in_place(T::from_f64(factor), T::zero(), slope);
-            self.stages.rough_slopes(slope);
-            let (t0, y0) = (from.ts[0], from.grid.y(0));
-            if let Some(pass) = &mut programs.pass {
-                pass.visit(t0, y0, &self.p, None, to.captured);
-            }
-            let (p, slope) = self.p.split_at_mut(dim);
-            let t_bar = programs.vjp.run(t0, y0, Some(&slope[..dim]), |found| {
-                axpy(T::one(), found.get(0), p);
-                to.add(T::one(), &found)
-            })?;
-            to.add_time(0, t_bar);
-        }
-        axpy(T::one(), from.g(0), self.p(0));
-        to.y0.copy_from_slice(&self.p[..dim]);
-        Ok(())
     }
 }

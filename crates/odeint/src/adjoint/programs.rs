@@ -3,7 +3,9 @@
 use costate_ops::Real;
 use costate_tape::Outputs;
 
+use super::{Backward, Cotangents, Reverse};
 use crate::additive::Portion;
+use crate::error::FieldError;
 use crate::instrument::Pass;
 use crate::stats::Stats;
 use crate::vector_field::Replay;
@@ -62,5 +64,59 @@ impl<'a, T: Real> Programs<'a, T> {
             (Some(kept), Some(program)) => program.run_kept(t, y, kept, cotangent, read),
             _ => self.vjp.run(t, y, Some(cotangent), read),
         }
+    }
+}
+
+/// A [`Reverse`] but for the programs of the field.
+pub(crate) trait ByPrograms<T: Real> {
+    /// [`Reverse::start`].
+    fn start(&mut self, from: &Backward<'_, T>);
+
+    /// [`Reverse::steps`].
+    fn steps(
+        &mut self,
+        from: &Backward<'_, T>,
+        programs: &mut Programs<'_, T>,
+        to: &mut Cotangents<'_, T>,
+    ) -> Result<(), FieldError>;
+
+    /// [`Reverse::finish`].
+    fn finish(
+        &mut self,
+        from: &Backward<'_, T>,
+        programs: &mut Programs<'_, T>,
+        to: &mut Cotangents<'_, T>,
+    ) -> Result<(), FieldError>;
+}
+
+/// A pass with its programs.
+pub(crate) struct WithPrograms<'a, 'b, T: Real, P> {
+    pub pass: &'a mut P,
+    pub programs: &'a mut Programs<'b, T>,
+}
+
+impl<T: Real, P: ByPrograms<T>> Reverse<T> for WithPrograms<'_, '_, T, P> {
+    fn start(&mut self, from: &Backward<'_, T>) {
+        self.pass.start(from);
+    }
+
+    fn steps(
+        &mut self,
+        from: &Backward<'_, T>,
+        to: &mut Cotangents<'_, T>,
+    ) -> Result<(), FieldError> {
+        self.pass.steps(from, self.programs, to)
+    }
+
+    fn finish(
+        &mut self,
+        from: &Backward<'_, T>,
+        to: &mut Cotangents<'_, T>,
+    ) -> Result<(), FieldError> {
+        self.pass.finish(from, self.programs, to)
+    }
+
+    fn stats(&self, steps: usize) -> Stats {
+        self.programs.stats(steps)
     }
 }

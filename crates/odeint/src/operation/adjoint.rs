@@ -1,0 +1,394 @@
+//! The backward pass of a solve as an operation of the tape.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use costate_ops::Real;
+use costate_tape::{CallError, CallOp, CallRule, Evaluation, Result, Shape, Tape, Var};
+use smallvec::SmallVec;
+
+use super::{SEVERAL, SolveOp, SolveState};
+use crate::adjoint::{
+    Again, Backward, Continuous, Cotangents, Equations, Exact, Few, FewPrograms, Multistep,
+    Programs, Retake, Reverse, Undo, WithPrograms,
+};
+use crate::method::Method;
+use crate::ode::Gradient;
+use crate::stats::Stats;
+use crate::tangent::recorded;
+use crate::vector_field::{FieldMemory, FieldProgram, Replay, SolverMemory};
+use crate::whole_step::WholeStepBack;
+
+impl<T: Real> SolveOp<T> {
+    /// The backward pass: to the cotangents of `y0` and of those inputs that are needed.
+    pub fn adjoint(&self, needs: &[bool]) -> Result<AdjointOp<T>> {
+        let first = self.first_captured();
+        let times = self.times.is_none() && needs[1];
+        let wrt: Vec<usize> =
+            (first..needs.len()).filter(|&i| needs[i]).map(|i| i - first).collect();
+        let components = self.field.function.input_shapes()[1].numel();
+        let records = self.probe.pass.is_some();
+        let suits = matches!(self.gradient, Gradient::Exact | Gradient::Forward)
+            && !(times || records)
+            && FewPrograms::<T>::suit(self.method, components);
+        let vjp = self.field.vjp(times, &wrt)?;
+        let few = if suits { self.field.few(&wrt)? } else { None };
+        let back = || WholeStepBack::new(&vjp, self.method.tableau()).map(Arc::new);
+        Ok(AdjointOp {
+            few: few.map(|few| FewPrograms { back: back(), ..few }),
+            hamiltonian: match self.gradient {
+                Gradient::Continuous | Gradient::Interpolated => Some(self.field.hamiltonian()?),
+                _ => None,
+            },
+            vjp,
+            parts: match &self.field.parts {
+                Some(parts) => Some([parts.stiff.vjp(times, &wrt)?, parts.rest.vjp(times, &wrt)?]),
+                None => None,
+            },
+            whole_jacobian: match (&self.field.parts, self.gradient) {
+                (Some(_), Gradient::Interpolated) => Some(self.field.whole_jacobian()?),
+                _ => None,
+            },
+            backward: self.field.backward(times, &wrt)?,
+            second: match (self.method, self.gradient) {
+                (Method::Rosenbrock(_), Gradient::Continuous | Gradient::Interpolated) => None,
+                (Method::Rosenbrock(_), _) => Some(self.field.second(times, &wrt)?),
+                _ => None,
+            },
+            solve: self.clone(),
+            times,
+            wrt,
+        })
+    }
+}
+
+/// The backward pass: `value of the solve, its inputs…, cotangent ↦ cotangents of its inputs`, in
+/// the order `y0`, times, captured, for those that are wanted.
+#[derive(Debug)]
+pub(crate) struct AdjointOp<T: Real> {
+    pub(super) solve: SolveOp<T>,
+    /// Whether the times' cotangents are wanted.
+    pub(super) times: bool,
+    /// Which captured inputs' cotangents are wanted.
+    pub(super) wrt: Vec<usize>,
+    vjp: FieldProgram<T>,
+    /// The same of the stiff part and of the rest, if the field is in parts.
+    parts: Option<[FieldProgram<T>; 2]>,
+    /// The Jacobian of both, for the continuous adjoint.
+    whole_jacobian: Option<FieldProgram<T>>,
+    /// The same from what evaluations kept.
+    backward: Option<FieldProgram<T>>,
+    hamiltonian: Option<FieldProgram<T>>,
+    /// The vjp of the field's derivatives, for Rosenbrock methods.
+    second: Option<FieldProgram<T>>,
+    /// The programs for a system of a few numbers, which the exact pass has its own way with.
+    few: Option<FewPrograms<T>>,
+}
+
+/// The memory of a backward pass.
+#[derive(Debug)]
+pub(crate) struct AdjointState<T: Real> {
+    vjp: FieldMemory<T>,
+    parts: Option<[FieldMemory<T>; 2]>,
+    backward: Option<FieldMemory<T>>,
+    jacobian: Option<FieldMemory<T>>,
+    hamiltonian: Option<FieldMemory<T>>,
+    second: Option<FieldMemory<T>>,
+    /// Those of steps that are taken again.
+    field: Option<SolverMemory<T>>,
+    retake: Retake<T>,
+    undo: Undo<T>,
+    few: Option<Few<T>>,
+    exact: Exact<T>,
+    multistep: Multistep<T>,
+    continuous: Continuous<T>,
+    pub stats: Stats,
+}
+
+impl<T: Real> AdjointOp<T> {
+    /// The inputs of the solve, and the cotangent of its result.
+    fn parts<'a, V>(&self, inputs: &'a [V]) -> (&'a [V], &'a V) {
+        let (cotangent, inputs) = inputs[1..].split_last().expect("a cotangent comes last");
+        (inputs, cotangent)
+    }
+
+    /// The program of the Jacobian that the pass needs.
+    fn jacobian(&self) -> Option<&FieldProgram<T>> {
+        self.whole_jacobian.as_ref().or(self.solve.field.jacobian.as_ref())
+    }
+
+    /// This operation again, as operations on the frozen grid.
+    ///
+    /// `inputs` are those without the value of the solve, from which the operations do not start.
+    fn unrolled<'t>(&self, call: Var<'t, T>, inputs: &[Var<'t, T>]) -> Result<Vec<Var<'t, T>>> {
+        let (&g, solve_inputs) = inputs.split_last().expect("a cotangent comes last");
+        let ys = self.solve.unrolled(call, solve_inputs)?;
+        let first = self.solve.first_captured();
+        let times = self.times.then(|| solve_inputs[1]);
+        let wrt: Vec<_> = [solve_inputs[0]]
+            .into_iter()
+            .chain(times)
+            .chain(self.wrt.iter().map(|i| solve_inputs[first + i]))
+            .collect();
+        ys.tape().vjp(&[ys], &[g], &wrt)
+    }
+}
+
+impl<T: Real> CallOp<T> for AdjointOp<T> {
+    fn name(&self) -> &str {
+        "adjoint"
+    }
+
+    fn reads_state(&self) -> bool {
+        true
+    }
+
+    fn output_shapes(&self, inputs: &[Shape]) -> Vec<Shape> {
+        let (inputs, _) = self.parts(inputs);
+        let first = self.solve.first_captured();
+        let times = self.times.then(|| inputs[1].clone());
+        let captured = self.wrt.iter().map(|i| inputs[first + i].clone());
+        [inputs[0].clone()].into_iter().chain(times).chain(captured).collect()
+    }
+
+    fn new_state(&self) -> Box<dyn Any + Send> {
+        let (field, again) = (&self.solve.field, self.solve.points() > 0 || self.solve.undoes());
+        let jacobian = self.jacobian();
+        Box::new(AdjointState::<T> {
+            vjp: FieldMemory::new(&self.vjp),
+            parts: self.parts.as_ref().map(|parts| parts.each_ref().map(FieldMemory::new)),
+            backward: self.backward.as_ref().map(FieldMemory::new),
+            jacobian: jacobian.map(FieldMemory::new),
+            hamiltonian: self.hamiltonian.as_ref().map(FieldMemory::new),
+            second: self.second.as_ref().map(FieldMemory::new),
+            field: again.then(|| field.memory()),
+            retake: Retake::default(),
+            undo: Undo::default(),
+            few: self.few.as_ref().map(Few::new),
+            exact: Exact::default(),
+            multistep: Multistep::default(),
+            continuous: Continuous::default(),
+            stats: Stats::default(),
+        })
+    }
+
+    fn shares_work(&self) -> bool {
+        self.solve.shares_work()
+    }
+
+    fn eval(&self, e: &mut Evaluation<'_, T>) -> std::result::Result<(), CallError> {
+        let forward = e.producer.expect("the tape passes the state of the solve");
+        let (ts, grid) = recorded(forward);
+        if forward.downcast_ref::<SolveState<T>>().is_some_and(|solve| solve.solves >= SEVERAL) {
+            // Worth it from the same solve on as the forward pass's.
+            let programs = [Some(&self.vjp), self.second.as_ref()];
+            programs.into_iter().flatten().for_each(FieldProgram::make_native);
+        }
+        let state: &mut AdjointState<T> = e.state.downcast_mut().expect("made by `new_state`");
+        let (inputs, cotangent) = self.parts(e.inputs);
+        let captured: SmallVec<[&[T]; 32]> =
+            inputs[self.solve.first_captured()..].iter().map(|a| a.data).collect();
+        e.output.fill(T::zero());
+        let (y0, rest) = e.output.split_at_mut(inputs[0].data.len());
+        let (times, captured_bar) = rest.split_at_mut(if self.times { ts.len() } else { 0 });
+        let mut bars =
+            Cotangents { y0, times: self.times.then_some(times), captured: captured_bar };
+        let backward = Backward {
+            method: self.solve.method,
+            ts,
+            grid,
+            steps: grid.steps.len(),
+            ys: e.inputs[0].data,
+            cotangent: cotangent.data,
+        };
+        let mut pass = self.solve.probe.start();
+        let vjp = Replay::new(&self.vjp, &mut state.vjp, &captured)?;
+        let programs = self.jacobian().zip(state.jacobian.as_mut());
+        let jacobian = programs
+            .map(|(program, memory)| Replay::new(program, memory, &captured))
+            .transpose()?;
+        state.stats = match (&self.hamiltonian, &mut state.hamiltonian) {
+            (Some(program), Some(workspace)) => {
+                let interpolated = self.solve.gradient == Gradient::Interpolated;
+                let equations = Equations {
+                    options: self.solve.options,
+                    hamiltonian: Replay::new(program, workspace, &captured)?,
+                    vjp,
+                    jacobian: jacobian.filter(|_| interpolated),
+                    interpolated,
+                };
+                state.continuous.run(&backward, equations, &mut bars)?
+            }
+            _ => {
+                let programs = self.backward.as_ref().zip(state.backward.as_mut());
+                let places = self.solve.field.places();
+                let kept = programs
+                    .map(|(program, memory)| {
+                        Ok::<_, CallError>(Replay::new(program, memory, &captured)?.keeping(places))
+                    })
+                    .transpose()?;
+                let second = self
+                    .second
+                    .as_ref()
+                    .zip(state.second.as_mut())
+                    .map(|(program, memory)| Replay::new(program, memory, &captured))
+                    .transpose()?
+                    .map(|replay| (replay, 1 + usize::from(self.times) + self.wrt.len()));
+                let pass = pass.as_deref_mut();
+                let parts = match (&self.parts, &mut state.parts) {
+                    (Some([stiff, rest]), Some([stiff_memory, rest_memory])) => Some([
+                        Replay::new(stiff, stiff_memory, &captured)?,
+                        Replay::new(rest, rest_memory, &captured)?,
+                    ]),
+                    _ => None,
+                };
+                let mut programs = Programs { vjp, parts, kept, jacobian, second, pass };
+                let mut exact;
+                let mut multistep;
+                let pass: &mut dyn Reverse<T> = match (&self.few, &mut state.few) {
+                    (Some(programs), Some(few)) => {
+                        few.begin(programs, &captured)?;
+                        few
+                    }
+                    _ if self.solve.is_multistep() => {
+                        let memory = &mut state.multistep;
+                        memory.stages.set_mass(self.solve.field.mass.clone());
+                        multistep = WithPrograms { pass: memory, programs: &mut programs };
+                        &mut multistep
+                    }
+                    _ => {
+                        exact = WithPrograms { pass: &mut state.exact, programs: &mut programs };
+                        &mut exact
+                    }
+                };
+                match &mut state.field {
+                    None => pass.run(&backward, &mut bars)?,
+                    Some(memory) => {
+                        let solved = forward.downcast_ref::<SolveState<T>>();
+                        let solved = solved.expect("tangents keep all stages");
+                        let solve = &self.solve;
+                        let field = solve
+                            .field
+                            .at_work(memory, &captured)?
+                            .keeping(places.filter(|_| solve.activations > 0));
+                        let again = Again {
+                            options: solve.options,
+                            activations: solve.activations,
+                            field,
+                            points: &mut solved.points.borrow_mut(),
+                            y0: inputs[0].data,
+                        };
+                        if solve.undoes() {
+                            let end = solved.companion();
+                            let Programs { vjp, pass, .. } = &mut programs;
+                            let pass = pass.as_deref_mut();
+                            state.undo.run(&backward, end, again, vjp, pass, &mut bars)?
+                        } else {
+                            state.retake.run(pass, &backward, again, &mut bars)?
+                        }
+                    }
+                }
+            }
+        };
+        Ok(())
+    }
+
+    fn vjp<'t>(
+        &self,
+        rule: &CallRule<'_, 't, T>,
+        cts: &[Option<Var<'t, T>>],
+    ) -> Result<Vec<Option<Var<'t, T>>>> {
+        let call = rule.inputs[0];
+        let inputs: Vec<_> = rule.inputs[1..].iter().map(|x| x.fresh()).collect();
+        if (self.times && cts[1].is_some()) || self.solve.is_reversible() {
+            let bars = self.unrolled(call, &inputs)?;
+            let (bars, cts): (Vec<_>, Vec<_>) =
+                bars.iter().zip(cts).filter_map(|(&bar, ct)| Some((bar, (*ct)?))).unzip();
+            let found = call.tape().vjp(&bars, &cts, &inputs)?;
+            return Ok([None].into_iter().chain(found.into_iter().map(Some)).collect());
+        }
+        let (&g, inputs) = inputs.split_last().expect("a cotangent comes last");
+        let needs = &rule.needs[1..=inputs.len()];
+        let first = self.solve.first_captured();
+        let mut dots = vec![None; inputs.len()];
+        dots[0] = cts[0];
+        for (i, ct) in self.wrt.iter().zip(&cts[1 + usize::from(self.times)..]) {
+            dots[first + i] = *ct;
+        }
+        let mut bars = vec![None; rule.inputs.len()];
+        let keep = needs.contains(&true);
+        let Some(tangent) = self.solve.tangent_along(call, inputs, &dots, keep)? else {
+            return Ok(bars);
+        };
+        for (bar, found) in bars[1..].iter_mut().zip(second(tangent, g, inputs, needs)?) {
+            *bar = found;
+        }
+        bars[1 + inputs.len()] = Some(tangent);
+        Ok(bars)
+    }
+
+    fn jvp<'t>(
+        &self,
+        rule: &CallRule<'_, 't, T>,
+        dots: &[Option<Var<'t, T>>],
+    ) -> Result<Vec<Option<Var<'t, T>>>> {
+        let (call, dots) = (rule.inputs[0], &dots[1..]);
+        let tape: &Tape<T> = call.tape();
+        let inputs: Vec<_> = rule.inputs[1..].iter().map(|x| x.fresh()).collect();
+        if self.solve.needs_unrolling(dots) {
+            let bars = self.unrolled(call, &inputs)?;
+            let (inputs, dots): (Vec<_>, Vec<_>) =
+                inputs.iter().zip(dots).filter_map(|(&x, dot)| Some((x, (*dot)?))).unzip();
+            return Ok(tape.jvp(&bars, &inputs, &dots)?.into_iter().map(Some).collect());
+        }
+        let (&g, inputs) = inputs.split_last().expect("a cotangent comes last");
+        let (&g_dot, dots) = dots.split_last().expect("a cotangent comes last");
+        let first = self.solve.first_captured();
+        let mut needs = vec![false; inputs.len()];
+        needs[0] = true;
+        if self.times {
+            needs[1] = true;
+        }
+        self.wrt.iter().for_each(|i| needs[first + i] = true);
+        let wanted = |bars: Vec<Option<Var<'t, T>>>| {
+            bars.into_iter().zip(&needs).filter(|(_, need)| **need).map(|(bar, _)| bar).collect()
+        };
+        // The backward pass is linear in the cotangent.
+        let with_g: Option<Vec<_>> = match g_dot {
+            Some(g_dot) => Some(wanted(self.solve.backward(call, inputs, &needs, g_dot)?)),
+            None => None,
+        };
+        let with_inputs: Option<Vec<_>> =
+            match self.solve.tangent_along(call, inputs, dots, true)? {
+                Some(tangent) => Some(wanted(second(tangent, g, inputs, &needs)?)),
+                None => None,
+            };
+        Ok(match (with_g, with_inputs) {
+            (Some(a), Some(b)) => a
+                .into_iter()
+                .zip(b)
+                .map(|(a, b)| match (a, b) {
+                    (Some(a), Some(b)) => Some(a + b),
+                    (a, b) => a.or(b),
+                })
+                .collect(),
+            (a, b) => a.or(b).unwrap_or_else(|| vec![None; rule.outputs.len()]),
+        })
+    }
+}
+
+/// `∂(g · tangent)/∂x` for each of `inputs` that needs it.
+fn second<'t, T: Real>(
+    tangent: Var<'t, T>,
+    g: Var<'t, T>,
+    inputs: &[Var<'t, T>],
+    needs: &[bool],
+) -> Result<Vec<Option<Var<'t, T>>>> {
+    let wrt: Vec<_> =
+        inputs.iter().zip(needs).filter(|(_, need)| **need).map(|(x, _)| *x).collect();
+    if wrt.is_empty() {
+        return Ok(vec![None; inputs.len()]);
+    }
+    let mut found = tangent.tape().vjp(&[tangent], &[g], &wrt)?.into_iter();
+    Ok(needs.iter().map(|need| need.then(|| found.next()).flatten()).collect())
+}
