@@ -10,7 +10,9 @@ compile_error!("the floors are written with AVX-512 intrinsics, for x86-64 alone
 mod control;
 mod data;
 mod lotka_volterra;
+mod rk;
 mod simd;
+mod spiral;
 mod tableau;
 
 use std::hint::black_box;
@@ -36,7 +38,10 @@ trait Floor {
 type Problem = (&'static str, &'static str, &'static [&'static str], Make);
 type Make = fn(&Data, Option<f64>) -> Box<dyn Floor>;
 
-const PROBLEMS: [Problem; 1] = [("lotka_volterra", "f64", &["p", "y0"], lotka_volterra::new)];
+const PROBLEMS: [Problem; 2] = [
+    ("spiral", "f64", &["w1", "b1", "w2", "b2", "y0"], spiral::new),
+    ("lotka_volterra", "f64", &["p", "y0"], lotka_volterra::new),
+];
 
 struct Arguments {
     names: Vec<String>,

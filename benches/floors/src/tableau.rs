@@ -3,6 +3,7 @@
 
 /// The method of Dormand and Prince, J. Comput. Appl. Math. 6 (1980) 19, with the interpolant of `dopri5.f`.
 pub mod dopri5 {
+    pub const C: [f64; 7] = [0.0, 1.0 / 5.0, 3.0 / 10.0, 4.0 / 5.0, 8.0 / 9.0, 1.0, 1.0];
     pub const A: [[f64; 6]; 7] = [
         [0.0; 6],
         [1.0 / 5.0, 0.0, 0.0, 0.0, 0.0, 0.0],
