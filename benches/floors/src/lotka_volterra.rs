@@ -198,8 +198,7 @@ impl LotkaVolterra {
             let square =
                 0.5 * _mm_cvtsd_f64(_mm_add_sd(squares, _mm_shuffle_pd::<1>(squares, squares)));
             let factor = control.safety * self.power.of(square);
-            // Written so that NaN is rejected.
-            if !(square <= 1.0) {
+            if square.is_nan() || square > 1.0 {
                 self.steps.rejected += 1;
                 h = size * if square.is_finite() { factor.clamp(0.2, 0.9) } else { 0.2 };
                 rejected = true;

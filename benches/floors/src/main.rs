@@ -10,6 +10,7 @@ compile_error!("the floors are written with AVX-512 intrinsics, for x86-64 alone
 mod control;
 mod data;
 mod lotka_volterra;
+mod mlp;
 mod rk;
 mod simd;
 mod spiral;
@@ -38,8 +39,9 @@ trait Floor {
 type Problem = (&'static str, &'static str, &'static [&'static str], Make);
 type Make = fn(&Data, Option<f64>) -> Box<dyn Floor>;
 
-const PROBLEMS: [Problem; 2] = [
+const PROBLEMS: [Problem; 3] = [
     ("spiral", "f64", &["w1", "b1", "w2", "b2", "y0"], spiral::new),
+    ("mlp", "f32", &["w1", "b1", "w2", "b2", "w3", "b3"], mlp::new),
     ("lotka_volterra", "f64", &["p", "y0"], lotka_volterra::new),
 ];
 

@@ -135,8 +135,7 @@ impl<T: Real> Solve<T> {
             self.steps.f_evals += 6;
             combine(From::Zero, &self.method.error.map(|e| size * e), &self.k, &mut self.scratch);
             let square = mean_square(&control, &self.scratch, &self.y, &self.next);
-            // Written so that NaN is rejected.
-            if !(square <= 1.0) {
+            if square.is_nan() || square > 1.0 {
                 self.steps.rejected += 1;
                 rejected = true;
                 h = size * control.shorter(square);

@@ -117,3 +117,110 @@ impl Tanh {
         _mm512_fnmadd_pd(set(2.0), inverse, set(1.0))
     }
 }
+
+/// 64 numbers.
+pub type Row = [__m512; 4];
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub fn load_f32(x: &[f32; 16]) -> __m512 {
+    // SAFETY: sixteen numbers are read where sixteen are.
+    unsafe { _mm512_loadu_ps(x.as_ptr()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub fn array_f32(x: __m512) -> [f32; 16] {
+    let mut out = [0.0; 16];
+    // SAFETY: sixteen numbers are written where sixteen are.
+    unsafe { _mm512_storeu_ps(out.as_mut_ptr(), x) };
+    out
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub fn row(x: &[f32; 64]) -> Row {
+    let (parts, _) = x.as_chunks::<16>();
+    std::array::from_fn(|i| load_f32(&parts[i]))
+}
+
+/// The numbers of a row.
+#[inline]
+pub fn floats(row: &Row) -> &[f32; 64] {
+    // SAFETY: a row is 64 floats, and needs more alignment than they do.
+    unsafe { &*std::ptr::from_ref(row).cast() }
+}
+
+/// A matrix of 64 rows, turned.
+#[target_feature(enable = "avx512f")]
+pub fn transpose_64(from: &[Row], to: &mut [Row]) {
+    let mut turned = [[0.0; 64]; 64];
+    for (i, from) in from.iter().enumerate() {
+        for (j, &x) in floats(from).iter().enumerate() {
+            turned[j][i] = x;
+        }
+    }
+    for (to, turned) in to.iter_mut().zip(&turned) {
+        *to = row(turned);
+    }
+}
+
+/// `start + a b` for `R` rows.
+#[inline]
+#[target_feature(enable = "avx512f,fma")]
+pub fn product<const R: usize>(a: &[Row], b: &[Row], start: Row) -> [Row; R] {
+    let a: &[Row; R] = a.try_into().expect("as many rows");
+    let b: &[Row; 64] = b.try_into().expect("64 rows");
+    let mut sums = [start; R];
+    for k in 0..64 {
+        for r in 0..R {
+            let factor = _mm512_set1_ps(floats(&a[r])[k]);
+            for v in 0..4 {
+                sums[r][v] = _mm512_fmadd_ps(factor, b[k][v], sums[r][v]);
+            }
+        }
+    }
+    sums
+}
+
+/// Adds the rows from `i` on of `aᵀ b` to `sums`.
+#[inline]
+#[target_feature(enable = "avx512f,fma")]
+pub fn row_bar<const R: usize>(a: &[Row], i: usize, b: &[Row], sums: &mut [Row; R]) {
+    let mut found = *sums;
+    for (a, b) in a.iter().zip(b) {
+        let a: &[f32; R] = floats(a)[i..i + R].try_into().expect("as many rows");
+        for r in 0..R {
+            let factor = _mm512_set1_ps(a[r]);
+            for v in 0..4 {
+                found[r][v] = _mm512_fmadd_ps(factor, b[v], found[r][v]);
+            }
+        }
+    }
+    *sums = found;
+}
+
+/// The products of eight rows with two vectors, by row.
+#[inline]
+#[target_feature(enable = "avx512f,fma")]
+pub fn dots(rows: &[Row; 8], vectors: &[Row; 2]) -> __m512 {
+    let dot = |i: usize| {
+        let (row, vector) = (&rows[i / 2], &vectors[i % 2]);
+        let low = _mm512_fmadd_ps(row[1], vector[1], _mm512_mul_ps(row[0], vector[0]));
+        let high = _mm512_fmadd_ps(row[3], vector[3], _mm512_mul_ps(row[2], vector[2]));
+        _mm512_add_ps(low, high)
+    };
+    // The sums over the lanes of sixteen vectors: two into one, four times.
+    let four = |i: usize| {
+        let two = |a, b| _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+        let (a, b) = (two(dot(i), dot(i + 1)), two(dot(i + 2), dot(i + 3)));
+        let (a, b) = (_mm512_castps_pd(a), _mm512_castps_pd(b));
+        let (low, high) = (_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
+        _mm512_add_ps(_mm512_castpd_ps(low), _mm512_castpd_ps(high))
+    };
+    let two = |a, b| {
+        let (low, high) = (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b));
+        _mm512_add_ps(low, high)
+    };
+    two(two(four(0), four(4)), two(four(8), four(12)))
+}
