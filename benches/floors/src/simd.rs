@@ -83,7 +83,7 @@ impl Tanh {
     pub fn new() -> Tanh {
         let power = |i: usize| (i as f64 / 16.0).exp2();
         Tanh {
-            low: load(&std::array::from_fn(|i| power(i))),
+            low: load(&std::array::from_fn(power)),
             high: load(&std::array::from_fn(|i| power(i + 8))),
         }
     }
