@@ -12,6 +12,7 @@ mod data;
 mod lotka_volterra;
 mod mlp;
 mod rk;
+mod robertson;
 mod simd;
 mod spiral;
 mod tableau;
@@ -39,10 +40,11 @@ trait Floor {
 type Problem = (&'static str, &'static str, &'static [&'static str], Make);
 type Make = fn(&Data, Option<f64>) -> Box<dyn Floor>;
 
-const PROBLEMS: [Problem; 3] = [
+const PROBLEMS: [Problem; 4] = [
     ("spiral", "f64", &["w1", "b1", "w2", "b2", "y0"], spiral::new),
     ("mlp", "f32", &["w1", "b1", "w2", "b2", "w3", "b3"], mlp::new),
     ("lotka_volterra", "f64", &["p", "y0"], lotka_volterra::new),
+    ("robertson", "f64", &["k"], robertson::new),
 ];
 
 struct Arguments {

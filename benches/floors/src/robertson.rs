@@ -1,0 +1,451 @@
+//! `x' = -k1 x + k3 y z`, `y' = k1 x - k2 y² - k3 y z`, `z' = k2 y²`, by Kvaerno5, whose steps end at
+//! the times that are asked for. The stages by simplified Newton iterations to rounding, with the
+//! inverse of the matrix of three rows.
+//!
+//! On the way back each stage is a product with a matrix that the way there alone decides: those of
+//! the six stages of a step are found in six lanes before, and the gradient of `k` after.
+
+use std::arch::x86_64::*;
+
+use crate::control::{Control, Steps, clip};
+use crate::data::Data;
+use crate::{Floor, simd};
+
+/// A. Kværnø, BIT 44 (2004) 489.
+const G: f64 = 0.26;
+const A: [[f64; 6]; 7] = [
+    [0.0; 6],
+    [G, 0.0, 0.0, 0.0, 0.0, 0.0],
+    [0.13, 0.840_333_209_967_908_1, 0.0, 0.0, 0.0, 0.0],
+    [0.223_719_614_783_205_07, 0.476_755_323_197_997, -0.064_708_953_631_126_15, 0.0, 0.0, 0.0],
+    [
+        0.166_485_643_232_483_22,
+        0.104_500_188_415_917_2,
+        0.036_314_822_720_987_15,
+        -0.130_907_044_510_739_98,
+        0.0,
+        0.0,
+    ],
+    [
+        0.138_556_402_312_682_24,
+        0.0,
+        -0.042_453_372_017_520_43,
+        0.024_466_578_980_031_42,
+        0.619_430_390_724_806_8,
+        0.0,
+    ],
+    [
+        0.136_597_511_776_402_92,
+        0.0,
+        -0.054_969_087_965_383_766,
+        -0.041_186_267_283_210_47,
+        0.629_933_048_990_164,
+        0.069_624_794_482_027_28,
+    ],
+];
+const ERROR: [f64; 7] = [
+    -0.001_958_890_536_279_335,
+    0.0,
+    -0.012_515_715_947_863_337,
+    -0.065_652_846_263_241_89,
+    0.010_502_658_265_357_27,
+    -0.190_375_205_517_972_7,
+    G,
+];
+/// First guesses of a stage's slope: polynomials through those that are there.
+const GUESS: [[f64; 6]; 7] = [
+    [0.0; 6],
+    [1.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+    [-1.36603, 2.36603, 0.0, 0.0, 0.0, 0.0],
+    [-0.196506, 0.811358, 0.385148, 0.0, 0.0, 0.0],
+    [0.0532073, 1.14669, 0.0573211, -0.257223, 0.0, 0.0],
+    [0.0299159, 0.038381, 0.181678, 0.934343, -0.184317, 0.0],
+    [0.00753419, 0.0, 0.0481374, 0.252511, -0.0403948, 0.732212],
+];
+/// The error of an iteration that is rounding, and one that may be.
+const LIMIT: f64 = 32.0 * f64::EPSILON;
+const FLOOR: f64 = 1e4 * f64::EPSILON;
+const SCALE: [f64; 3] = [1.0, 1e4, 1.0];
+
+/// What a step leaves: its stages in lanes, the last one the end, and the cotangent of the end by itself.
+#[derive(Clone, Copy)]
+struct Kept {
+    states: [[f64; 8]; 3],
+    h: f64,
+    bar: [f64; 3],
+}
+
+/// What the way back takes of a step: in lanes the stages.
+#[derive(Clone, Copy)]
+struct Back {
+    /// `(I - hγ Jᵀ)⁻¹`, and `Jᵀ` times that.
+    inverse: [[__m512d; 3]; 3],
+    matrix: [[[f64; 8]; 3]; 3],
+    /// The cotangents of the slopes.
+    k_bars: [[f64; 8]; 3],
+}
+
+struct Robertson {
+    k: [f64; 3],
+    y0: [f64; 3],
+    ts: Vec<f64>,
+    target: Vec<[f64; 3]>,
+    control: Control,
+    kept: Vec<Kept>,
+    backs: Vec<Back>,
+    steps: Steps,
+    k_bar: [f64; 3],
+}
+
+pub fn new(data: &Data, rtol: Option<f64>) -> Box<dyn Floor> {
+    let three = |name| data.f64s(name).try_into().expect("three");
+    Box::new(Robertson {
+        k: three("k"),
+        y0: three("y0"),
+        ts: data.f64s("ts"),
+        target: data.f64s("target").as_chunks().0.to_vec(),
+        control: Control { safety: 0.7, ..Control::new(1e-8, 1e-10).with_rtol(rtol) },
+        kept: Vec::new(),
+        backs: Vec::new(),
+        steps: Steps::default(),
+        k_bar: [0.0; 3],
+    })
+}
+
+impl Floor for Robertson {
+    fn forward(&mut self) -> f64 {
+        // SAFETY: `main` has checked that the processor has these instructions.
+        unsafe { self.there() }
+    }
+
+    fn backward(&mut self) {
+        // SAFETY: as above.
+        unsafe { self.back() }
+    }
+
+    fn gradients(&self) -> Vec<Vec<f64>> {
+        vec![self.k_bar.to_vec()]
+    }
+
+    fn steps(&self) -> Steps {
+        self.steps
+    }
+}
+
+/// The end of a step of about `h`: it meets the next time, or makes two equal steps of the rest.
+#[inline]
+fn until(t: f64, h: f64, stop: f64, end: f64) -> f64 {
+    let left = stop - t;
+    if stop == end {
+        clip(t, h, end)
+    } else if 1.01 * h >= left {
+        stop
+    } else if 2.0 * h > left {
+        t + 0.5 * left
+    } else {
+        t + h
+    }
+}
+
+type Matrix = [[f64; 3]; 3];
+
+/// The iterations of the stages of a step.
+struct Newton {
+    k: [f64; 3],
+    hg: f64,
+    /// `(I - hγ J)⁻¹`.
+    inverse: Matrix,
+    /// How updates are measured.
+    weights: [f64; 3],
+    evaluations: usize,
+}
+
+impl Newton {
+    #[inline]
+    #[target_feature(enable = "fma")]
+    fn prepare(&mut self, y: &[f64; 3]) {
+        let [k1, k2, k3] = self.k.map(|k| self.hg * k);
+        let (b, c, d) = (k3 * y[1], k3 * y[2], 2.0 * k2 * y[1]);
+        // I - hγ J, whose columns add up to 1.
+        let m = [[1.0 + k1, -c, -b], [-k1, 1.0 + d + c, b], [0.0, -d, 1.0]];
+        let cofactor = |r: usize, s: usize| {
+            let (r1, r2, s1, s2) = ((r + 1) % 3, (r + 2) % 3, (s + 1) % 3, (s + 2) % 3);
+            m[r1][s1].mul_add(m[r2][s2], -(m[r1][s2] * m[r2][s1]))
+        };
+        let cofactors: Matrix = std::array::from_fn(|r| std::array::from_fn(|s| cofactor(r, s)));
+        let determinant = m[0][1].mul_add(cofactors[0][1], m[0][0] * cofactors[0][0]);
+        let over = 1.0 / m[0][2].mul_add(cofactors[0][2], determinant);
+        self.inverse = std::array::from_fn(|r| std::array::from_fn(|s| cofactors[s][r] * over));
+    }
+
+    /// The stage with the state `base + hγ f`, from a guess. Returns whether it was found.
+    #[inline]
+    #[target_feature(enable = "fma")]
+    fn stage(&mut self, base: [f64; 3], y: &mut [f64; 3]) -> bool {
+        let [k1, k2, k3] = self.k.map(|k| self.hg * k);
+        for refreshes in 0..=3 {
+            let mut last = f64::INFINITY;
+            for iteration in 0..12 {
+                self.evaluations += 1;
+                let [x, y1, z] = *y;
+                let (yz, yy) = (y1 * z, y1 * y1);
+                // base + hγ f - y
+                let a = k1.mul_add(-x, base[0] - x);
+                let b = k1.mul_add(x, base[1] - y1);
+                let r = [
+                    k3.mul_add(yz, a),
+                    k3.mul_add(-yz, k2.mul_add(-yy, b)),
+                    k2.mul_add(yy, base[2] - z),
+                ];
+                let mut sum = 0.0;
+                for i in 0..3 {
+                    let m = &self.inverse[i];
+                    // The second residual is there last.
+                    let update = m[1].mul_add(r[1], m[0].mul_add(r[0], m[2] * r[2]));
+                    y[i] += update;
+                    let scaled = update * self.weights[i];
+                    sum = scaled.mul_add(scaled, sum);
+                }
+                let size = (sum * (1.0 / 3.0)).sqrt();
+                if iteration == 0 {
+                    if size <= LIMIT {
+                        return true;
+                    }
+                } else {
+                    // The error after this update is rate / (1 - rate) times it.
+                    if size * size <= LIMIT * (last - size) || size > 0.3 * last && size <= FLOOR {
+                        return true;
+                    }
+                    let rate = size / last;
+                    if size.is_nan() || rate >= 1.0 || size * rate.powi(5) > LIMIT {
+                        break;
+                    }
+                }
+                last = size;
+            }
+            if refreshes < 3 {
+                let at = *y;
+                self.prepare(&at);
+            }
+        }
+        false
+    }
+}
+
+impl Robertson {
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,fma")]
+    fn there(&mut self) -> f64 {
+        let control = self.control;
+        let [k1, k2, k3] = self.k;
+        let field = |y: &[f64; 3]| {
+            let (a, b, c) = (k1 * y[0], k2 * y[1] * y[1], k3 * y[1] * y[2]);
+            [c - a, a - b - c, b]
+        };
+        let square = |e: &[f64; 3], a: &[f64; 3], b: &[f64; 3]| {
+            let mut sum = 0.0;
+            for i in 0..3 {
+                let ratio = e[i] / (control.atol + control.rtol * a[i].abs().max(b[i].abs()));
+                sum += ratio * ratio;
+            }
+            sum * (1.0 / 3.0)
+        };
+        let mut loss = 0.0;
+        let mut observe = |y: &[f64; 3], target: &[f64; 3]| {
+            let mut bar = [0.0; 3];
+            for i in 0..3 {
+                let e = SCALE[i] * (y[i] - target[i]);
+                loss += e * e;
+                bar[i] = 2.0 * SCALE[i] * e;
+            }
+            bar
+        };
+        let (mut t, end) = (self.ts[0], self.ts[self.ts.len() - 1]);
+        let mut y = self.y0;
+        observe(&y, &self.target[0]);
+        let mut slope = field(&y);
+        let mut h = {
+            let span = end - t;
+            let (d0, d1) = (square(&y, &y, &y).sqrt(), square(&slope, &y, &y).sqrt());
+            let guess = Control::first_guess(d0, d1, span);
+            let probed = field(&std::array::from_fn(|i| guess.mul_add(slope[i], y[i])));
+            let difference = std::array::from_fn(|i| probed[i] - slope[i]);
+            Control::first_step(guess, d1, square(&difference, &y, &y).sqrt() / guess, span)
+        };
+        let mut newton = Newton {
+            k: self.k,
+            hg: 0.0,
+            inverse: [[0.0; 3]; 3],
+            weights: [0.0; 3],
+            evaluations: 2,
+        };
+        self.steps = Steps::default();
+        self.kept.clear();
+        let (mut at, mut rejected) = (1, false);
+        while t < end {
+            let next = until(t, h, self.ts[at], end);
+            let size = next - t;
+            newton.hg = size * G;
+            newton.prepare(&y);
+            newton.weights = y.map(|y| 1.0 / (y.abs() + control.atol / control.rtol));
+            // The slopes times the step.
+            let mut z = [[0.0; 3]; 7];
+            z[0] = slope.map(|k| size * k);
+            let mut states = [[0.0; 8]; 3];
+            let mut state = y;
+            let mut found = true;
+            for i in 1..7 {
+                let (mut base, mut guess) = (y, y);
+                for j in 0..i {
+                    for c in 0..3 {
+                        base[c] = A[i][j].mul_add(z[j][c], base[c]);
+                        guess[c] = (A[i][j] + G * GUESS[i][j]).mul_add(z[j][c], guess[c]);
+                    }
+                }
+                state = guess;
+                found = found && newton.stage(base, &mut state);
+                for c in 0..3 {
+                    z[i][c] = (state[c] - base[c]) * (1.0 / G);
+                    states[c][i - 1] = state[c];
+                }
+            }
+            let mut e = [0.0; 3];
+            for i in 0..7 {
+                for c in 0..3 {
+                    e[c] = ERROR[i].mul_add(z[i][c], e[c]);
+                }
+            }
+            let square = if found { square(&e, &y, &state) } else { f64::NAN };
+            if square.is_nan() || square > 1.0 {
+                self.steps.rejected += 1;
+                rejected = true;
+                // A quarter where the iteration failed.
+                h = size * if found { control.shorter(square) } else { 0.25 };
+                continue;
+            }
+            h = size * control.factor(square, rejected);
+            rejected = false;
+            let mut bar = [0.0; 3];
+            if next == self.ts[at] {
+                bar = observe(&state, &self.target[at]);
+                at += 1;
+            }
+            self.kept.push(Kept { states, h: size, bar });
+            self.steps.accepted += 1;
+            slope = z[6].map(|z| z / size);
+            (y, t) = (state, next);
+        }
+        self.steps.f_evals = newton.evaluations;
+        loss
+    }
+
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,fma")]
+    fn back(&mut self) {
+        let zero = _mm512_setzero_pd();
+        let none =
+            Back { inverse: [[zero; 3]; 3], matrix: [[[0.0; 8]; 3]; 3], k_bars: [[0.0; 8]; 3] };
+        if self.backs.len() < self.kept.len() {
+            self.backs.resize(self.kept.len(), none);
+        }
+        for (kept, back) in self.kept.iter().zip(&mut self.backs) {
+            matrices(self.k, kept, back);
+        }
+
+        // The cotangents of the end, and of the slope there.
+        let (mut y_bar, mut k_bar) = ([0.0; 3], [0.0; 3]);
+        for (kept, back) in self.kept.iter().zip(&mut self.backs).rev() {
+            let mut bars = [[0.0; 3]; 7];
+            for c in 0..3 {
+                y_bar[c] += kept.bar[c];
+                k_bar[c] = (kept.h * G).mul_add(y_bar[c], k_bar[c]);
+            }
+            for i in (1..7).rev() {
+                for c in 0..3 {
+                    back.k_bars[c][i - 1] = k_bar[c];
+                    let m = |d: usize| back.matrix[c][d][i - 1];
+                    bars[i][c] = m(0).mul_add(k_bar[0], m(1).mul_add(k_bar[1], m(2) * k_bar[2]));
+                    if i == 6 {
+                        bars[i][c] += y_bar[c];
+                    }
+                }
+                for c in 0..3 {
+                    // The newest last.
+                    let mut sum = 0.0;
+                    for j in (i..7).rev() {
+                        sum = A[j][i - 1].mul_add(bars[j][c], sum);
+                    }
+                    k_bar[c] = kept.h * sum;
+                }
+            }
+            for c in 0..3 {
+                y_bar[c] = (1..7).rev().map(|i| bars[i][c]).sum();
+            }
+        }
+
+        // That of the first slope, and the rest in lanes.
+        let [x, y, z] = self.y0;
+        let k = k_bar;
+        self.k_bar = [x * (k[1] - k[0]), y * y * (k[2] - k[1]), y * z * (k[0] - k[1])];
+        let mut sums = [zero; 3];
+        for (kept, back) in self.kept.iter().zip(&self.backs) {
+            let [x, y, z] = [0, 1, 2].map(|c| simd::load(&kept.states[c]));
+            let k = [0, 1, 2].map(|c| simd::load(&back.k_bars[c]));
+            let mu = back.inverse.map(|m| {
+                let sum = _mm512_fmadd_pd(m[1], k[1], _mm512_mul_pd(m[0], k[0]));
+                _mm512_fmadd_pd(m[2], k[2], sum)
+            });
+            sums[0] = _mm512_fmadd_pd(x, _mm512_sub_pd(mu[1], mu[0]), sums[0]);
+            let yy = _mm512_mul_pd(y, y);
+            sums[1] = _mm512_fmadd_pd(yy, _mm512_sub_pd(mu[2], mu[1]), sums[1]);
+            let yz = _mm512_mul_pd(y, z);
+            sums[2] = _mm512_fmadd_pd(yz, _mm512_sub_pd(mu[0], mu[1]), sums[2]);
+        }
+        for i in 0..3 {
+            self.k_bar[i] += _mm512_reduce_add_pd(sums[i]);
+        }
+    }
+}
+
+/// The matrices of the stages of a step.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,fma")]
+fn matrices(k: [f64; 3], kept: &Kept, back: &mut Back) {
+    let set = |x: f64| _mm512_set1_pd(x);
+    let mul = |a, b| _mm512_mul_pd(a, b);
+    let [y, z] = [1, 2].map(|c| simd::load(&kept.states[c]));
+    let hg = set(kept.h * G);
+    let k1 = set(k[0]);
+    let (b, c, d) = (mul(set(k[2]), y), mul(set(k[2]), z), mul(set(2.0 * k[1]), y));
+    // J = [[-k1, c, b], [k1, -d - c, -b], [0, d, 0]]; the matrix is the transpose of I - hγ J.
+    let (k1h, bh, ch, dh) = (mul(hg, k1), mul(hg, b), mul(hg, c), mul(hg, d));
+    let (one, zero) = (set(1.0), _mm512_setzero_pd());
+    let minus = |x| _mm512_sub_pd(zero, x);
+    let m = [
+        [_mm512_add_pd(one, k1h), minus(k1h), zero],
+        [minus(ch), _mm512_add_pd(one, _mm512_add_pd(dh, ch)), minus(dh)],
+        [minus(bh), bh, one],
+    ];
+    let cofactor = |r: usize, s: usize| {
+        let (r1, r2, s1, s2) = ((r + 1) % 3, (r + 2) % 3, (s + 1) % 3, (s + 2) % 3);
+        _mm512_fmsub_pd(m[r1][s1], m[r2][s2], mul(m[r1][s2], m[r2][s1]))
+    };
+    let cofactors: [[__m512d; 3]; 3] =
+        std::array::from_fn(|r| std::array::from_fn(|s| cofactor(r, s)));
+    let determinant = _mm512_fmadd_pd(m[0][1], cofactors[0][1], mul(m[0][0], cofactors[0][0]));
+    let over = _mm512_div_pd(one, determinant);
+    for s in 0..3 {
+        let column: [_; 3] = std::array::from_fn(|r| mul(cofactors[s][r], over));
+        let [p, q, r] = column;
+        for i in 0..3 {
+            back.inverse[i][s] = column[i];
+        }
+        // Jᵀ times the column.
+        let found = [
+            mul(k1, _mm512_sub_pd(q, p)),
+            _mm512_fmadd_pd(c, _mm512_sub_pd(p, q), mul(d, _mm512_sub_pd(r, q))),
+            mul(b, _mm512_sub_pd(p, q)),
+        ];
+        for i in 0..3 {
+            back.matrix[i][s] = simd::array(found[i]);
+        }
+    }
+}
