@@ -7,6 +7,7 @@
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!("the floors are written with AVX-512 intrinsics, for x86-64 alone");
 
+mod cnf;
 mod control;
 mod data;
 mod lotka_volterra;
@@ -40,11 +41,12 @@ trait Floor {
 type Problem = (&'static str, &'static str, &'static [&'static str], Make);
 type Make = fn(&Data, Option<f64>) -> Box<dyn Floor>;
 
-const PROBLEMS: [Problem; 4] = [
+const PROBLEMS: [Problem; 5] = [
     ("spiral", "f64", &["w1", "b1", "w2", "b2", "y0"], spiral::new),
     ("mlp", "f32", &["w1", "b1", "w2", "b2", "w3", "b3"], mlp::new),
     ("lotka_volterra", "f64", &["p", "y0"], lotka_volterra::new),
     ("robertson", "f64", &["k"], robertson::new),
+    ("cnf_formula", "f32", &["w1", "b1", "w2", "b2", "w3", "b3"], cnf::new),
 ];
 
 struct Arguments {

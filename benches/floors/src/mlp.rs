@@ -131,15 +131,10 @@ impl Mlp {
         let [g_w1, g_b1, g_w2, g_b2, g_w3, g_b3] = &mut self.gradients[..] else {
             unreachable!("six inputs")
         };
-        let copy = |rows: &[Row], to: &mut [f64]| {
-            for (to, row) in to.chunks_exact_mut(64).zip(rows) {
-                to.iter_mut().zip(simd::floats(row)).for_each(|(to, &x)| *to = x.into());
-            }
-        };
-        copy(w1, g_w1);
-        copy(&[*b1], g_b1);
-        copy(w2, g_w2);
-        copy(&[*b2], g_b2);
+        simd::widen(w1, g_w1);
+        simd::widen(&[*b1], g_b1);
+        simd::widen(w2, g_w2);
+        simd::widen(&[*b2], g_b2);
         for (c, row) in w3.iter().enumerate() {
             for (j, &x) in simd::floats(row).iter().enumerate() {
                 g_w3[2 * j + c] = x.into();
@@ -220,7 +215,10 @@ impl Network {
             }
         }
         for (rows, k) in kept.g.as_chunks::<8>().0.iter().zip(k.as_chunks_mut::<16>().0) {
-            *k = simd::array_f32(_mm512_add_ps(simd::dots(rows, &self.w3), self.b3));
+            *k = simd::array_f32(_mm512_add_ps(
+                simd::sums(|i| simd::dot(&rows[i / 2], &self.w3[i % 2])),
+                self.b3,
+            ));
         }
     }
 
@@ -257,7 +255,7 @@ impl Network {
                     }
                 }
             }
-            *y_bar = simd::array_f32(simd::dots(&h_bar, &self.w1));
+            *y_bar = simd::array_f32(simd::sums(|i| simd::dot(&h_bar[i / 2], &self.w1[i % 2])));
             for (i, bar) in h_bar.iter().enumerate() {
                 let r = 8 * eight + i;
                 let y = [y[2 * r], y[2 * r + 1]].map(|y| _mm512_set1_ps(y));

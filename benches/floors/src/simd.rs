@@ -200,21 +200,24 @@ pub fn row_bar<const R: usize>(a: &[Row], i: usize, b: &[Row], sums: &mut [Row; 
     *sums = found;
 }
 
-/// The products of eight rows with two vectors, by row.
+/// The products of two rows, still to be added over the lanes.
 #[inline]
 #[target_feature(enable = "avx512f,fma")]
-pub fn dots(rows: &[Row; 8], vectors: &[Row; 2]) -> __m512 {
-    let dot = |i: usize| {
-        let (row, vector) = (&rows[i / 2], &vectors[i % 2]);
-        let low = _mm512_fmadd_ps(row[1], vector[1], _mm512_mul_ps(row[0], vector[0]));
-        let high = _mm512_fmadd_ps(row[3], vector[3], _mm512_mul_ps(row[2], vector[2]));
-        _mm512_add_ps(low, high)
-    };
-    // The sums over the lanes of sixteen vectors: two into one, four times.
+pub fn dot(a: &Row, b: &Row) -> __m512 {
+    let low = _mm512_fmadd_ps(a[1], b[1], _mm512_mul_ps(a[0], b[0]));
+    let high = _mm512_fmadd_ps(a[3], b[3], _mm512_mul_ps(a[2], b[2]));
+    _mm512_add_ps(low, high)
+}
+
+/// The sums over the lanes of sixteen vectors.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub fn sums(vector: impl Fn(usize) -> __m512) -> __m512 {
+    // Two into one, four times.
     let four = |i: usize| {
         let two = |a, b| _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
-        let (a, b) = (two(dot(i), dot(i + 1)), two(dot(i + 2), dot(i + 3)));
-        let (a, b) = (_mm512_castps_pd(a), _mm512_castps_pd(b));
+        let a = _mm512_castps_pd(two(vector(i), vector(i + 1)));
+        let b = _mm512_castps_pd(two(vector(i + 2), vector(i + 3)));
         let (low, high) = (_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
         _mm512_add_ps(_mm512_castpd_ps(low), _mm512_castpd_ps(high))
     };
@@ -223,4 +226,53 @@ pub fn dots(rows: &[Row; 8], vectors: &[Row; 2]) -> __m512 {
         _mm512_add_ps(low, high)
     };
     two(two(four(0), four(4)), two(four(8), four(12)))
+}
+
+/// Rows to numbers in double precision.
+pub fn widen(rows: &[Row], to: &mut [f64]) {
+    for (to, row) in to.as_chunks_mut::<64>().0.iter_mut().zip(rows) {
+        *to = floats(row).map(f64::from);
+    }
+}
+
+/// The constants of `tanh` in single precision.
+#[derive(Clone, Copy)]
+pub struct TanhF32 {
+    /// `2^(i/32)`.
+    low: __m512,
+    high: __m512,
+}
+
+impl TanhF32 {
+    #[target_feature(enable = "avx512f")]
+    pub fn new() -> TanhF32 {
+        let power = |i: usize| (i as f64 / 32.0).exp2() as f32;
+        TanhF32 {
+            low: load_f32(&std::array::from_fn(power)),
+            high: load_f32(&std::array::from_fn(|i| power(i + 16))),
+        }
+    }
+
+    /// `tanh x = 1 - 2 / (1 + e^2x)`, with an absolute error of a few units of rounding of 1.
+    #[inline]
+    #[target_feature(enable = "avx512f,fma")]
+    pub fn of(&self, x: __m512) -> __m512 {
+        let set = |x: f32| _mm512_set1_ps(x);
+        // Beyond 10 it is 1.
+        let x = _mm512_min_ps(x, set(10.0));
+        // 2x = n ln 2 + 2r, where n is a multiple of 1/32 that the last digits of `shifted` hold.
+        let magic = set(1.5 * (1 << 18) as f32);
+        let shifted = _mm512_fmadd_ps(x, set(2.0 * std::f32::consts::LOG2_E), magic);
+        let n = _mm512_sub_ps(shifted, magic);
+        let r = _mm512_fnmadd_ps(n, set(0.5 * std::f32::consts::LN_2), x);
+        let power = _mm512_permutex2var_ps(self.low, _mm512_castps_si512(shifted), self.high);
+        let power = _mm512_scalef_ps(power, n);
+        // e^2r with |2r| < ln 2 / 64
+        let e = _mm512_fmadd_ps(r, _mm512_fmadd_ps(r, set(2.0), set(2.0)), set(1.0));
+        let sum = _mm512_fmadd_ps(power, e, set(1.0));
+        let guess = _mm512_rcp14_ps(sum);
+        let rest = _mm512_fnmadd_ps(sum, guess, set(1.0));
+        let inverse = _mm512_fmadd_ps(guess, rest, guess);
+        _mm512_fnmadd_ps(set(2.0), inverse, set(1.0))
+    }
 }
