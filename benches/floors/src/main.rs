@@ -17,6 +17,7 @@ mod robertson;
 mod simd;
 mod spiral;
 mod tableau;
+mod wide;
 
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -41,12 +42,13 @@ trait Floor {
 type Problem = (&'static str, &'static str, &'static [&'static str], Make);
 type Make = fn(&Data, Option<f64>) -> Box<dyn Floor>;
 
-const PROBLEMS: [Problem; 5] = [
+const PROBLEMS: [Problem; 6] = [
     ("spiral", "f64", &["w1", "b1", "w2", "b2", "y0"], spiral::new),
     ("mlp", "f32", &["w1", "b1", "w2", "b2", "w3", "b3"], mlp::new),
     ("lotka_volterra", "f64", &["p", "y0"], lotka_volterra::new),
     ("robertson", "f64", &["k"], robertson::new),
     ("cnf_formula", "f32", &["w1", "b1", "w2", "b2", "w3", "b3"], cnf::new),
+    ("wide", "f32", &["w1", "b1", "w2", "b2", "y0"], wide::new),
 ];
 
 struct Arguments {
