@@ -1,7 +1,7 @@
 //! `dy/dt = tanh(y W₁ + b₁) W₂ + b₂` of 256 samples of width 256, by 16 equal steps of RK4.
 //!
 //! All is products of matrices. A matrix lies in panels of 32 columns, two vectors a row, so that each
-//! product reads both sides in order; tiles of eight rows and one panel are sixteen sums in registers. A
+//! product reads both sides in order; tiles of twelve rows and one panel are 24 sums in registers. A
 //! weight is turned once.
 
 use std::arch::x86_64::*;
@@ -47,6 +47,13 @@ impl Matrix {
         &self.data[i * self.rows..(i + 1) * self.rows]
     }
 
+    /// Rows from `row` on.
+    #[inline]
+    fn rows<const R: usize, const PANELS: usize>(&self, row: usize) -> Rows<R, PANELS> {
+        let panel = |i: usize| self.panel(i)[row..row + R].try_into().expect("as many rows");
+        std::array::from_fn(panel)
+    }
+
     fn read(&self, mut to: impl FnMut(usize, usize, f32)) {
         for (n, pair) in self.data.iter().enumerate() {
             let (panel, row) = (n / self.rows, n % self.rows);
@@ -61,18 +68,18 @@ fn floats(pair: &Pair) -> &[f32; 32] {
     unsafe { &*std::ptr::from_ref(pair).cast() }
 }
 
-/// Eight rows from `row` on of `start + a b`, in panel `panel`.
+/// Some rows of a matrix by themselves, panel by panel, so that they meet in no line of the cache.
+type Rows<const R: usize, const PANELS: usize> = [[Pair; R]; PANELS];
+
+/// `R` rows of `start + a b`, in panel `panel`.
 #[inline]
 #[target_feature(enable = "avx512f,fma")]
-fn product(a: &Matrix, row: usize, b: &Matrix, panel: usize, start: Pair) -> [Pair; 8] {
-    let mut sums = [start; 8];
-    let parts = b.panel(panel).as_chunks::<32>().0;
-    for (part, b) in parts.iter().enumerate() {
-        let a: &[Pair; 8] = a.panel(part)[row..row + 8].try_into().expect("eight rows");
-        let a = a.each_ref().map(floats);
+fn product<const R: usize>(a: &[[Pair; R]], b: &Matrix, panel: usize, start: Pair) -> [Pair; R] {
+    let mut sums = [start; R];
+    for (a, b) in a.iter().zip(b.panel(panel).as_chunks::<32>().0) {
         for k in 0..32 {
-            for i in 0..8 {
-                let factor = _mm512_set1_ps(a[i][k]);
+            for i in 0..R {
+                let factor = _mm512_set1_ps(floats(&a[i])[k]);
                 for v in 0..2 {
                     sums[i][v] = _mm512_fmadd_ps(factor, b[k][v], sums[i][v]);
                 }
@@ -94,7 +101,8 @@ fn product_over_samples(a: &Matrix, b: &Matrix, sums: &mut Matrix) {
                 let a = &a.panel(row / 32)[samples.clone()];
                 let to: &mut [Pair; 8] =
                     (&mut sums.data[panel * rows + row..][..8]).try_into().expect("eight rows");
-                let mut found = *to;
+                // From nothing, so that rounding does not pile up.
+                let mut found = [[_mm512_setzero_ps(); 2]; 8];
                 for (a, b) in a.iter().zip(b) {
                     let a: &[f32; 8] = &floats(a).as_chunks().0[row % 32 / 8];
                     for i in 0..8 {
@@ -104,7 +112,11 @@ fn product_over_samples(a: &Matrix, b: &Matrix, sums: &mut Matrix) {
                         }
                     }
                 }
-                *to = found;
+                for i in 0..8 {
+                    for v in 0..2 {
+                        to[i][v] = _mm512_add_ps(to[i][v], found[i][v]);
+                    }
+                }
             }
         }
     }
@@ -242,23 +254,34 @@ impl Wide {
     /// The slope number `i` of a step, at the state number `n`.
     #[target_feature(enable = "avx512f,fma")]
     fn slope(&mut self, n: usize, i: usize) {
+        for row in (0..SAMPLES - 16).step_by(12) {
+            self.slope_rows::<12>(n, i, row);
+        }
+        self.slope_rows::<8>(n, i, SAMPLES - 16);
+        self.slope_rows::<8>(n, i, SAMPLES - 8);
+    }
+
+    /// `R` rows of it.
+    #[inline]
+    #[target_feature(enable = "avx512f,fma")]
+    fn slope_rows<const R: usize>(&mut self, n: usize, i: usize, row: usize) {
         let Kept { y, u } = &mut self.kept[n];
         let k = &mut self.k[i];
         let bias = |b: &[f32], panel: usize| {
             [0, 1].map(|v| simd::load_f32(&b.as_chunks().0[2 * panel + v]))
         };
-        for row in (0..SAMPLES).step_by(8) {
-            for panel in 0..HIDDEN / 32 {
-                let sums = product(y, row, &self.w[0], panel, bias(&self.b1, panel));
-                let to = &mut u.data[panel * SAMPLES + row..][..8];
-                for (to, sum) in to.iter_mut().zip(sums) {
-                    *to = sum.map(|sum| self.tanh.of(sum));
-                }
+        let y: Rows<R, { WIDTH / 32 }> = y.rows(row);
+        let mut units: Rows<R, { HIDDEN / 32 }> = [[[_mm512_setzero_ps(); 2]; R]; HIDDEN / 32];
+        for (panel, units) in units.iter_mut().enumerate() {
+            let sums = product(&y, &self.w[0], panel, bias(&self.b1, panel));
+            for (to, sum) in units.iter_mut().zip(sums) {
+                *to = sum.map(|sum| self.tanh.relative(sum));
             }
-            for panel in 0..WIDTH / 32 {
-                let sums = product(u, row, &self.w[1], panel, bias(&self.b2, panel));
-                k.data[panel * SAMPLES + row..][..8].copy_from_slice(&sums);
-            }
+            u.data[panel * SAMPLES + row..][..R].copy_from_slice(units);
+        }
+        for panel in 0..WIDTH / 32 {
+            let sums = product(&units, &self.w[1], panel, bias(&self.b2, panel));
+            k.data[panel * SAMPLES + row..][..R].copy_from_slice(&sums);
         }
     }
 
@@ -310,36 +333,48 @@ impl Wide {
     /// From the cotangent of slope `i`, at the state number `n`, to that of the state, in its place.
     #[target_feature(enable = "avx512f,fma")]
     fn stage_back(&mut self, n: usize, i: usize) {
-        let Kept { y, u } = &self.kept[n];
-        let k = &mut self.k[i];
+        let (u, k) = (&self.kept[n].u, &self.k[i]);
         product_over_samples(u, k, &mut self.w_bars[1]);
-        let zero = [_mm512_setzero_ps(); 2];
         for (panel, sum) in self.b_bars[1].iter_mut().enumerate() {
             for pair in k.panel(panel) {
                 *sum = [0, 1].map(|v| _mm512_add_ps(sum[v], pair[v]));
             }
         }
-        for row in (0..SAMPLES).step_by(8) {
-            for panel in 0..HIDDEN / 32 {
-                let sums = product(k, row, &self.turned[1], panel, zero);
-                let at = panel * SAMPLES + row;
-                let (u, to) = (&u.data[at..][..8], &mut self.hidden_bar.data[at..][..8]);
-                let mut total = self.b_bars[0][panel];
-                for r in 0..8 {
-                    for v in 0..2 {
-                        let du = _mm512_fnmadd_ps(u[r][v], u[r][v], _mm512_set1_ps(1.0));
-                        to[r][v] = _mm512_mul_ps(sums[r][v], du);
-                        total[v] = _mm512_add_ps(total[v], to[r][v]);
-                    }
-                }
-                self.b_bars[0][panel] = total;
-            }
-            // These rows of the cotangent of the slope are not needed any more.
-            for panel in 0..WIDTH / 32 {
-                let sums = product(&self.hidden_bar, row, &self.turned[0], panel, zero);
-                k.data[panel * SAMPLES + row..][..8].copy_from_slice(&sums);
-            }
+        for row in (0..SAMPLES - 16).step_by(12) {
+            self.rows_back::<12>(n, i, row);
         }
-        product_over_samples(y, &self.hidden_bar, &mut self.w_bars[0]);
+        self.rows_back::<8>(n, i, SAMPLES - 16);
+        self.rows_back::<8>(n, i, SAMPLES - 8);
+        product_over_samples(&self.kept[n].y, &self.hidden_bar, &mut self.w_bars[0]);
+    }
+
+    /// `R` rows of it.
+    #[inline]
+    #[target_feature(enable = "avx512f,fma")]
+    fn rows_back<const R: usize>(&mut self, n: usize, i: usize, row: usize) {
+        let (u, k) = (&self.kept[n].u, &mut self.k[i]);
+        let zero = [_mm512_setzero_ps(); 2];
+        let k_rows: Rows<R, { WIDTH / 32 }> = k.rows(row);
+        let mut bars: Rows<R, { HIDDEN / 32 }> = [[zero; R]; HIDDEN / 32];
+        for (panel, to) in bars.iter_mut().enumerate() {
+            let sums = product(&k_rows, &self.turned[1], panel, zero);
+            let at = panel * SAMPLES + row;
+            let u = &u.data[at..][..R];
+            let mut total = self.b_bars[0][panel];
+            for r in 0..R {
+                for v in 0..2 {
+                    let du = _mm512_fnmadd_ps(u[r][v], u[r][v], _mm512_set1_ps(1.0));
+                    to[r][v] = _mm512_mul_ps(sums[r][v], du);
+                    total[v] = _mm512_add_ps(total[v], to[r][v]);
+                }
+            }
+            self.b_bars[0][panel] = total;
+            self.hidden_bar.data[at..][..R].copy_from_slice(to);
+        }
+        // These rows of the cotangent of the slope are not needed any more.
+        for panel in 0..WIDTH / 32 {
+            let sums = product(&bars, &self.turned[0], panel, zero);
+            k.data[panel * SAMPLES + row..][..R].copy_from_slice(&sums);
+        }
     }
 }
