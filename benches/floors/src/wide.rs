@@ -16,7 +16,7 @@ const WIDTH: usize = 256;
 const HIDDEN: usize = 512;
 const STEPS: usize = 16;
 /// The samples of a product over samples that are in the cache together.
-const PART: usize = 128;
+const PART: usize = 256;
 
 type Pair = [__m512; 2];
 
