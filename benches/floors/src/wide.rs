@@ -15,6 +15,10 @@ const SAMPLES: usize = 256;
 const WIDTH: usize = 256;
 const HIDDEN: usize = 512;
 const STEPS: usize = 16;
+const H: f32 = 1.0 / STEPS as f32;
+/// The weights of the slopes, and how far the next stage goes along each.
+const B: [f32; 4] = [1.0 / 6.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 6.0];
+const C: [f32; 4] = [0.5, 0.5, 1.0, 0.0];
 /// The samples of a product over samples that are in the cache together.
 const PART: usize = 256;
 
@@ -54,6 +58,13 @@ impl Matrix {
         std::array::from_fn(panel)
     }
 
+    #[inline]
+    fn set_rows<const R: usize>(&mut self, row: usize, from: &[[Pair; R]]) {
+        for (panel, from) in from.iter().enumerate() {
+            self.data[panel * self.rows + row..][..R].copy_from_slice(from);
+        }
+    }
+
     fn read(&self, mut to: impl FnMut(usize, usize, f32)) {
         for (n, pair) in self.data.iter().enumerate() {
             let (panel, row) = (n / self.rows, n % self.rows);
@@ -70,6 +81,19 @@ fn floats(pair: &Pair) -> &[f32; 32] {
 
 /// Some rows of a matrix by themselves, panel by panel, so that they meet in no line of the cache.
 type Rows<const R: usize, const PANELS: usize> = [[Pair; R]; PANELS];
+type States<const R: usize> = Rows<R, { WIDTH / 32 }>;
+type Units<const R: usize> = Rows<R, { HIDDEN / 32 }>;
+
+/// Has the cache get what is needed after a product.
+#[inline]
+fn fetch(pairs: &[Pair]) {
+    for pair in pairs {
+        for vector in pair {
+            // SAFETY: a hint, and of an address that is valid.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(vector).cast()) };
+        }
+    }
+}
 
 /// `R` rows of `start + a b`, in panel `panel`.
 #[inline]
@@ -99,8 +123,8 @@ fn product_over_samples(a: &Matrix, b: &Matrix, sums: &mut Matrix) {
             let b = &b.panel(panel)[samples.clone()];
             for row in (0..rows).step_by(8) {
                 let a = &a.panel(row / 32)[samples.clone()];
-                let to: &mut [Pair; 8] =
-                    (&mut sums.data[panel * rows + row..][..8]).try_into().expect("eight rows");
+                let to = &mut sums.data[panel * rows + row..][..8];
+                fetch(to);
                 // From nothing, so that rounding does not pile up.
                 let mut found = [[_mm512_setzero_ps(); 2]; 8];
                 for (a, b) in a.iter().zip(b) {
@@ -139,9 +163,12 @@ struct Wide {
     turned: [Matrix; 2],
     tanh: TanhF32,
     kept: Vec<Kept>,
+    /// The state at the end, and on the way back its cotangent.
     end: Matrix,
-    k: [Matrix; 4],
-    hidden_bar: Matrix,
+    /// The cotangents of the slopes of a step.
+    k_bars: [Matrix; 4],
+    /// The cotangents of the sums of the first layer, for the four stages of a step.
+    hidden_bars: [Matrix; 4],
     w_bars: [Matrix; 2],
     /// Sums of the cotangents of both layers over the samples.
     b_bars: [Vec<Pair>; 2],
@@ -174,20 +201,6 @@ impl Floor for Wide {
     }
 }
 
-/// `out = y + Σ wᵢ kᵢ`, pair by pair.
-#[inline]
-#[target_feature(enable = "avx512f,fma")]
-fn combine<const N: usize>(y: &Matrix, weights: [f32; N], k: [&Matrix; N], out: &mut Matrix) {
-    for (n, out) in out.data.iter_mut().enumerate() {
-        *out = y.data[n];
-        for (w, k) in weights.iter().zip(k) {
-            for v in 0..2 {
-                out[v] = _mm512_fmadd_ps(_mm512_set1_ps(*w), k.data[n][v], out[v]);
-            }
-        }
-    }
-}
-
 impl Wide {
     #[target_feature(enable = "avx512f,fma")]
     fn new(data: &Data) -> Wide {
@@ -210,8 +223,8 @@ impl Wide {
             tanh: TanhF32::new(),
             kept: (0..4 * STEPS).map(|_| Kept { y: state(), u: hidden() }).collect(),
             end: state(),
-            k: [state(), state(), state(), state()],
-            hidden_bar: hidden(),
+            k_bars: [state(), state(), state(), state()],
+            hidden_bars: [hidden(), hidden(), hidden(), hidden()],
             w_bars: weights(),
             b_bars: [vec![zero; HIDDEN / 32], vec![zero; WIDTH / 32]],
             gradients,
@@ -226,63 +239,51 @@ impl Wide {
         self.turned[0].fill(|i, j| w1[j * HIDDEN + i]);
         self.turned[1].fill(|i, j| w2[j * WIDTH + i]);
         let y0 = &self.y0;
-        self.kept[0].y.fill(|i, j| y0[i * WIDTH + j]);
-        let h = 1.0 / STEPS as f32;
-        for step in 0..STEPS {
-            for i in 0..4 {
-                let n = 4 * step + i;
-                self.slope(n, i);
-                let (before, after) = self.kept.split_at_mut(n + 1);
-                let y = &before[4 * step].y;
-                let next = after.first_mut().map_or(&mut self.end, |kept| &mut kept.y);
-                let [k1, k2, k3, k4] = &self.k;
-                match i {
-                    0 => combine(y, [0.5 * h], [k1], next),
-                    1 => combine(y, [0.5 * h], [k2], next),
-                    2 => combine(y, [h], [k3], next),
-                    _ => {
-                        let weights = [h / 6.0, h / 3.0, h / 3.0, h / 6.0];
-                        combine(y, weights, [k1, k2, k3, k4], next);
-                    }
-                }
-            }
+        self.end.fill(|i, j| y0[i * WIDTH + j]);
+        for row in (0..SAMPLES - 16).step_by(12) {
+            self.rows_there::<12>(row);
         }
+        self.rows_there::<8>(SAMPLES - 16);
+        self.rows_there::<8>(SAMPLES - 8);
         let square = |row: &Pair| floats(row).iter().map(|&y| f64::from(y * y)).sum::<f64>();
         self.end.data.iter().map(square).sum::<f64>() / (SAMPLES * WIDTH) as f64
     }
 
-    /// The slope number `i` of a step, at the state number `n`.
+    /// All steps of `R` samples: nothing couples them, and the weights stay in the second cache.
     #[target_feature(enable = "avx512f,fma")]
-    fn slope(&mut self, n: usize, i: usize) {
-        for row in (0..SAMPLES - 16).step_by(12) {
-            self.slope_rows::<12>(n, i, row);
-        }
-        self.slope_rows::<8>(n, i, SAMPLES - 16);
-        self.slope_rows::<8>(n, i, SAMPLES - 8);
-    }
-
-    /// `R` rows of it.
-    #[inline]
-    #[target_feature(enable = "avx512f,fma")]
-    fn slope_rows<const R: usize>(&mut self, n: usize, i: usize, row: usize) {
-        let Kept { y, u } = &mut self.kept[n];
-        let k = &mut self.k[i];
+    fn rows_there<const R: usize>(&mut self, row: usize) {
         let bias = |b: &[f32], panel: usize| {
             [0, 1].map(|v| simd::load_f32(&b.as_chunks().0[2 * panel + v]))
         };
-        let y: Rows<R, { WIDTH / 32 }> = y.rows(row);
-        let mut units: Rows<R, { HIDDEN / 32 }> = [[[_mm512_setzero_ps(); 2]; R]; HIDDEN / 32];
-        for (panel, units) in units.iter_mut().enumerate() {
-            let sums = product(&y, &self.w[0], panel, bias(&self.b1, panel));
-            for (to, sum) in units.iter_mut().zip(sums) {
-                *to = sum.map(|sum| self.tanh.relative(sum));
+        let mut y: States<R> = self.end.rows(row);
+        let mut units: Units<R> = [[[_mm512_setzero_ps(); 2]; R]; HIDDEN / 32];
+        for step in 0..STEPS {
+            let (mut at, mut end) = (y, y);
+            for i in 0..4 {
+                let kept = &mut self.kept[4 * step + i];
+                kept.y.set_rows(row, &at);
+                for (panel, units) in units.iter_mut().enumerate() {
+                    let sums = product(&at, &self.w[0], panel, bias(&self.b1, panel));
+                    for (to, sum) in units.iter_mut().zip(sums) {
+                        *to = sum.map(|sum| self.tanh.relative(sum));
+                    }
+                }
+                kept.u.set_rows(row, &units);
+                let (whole, part) = (_mm512_set1_ps(H * B[i]), _mm512_set1_ps(H * C[i]));
+                for panel in 0..WIDTH / 32 {
+                    let k = product(&units, &self.w[1], panel, bias(&self.b2, panel));
+                    for r in 0..R {
+                        for v in 0..2 {
+                            let end = &mut end[panel][r][v];
+                            *end = _mm512_fmadd_ps(whole, k[r][v], *end);
+                            at[panel][r][v] = _mm512_fmadd_ps(part, k[r][v], y[panel][r][v]);
+                        }
+                    }
+                }
             }
-            u.data[panel * SAMPLES + row..][..R].copy_from_slice(units);
+            y = end;
         }
-        for panel in 0..WIDTH / 32 {
-            let sums = product(&units, &self.w[1], panel, bias(&self.b2, panel));
-            k.data[panel * SAMPLES + row..][..R].copy_from_slice(&sums);
-        }
+        self.end.set_rows(row, &y);
     }
 
     #[target_feature(enable = "avx512f,avx512dq,fma")]
@@ -290,34 +291,20 @@ impl Wide {
         let zero = [_mm512_setzero_ps(); 2];
         self.w_bars.iter_mut().for_each(|w| w.data.fill(zero));
         self.b_bars.iter_mut().for_each(|b| b.fill(zero));
-        let h = 1.0 / STEPS as f32;
-        // `end` becomes the cotangent of the state after a step, each of `k` that of a slope and then
-        // that of its stage.
         let scale = _mm512_set1_ps(2.0 / (SAMPLES * WIDTH) as f32);
         for pair in &mut self.end.data {
             *pair = pair.map(|y| _mm512_mul_ps(scale, y));
         }
-        let nothing = Matrix::zeros(SAMPLES, WIDTH);
         for step in (0..STEPS).rev() {
-            for i in (0..4).rev() {
-                let (before, after) = self.k.split_at_mut(i + 1);
-                let k = &mut before[i];
-                let end = &self.end;
-                match i {
-                    3 => combine(&nothing, [h / 6.0], [end], k),
-                    2 => combine(&nothing, [h / 3.0, h], [end, &after[0]], k),
-                    1 => combine(&nothing, [h / 3.0, 0.5 * h], [end, &after[0]], k),
-                    _ => combine(&nothing, [h / 6.0, 0.5 * h], [end, &after[0]], k),
-                }
-                self.stage_back(4 * step + i, i);
+            for row in (0..SAMPLES - 16).step_by(12) {
+                self.rows_back::<12>(step, row);
             }
-            for n in 0..self.end.data.len() {
-                for k in &self.k {
-                    for v in 0..2 {
-                        let bar = &mut self.end.data[n][v];
-                        *bar = _mm512_add_ps(*bar, k.data[n][v]);
-                    }
-                }
+            self.rows_back::<8>(step, SAMPLES - 16);
+            self.rows_back::<8>(step, SAMPLES - 8);
+            for i in 0..4 {
+                let Kept { y, u } = &self.kept[4 * step + i];
+                product_over_samples(y, &self.hidden_bars[i], &mut self.w_bars[0]);
+                product_over_samples(u, &self.k_bars[i], &mut self.w_bars[1]);
             }
         }
         let [w1, b1, w2, b2, y0] = &mut self.gradients[..] else { unreachable!("five inputs") };
@@ -330,51 +317,57 @@ impl Wide {
         }
     }
 
-    /// From the cotangent of slope `i`, at the state number `n`, to that of the state, in its place.
+    /// A step of `R` samples back, but for the gradients of the weights.
     #[target_feature(enable = "avx512f,fma")]
-    fn stage_back(&mut self, n: usize, i: usize) {
-        let (u, k) = (&self.kept[n].u, &self.k[i]);
-        product_over_samples(u, k, &mut self.w_bars[1]);
-        for (panel, sum) in self.b_bars[1].iter_mut().enumerate() {
-            for pair in k.panel(panel) {
-                *sum = [0, 1].map(|v| _mm512_add_ps(sum[v], pair[v]));
-            }
-        }
-        for row in (0..SAMPLES - 16).step_by(12) {
-            self.rows_back::<12>(n, i, row);
-        }
-        self.rows_back::<8>(n, i, SAMPLES - 16);
-        self.rows_back::<8>(n, i, SAMPLES - 8);
-        product_over_samples(&self.kept[n].y, &self.hidden_bar, &mut self.w_bars[0]);
-    }
-
-    /// `R` rows of it.
-    #[inline]
-    #[target_feature(enable = "avx512f,fma")]
-    fn rows_back<const R: usize>(&mut self, n: usize, i: usize, row: usize) {
-        let (u, k) = (&self.kept[n].u, &mut self.k[i]);
+    fn rows_back<const R: usize>(&mut self, step: usize, row: usize) {
         let zero = [_mm512_setzero_ps(); 2];
-        let k_rows: Rows<R, { WIDTH / 32 }> = k.rows(row);
-        let mut bars: Rows<R, { HIDDEN / 32 }> = [[zero; R]; HIDDEN / 32];
-        for (panel, to) in bars.iter_mut().enumerate() {
-            let sums = product(&k_rows, &self.turned[1], panel, zero);
-            let at = panel * SAMPLES + row;
-            let u = &u.data[at..][..R];
-            let mut total = self.b_bars[0][panel];
-            for r in 0..R {
-                for v in 0..2 {
-                    let du = _mm512_fnmadd_ps(u[r][v], u[r][v], _mm512_set1_ps(1.0));
-                    to[r][v] = _mm512_mul_ps(sums[r][v], du);
-                    total[v] = _mm512_add_ps(total[v], to[r][v]);
+        let end: States<R> = self.end.rows(row);
+        let mut start = end;
+        // The cotangents of a slope, of the hidden units' sums, and of the state there.
+        let mut k_bar: States<R> = [[zero; R]; WIDTH / 32];
+        let mut bars: Units<R> = [[zero; R]; HIDDEN / 32];
+        let mut y_bar = k_bar;
+        for i in (0..4).rev() {
+            let u = &self.kept[4 * step + i].u;
+            let (whole, part) = (_mm512_set1_ps(H * B[i]), _mm512_set1_ps(H * C[i]));
+            for panel in 0..WIDTH / 32 {
+                let mut total = self.b_bars[1][panel];
+                for r in 0..R {
+                    for v in 0..2 {
+                        let bar = _mm512_mul_ps(whole, end[panel][r][v]);
+                        let bar = _mm512_fmadd_ps(part, y_bar[panel][r][v], bar);
+                        k_bar[panel][r][v] = bar;
+                        total[v] = _mm512_add_ps(total[v], bar);
+                    }
+                }
+                self.b_bars[1][panel] = total;
+            }
+            self.k_bars[i].set_rows(row, &k_bar);
+            for (panel, to) in bars.iter_mut().enumerate() {
+                let u = &u.panel(panel)[row..row + R];
+                fetch(u);
+                let sums = product(&k_bar, &self.turned[1], panel, zero);
+                let mut total = self.b_bars[0][panel];
+                for r in 0..R {
+                    for v in 0..2 {
+                        let du = _mm512_fnmadd_ps(u[r][v], u[r][v], _mm512_set1_ps(1.0));
+                        to[r][v] = _mm512_mul_ps(sums[r][v], du);
+                        total[v] = _mm512_add_ps(total[v], to[r][v]);
+                    }
+                }
+                self.b_bars[0][panel] = total;
+            }
+            self.hidden_bars[i].set_rows(row, &bars);
+            for panel in 0..WIDTH / 32 {
+                y_bar[panel] = product(&bars, &self.turned[0], panel, zero);
+                for r in 0..R {
+                    for v in 0..2 {
+                        let start = &mut start[panel][r][v];
+                        *start = _mm512_add_ps(*start, y_bar[panel][r][v]);
+                    }
                 }
             }
-            self.b_bars[0][panel] = total;
-            self.hidden_bar.data[at..][..R].copy_from_slice(to);
         }
-        // These rows of the cotangent of the slope are not needed any more.
-        for panel in 0..WIDTH / 32 {
-            let sums = product(&bars, &self.turned[0], panel, zero);
-            k.data[panel * SAMPLES + row..][..R].copy_from_slice(&sums);
-        }
+        self.end.set_rows(row, &start);
     }
 }
