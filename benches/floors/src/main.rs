@@ -8,6 +8,8 @@
 compile_error!("the floors are written with AVX-512 intrinsics, for x86-64 alone");
 
 mod cnf;
+mod cnf_formula;
+mod cnf_forward;
 mod control;
 mod data;
 mod lotka_volterra;
@@ -42,12 +44,13 @@ trait Floor {
 type Problem = (&'static str, &'static str, &'static [&'static str], Make);
 type Make = fn(&Data, Option<f64>) -> Box<dyn Floor>;
 
-const PROBLEMS: [Problem; 6] = [
+const PROBLEMS: [Problem; 7] = [
     ("spiral", "f64", &["w1", "b1", "w2", "b2", "y0"], spiral::new),
     ("mlp", "f32", &["w1", "b1", "w2", "b2", "w3", "b3"], mlp::new),
     ("lotka_volterra", "f64", &["p", "y0"], lotka_volterra::new),
     ("robertson", "f64", &["k"], robertson::new),
-    ("cnf_formula", "f32", &["w1", "b1", "w2", "b2", "w3", "b3"], cnf::new),
+    ("cnf", "f32", &["w1", "b1", "w2", "b2", "w3", "b3"], cnf_forward::new),
+    ("cnf_formula", "f32", &["w1", "b1", "w2", "b2", "w3", "b3"], cnf_formula::new),
     ("wide", "f32", &["w1", "b1", "w2", "b2", "y0"], wide::new),
 ];
 

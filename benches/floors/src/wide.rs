@@ -20,7 +20,7 @@ const H: f32 = 1.0 / STEPS as f32;
 const B: [f32; 4] = [1.0 / 6.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 6.0];
 const C: [f32; 4] = [0.5, 0.5, 1.0, 0.0];
 /// The samples of a product over samples that are in the cache together.
-const PART: usize = 256;
+const PART: usize = 128;
 
 type Pair = [__m512; 2];
 
@@ -62,6 +62,21 @@ impl Matrix {
     fn set_rows<const R: usize>(&mut self, row: usize, from: &[[Pair; R]]) {
         for (panel, from) in from.iter().enumerate() {
             self.data[panel * self.rows + row..][..R].copy_from_slice(from);
+        }
+    }
+
+    /// The same past the cache, for what is not read again before long.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn stream_rows<const R: usize>(&mut self, row: usize, from: &[[Pair; R]]) {
+        for (panel, from) in from.iter().enumerate() {
+            let to = &mut self.data[panel * self.rows + row..][..R];
+            for (to, from) in to.iter_mut().zip(from) {
+                for v in 0..2 {
+                    // SAFETY: a vector is written where one is, aligned as it must be.
+                    unsafe { _mm512_stream_ps(std::ptr::from_mut(&mut to[v]).cast(), from[v]) };
+                }
+            }
         }
     }
 
@@ -261,14 +276,14 @@ impl Wide {
             let (mut at, mut end) = (y, y);
             for i in 0..4 {
                 let kept = &mut self.kept[4 * step + i];
-                kept.y.set_rows(row, &at);
+                kept.y.stream_rows(row, &at);
                 for (panel, units) in units.iter_mut().enumerate() {
                     let sums = product(&at, &self.w[0], panel, bias(&self.b1, panel));
                     for (to, sum) in units.iter_mut().zip(sums) {
                         *to = sum.map(|sum| self.tanh.relative(sum));
                     }
                 }
-                kept.u.set_rows(row, &units);
+                kept.u.stream_rows(row, &units);
                 let (whole, part) = (_mm512_set1_ps(H * B[i]), _mm512_set1_ps(H * C[i]));
                 for panel in 0..WIDTH / 32 {
                     let k = product(&units, &self.w[1], panel, bias(&self.b2, panel));
@@ -284,6 +299,7 @@ impl Wide {
             y = end;
         }
         self.end.set_rows(row, &y);
+        _mm_sfence();
     }
 
     #[target_feature(enable = "avx512f,avx512dq,fma")]
