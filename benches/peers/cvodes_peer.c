@@ -9,9 +9,10 @@
  * WAY   simultaneous    forward sensitivities, their right-hand side given, solved with the state
  *       staggered       the same, solved after the state
  *       adjoint         the continuous adjoint, with quadratures for the parameters
+ *       The first two with `_controlled` at the end control the errors of sensitivities as well as
+ *       those of the state.
  *
- * DATA is the folder of NAME.safetensors. Errors of sensitivities are controlled as those of the
- * state. Everything is allocated at the first call and used again. */
+ * DATA is the folder of NAME.safetensors. Everything is allocated at the first call and used again. */
 
 #include <cvodes/cvodes.h>
 #include <math.h>
@@ -167,7 +168,7 @@ static const Problem *problem;
 static SUNContext context;
 static void *memory;
 static N_Vector y, s, quadratures, *sensitivities;
-static int way_adjoint, method, back = -1;
+static int way_adjoint, method, controlled, back = -1;
 
 static void linear_solver(int of_back) {
     SUNMatrix matrix = SUNDenseMatrix(problem->n, problem->n, context);
@@ -209,7 +210,7 @@ static void start(void) {
     for (int i = 0; i < ns; i++) bars[i] = i < problem->p && p[i] != 0 ? p[i] : 1;
     check(CVodeSetSensParams(memory, NULL, bars, NULL), "scales");
     check(CVodeSensEEtolerances(memory), "tolerances");
-    check(CVodeSetSensErrCon(memory, 1), "error control");
+    check(CVodeSetSensErrCon(memory, controlled), "error control");
     if (!problem->stiff) {
         if (method == CV_SIMULTANEOUS)
             check(CVodeSetNonlinearSolverSensSim(memory, SUNNonlinSol_FixedPointSens(ns + 1, y, 0, context)),
@@ -366,15 +367,20 @@ static double peak_megabytes(void) {
 
 int main(int count, char **words) {
     if (count < 4) {
-        fprintf(stderr, "usage: %s DATA NAME simultaneous|staggered|adjoint [--seconds S]\n", words[0]);
+        fprintf(stderr, "usage: %s DATA NAME simultaneous[_controlled]|staggered[_controlled]|adjoint [--seconds S]\n", words[0]);
         return 2;
     }
     for (size_t i = 0; i < sizeof problems / sizeof *problems; i++)
         if (!strcmp(problems[i].name, words[2])) problem = &problems[i];
-    way_adjoint = !strcmp(words[3], "adjoint");
-    int simultaneous = !strcmp(words[3], "simultaneous");
+    char way[32];
+    snprintf(way, sizeof way, "%s", words[3]);
+    char *suffix = strstr(way, "_controlled");
+    controlled = suffix != NULL;
+    if (suffix) *suffix = 0;
+    way_adjoint = !strcmp(way, "adjoint");
+    int simultaneous = !strcmp(way, "simultaneous");
     method = simultaneous ? CV_SIMULTANEOUS : CV_STAGGERED;
-    if (!problem || !(way_adjoint || simultaneous || !strcmp(words[3], "staggered"))) {
+    if (!problem || !(way_adjoint || simultaneous || !strcmp(way, "staggered"))) {
         fprintf(stderr, "there is no such problem, or no such way\n");
         return 2;
     }
