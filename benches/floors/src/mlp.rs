@@ -358,3 +358,31 @@ impl Softplus {
         (value, _mm512_mask_mul_ps(quotient, negative, quotient, e))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn softplus_is_exact_to_a_few_units_of_rounding() {
+        if !is_x86_feature_detected!("avx512dq") {
+            return;
+        }
+        let (mut value_error, mut slope_error) = (0.0f64, 0.0f64);
+        for i in -300_000..300_000 {
+            let x = i as f32 * 1e-4;
+            // SAFETY: the processor has these instructions.
+            let (value, slope) = unsafe {
+                let (value, slope) = Softplus::new().of(_mm512_set1_ps(x));
+                (simd::array_f32(value)[3], simd::array_f32(slope)[3])
+            };
+            let x = f64::from(x);
+            let right = x.max(0.0) + (-x.abs()).exp().ln_1p();
+            value_error = value_error.max((f64::from(value) - right).abs() / right.max(1.0));
+            let right = 1.0 / (1.0 + (-x).exp());
+            slope_error = slope_error.max((f64::from(slope) / right - 1.0).abs());
+        }
+        assert!(value_error < 2.0 * f64::from(f32::EPSILON), "{value_error:e}");
+        assert!(slope_error < 8.0 * f64::from(f32::EPSILON), "{slope_error:e}");
+    }
+}

@@ -280,7 +280,7 @@ impl Wide {
                 for (panel, units) in units.iter_mut().enumerate() {
                     let sums = product(&at, &self.w[0], panel, bias(&self.b1, panel));
                     for (to, sum) in units.iter_mut().zip(sums) {
-                        *to = sum.map(|sum| self.tanh.relative(sum));
+                        *to = sum.map(|sum| self.tanh.of(sum));
                     }
                 }
                 kept.u.stream_rows(row, &units);
