@@ -207,6 +207,32 @@ impl Tableau {
         })
     }
 
+    /// How many times the rounding errors of the sums of its stages may come out of a step, or of the
+    /// solution within it: the largest of
+    ///
+    /// ```text
+    /// Σ_i |b_i| Σ_j |a_ij|
+    /// ```
+    ///
+    /// over the weights `b` of the step, those of the interpolant at many `θ`, and the rows of `a`. It
+    /// is below 2000 for most methods, 1.8e5 for [`Verner6`](crate::Verner6), and 0 for multistep ones.
+    pub fn amplification(&self) -> f64 {
+        if self.is_multistep() {
+            return 0.0;
+        }
+        let sums: Vec<f64> =
+            (0..self.slopes()).map(|i| self.row(i).iter().map(|a| a.abs()).sum::<f64>()).collect();
+        let through = |weights: &mut dyn Iterator<Item = f64>| {
+            weights.zip(&sums).map(|(b, sum)| b.abs() * sum).sum::<f64>()
+        };
+        let rows = (0..self.slopes()).map(|i| through(&mut self.row(i).iter().copied()));
+        let between = (0..=32).map(|i| {
+            let theta = f64::from(i) / 32.0;
+            through(&mut (0..self.slopes()).map(|i| self.interpolant.weight(i, theta)))
+        });
+        rows.chain(between).fold(through(&mut self.b.iter().copied()), f64::max)
+    }
+
     /// Whether the error estimate uses the end slope.
     #[inline]
     pub fn error_needs_end(&self) -> bool {
@@ -227,6 +253,14 @@ impl Interpolant {
     pub fn weight_derivative(&self, i: usize, theta: f64) -> f64 {
         let terms = self.weights[i].iter().enumerate().rev();
         terms.fold(0.0, |sum, (j, &c)| sum * theta + (j + 1) as f64 * c)
+    }
+
+    /// `b_i^(m)(θ) / m!`, the coefficient of `δ^m` in `b_i(θ + δ)`, for `m ≥ 1`.
+    pub(crate) fn taylor(&self, i: usize, m: usize, theta: f64) -> f64 {
+        // C(j, m) for the j-th power.
+        let binomial = |j: usize| (0..m).fold(1.0, |c, l| c * (j - l) as f64 / (l + 1) as f64);
+        let terms = self.weights[i].iter().enumerate().skip(m - 1).rev();
+        terms.fold(0.0, |sum, (j, &c)| sum * theta + binomial(j + 1) * c)
     }
 
     /// Whether it uses the first slope.

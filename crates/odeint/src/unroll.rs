@@ -45,31 +45,55 @@ impl<T: Real> Frozen<T> {
     }
 }
 
-/// A number that is differentiated, or not.
+/// A time or a step size as it was recorded, and what it depends on, if it is differentiated.
+///
+/// What is computed with it has the recorded value, to the last bit, and the derivatives come by its
+/// change: rounding errors of one do not enter the other.
 #[derive(Clone, Copy)]
-pub(crate) enum Number<'t, T: Real> {
-    Fixed(f64),
-    Var(Var<'t, T>),
+pub(crate) struct Number<'t, T: Real> {
+    pub value: f64,
+    /// A variable whose value is 0.
+    pub change: Option<Var<'t, T>>,
 }
 
 impl<'t, T: Real> Number<'t, T> {
+    pub(crate) fn fixed(value: f64) -> Number<'t, T> {
+        Number { value, change: None }
+    }
+
+    /// With a recorded value, and the derivatives of `x`.
+    pub(crate) fn moving(value: f64, x: Var<'t, T>) -> Number<'t, T> {
+        Number { value, change: Some(x - x.detach()) }
+    }
+
+    /// Time `i`, which moves if there are `times`.
+    pub(crate) fn time(ts: &[f64], times: Option<Var<'t, T>>, i: usize) -> Number<'t, T> {
+        match times {
+            Some(times) => Number::moving(ts[i], times.index_axis(0, i)),
+            None => Number::fixed(ts[i]),
+        }
+    }
+
     pub(crate) fn var(self, like: Var<'t, T>) -> Var<'t, T> {
-        match self {
-            Number::Fixed(x) => like.tape().scalar(T::from_f64(x)),
-            Number::Var(x) => x,
+        let value = like.tape().scalar(T::from_f64(self.value));
+        match self.change {
+            Some(change) => value + change,
+            None => value,
         }
     }
 
     /// `self + c · other`.
     pub(crate) fn plus(self, c: f64, other: Number<'t, T>) -> Number<'t, T> {
-        match (self, other) {
-            (Number::Fixed(a), Number::Fixed(b)) => Number::Fixed(a + c * b),
-            (Number::Var(a), Number::Fixed(b)) => Number::Var(a + T::from_f64(c * b)),
-            (Number::Fixed(a), Number::Var(b)) => {
-                Number::Var(b.affine(T::from_f64(c), T::from_f64(a)))
-            }
-            (Number::Var(a), Number::Var(b)) => Number::Var(a + b.scale(T::from_f64(c))),
-        }
+        let change = match (self.change, other.change.map(|x| x.scale(T::from_f64(c)))) {
+            (Some(a), Some(b)) => Some(a + b),
+            (a, b) => a.or(b),
+        };
+        Number { value: self.value + c * other.value, change }
+    }
+
+    /// `end - start`, as it was recorded.
+    pub(crate) fn size(recorded: f64, start: Number<'t, T>, end: Number<'t, T>) -> Number<'t, T> {
+        Number { value: recorded, ..end.plus(-1.0, start) }
     }
 }
 
@@ -80,26 +104,22 @@ pub(crate) fn combine<'t, T: Real>(
     c: &[f64],
     k: &[Var<'t, T>],
 ) -> Var<'t, T> {
-    let used: Vec<_> = c.iter().zip(k).filter(|(c, _)| **c != 0.0).collect();
-    let slopes: Vec<_> = used.iter().map(|(_, k)| **k).collect();
-    match h {
-        Number::Fixed(h) => {
-            let c: Vec<T> = [1.0]
-                .into_iter()
-                .chain(used.iter().map(|(c, _)| h * **c))
-                .map(T::from_f64)
-                .collect();
-            let terms: Vec<_> = [y].into_iter().chain(slopes).collect();
-            Var::lincomb(&c, &terms).expect("y is a term")
-        }
-        Number::Var(h) => {
-            let c: Vec<T> = used.iter().map(|(c, _)| T::from_f64(**c)).collect();
-            match Var::lincomb(&c, &slopes) {
-                Some(sum) => y + h * sum,
-                None => y,
-            }
-        }
+    let used = || c.iter().zip(k).filter(|(c, _)| **c != 0.0);
+    let scaled = used().map(|(c, _)| h.value * c);
+    let all: Vec<T> = [1.0].into_iter().chain(scaled).map(T::from_f64).collect();
+    let terms: Vec<_> = [y].into_iter().chain(used().map(|(_, k)| *k)).collect();
+    let sum = Var::lincomb(&all, &terms).expect("y is a term");
+    match h.change.zip(slope(c, k)) {
+        Some((change, slope)) => sum + change * slope,
+        None => sum,
     }
+}
+
+/// `Σ c_j k_j`, if there is anything to add up.
+fn slope<'t, T: Real>(c: &[f64], k: &[Var<'t, T>]) -> Option<Var<'t, T>> {
+    let used = || c.iter().zip(k).filter(|(c, _)| **c != 0.0);
+    let c: Vec<T> = used().map(|(c, _)| T::from_f64(*c)).collect();
+    Var::lincomb(&c, &used().map(|(_, k)| *k).collect::<Vec<_>>())
 }
 
 /// Solves on a frozen grid, every stage an operation on the tape, and returns the states at the
@@ -124,24 +144,19 @@ pub(crate) fn unroll<'t, T: Real>(
     }
     let Frozen { steps, ts, .. } = frozen;
     let dim = y0.shape().numel();
-    let time = |i: usize| match times {
-        Some(times) => Number::Var(times.index_axis(0, i)),
-        None => Number::Fixed(ts[i]),
-    };
+    let time = |i: usize| Number::time(ts, times, i);
     let at = |t: Number<'t, T>, y| field(t.var(y0), y);
     let mut saved = vec![y0];
+    // Which of them are the state at hand.
+    let mut here = vec![0];
     let mut y = y0;
     let mut slope = None;
     for (n, step) in steps.iter().enumerate() {
         let method = frozen.methods.of(step.second);
         let (tableau, rows) = (method.tableau(), method.tableau().rows());
-        let start = if n == 0 { time(0) } else { Number::Fixed(step.t0) };
-        let end = if n + 1 == steps.len() { time(ts.len() - 1) } else { Number::Fixed(step.t1) };
-        // The recorded size is the difference of the recorded times, to the last bit.
-        let h = match (start, end) {
-            (Number::Fixed(_), Number::Fixed(_)) => Number::Fixed(step.h),
-            _ => end.plus(-1.0, start),
-        };
+        let start = if n == 0 { time(0) } else { Number::fixed(step.t0) };
+        let end = if n + 1 == steps.len() { time(ts.len() - 1) } else { Number::fixed(step.t1) };
+        let h = Number::size(step.h, start, end);
         let inside: Vec<usize> = step
             .saves
             .clone()
@@ -158,35 +173,39 @@ pub(crate) fn unroll<'t, T: Real>(
             Some(slope) => pin(known, 0, slope),
             // Nothing has a weight for it; any state keeps its place.
             None if !tableau.uses_first() && inside.is_empty() => y,
-            None => pin(known, 0, at(start, y)?),
+            None => pin(known, 0, at(start, apart(y))?),
         }];
+        for i in here.drain(..) {
+            saved[i] = apart(y);
+        }
+        let y0 = apart(y);
         if tableau.coupled {
             // Derivatives converge like the stages do, but later.
             let rounds = 2 * step.rounds as usize + 2;
             k.extend(coupled(
                 tableau,
                 rounds,
-                y,
+                y0,
                 h,
                 |i| stage_time(tableau.c[i], start, h, end),
                 at,
             )?);
         }
         if let Method::Rosenbrock(method) = method {
-            let stages = rosenbrock_stages(method, y, start, h, end, k[0], &field)?;
+            let stages = rosenbrock_stages(method, y0, start, h, end, k[0], &field)?;
             k.extend(stages.into_iter().zip(1..).map(|(k, i)| pin(known, i, k)));
         }
         let stages = if method.ends_in_stage() { rows } else { rows - 1 };
         for i in k.len()..stages {
             let t = stage_time(tableau.c[i], start, h, end);
             let row = tableau.a[i];
-            let base = combine(y, h, &row[..i.min(row.len())], &k);
+            let base = combine(y0, h, &row[..i.min(row.len())], &k);
             let at = |y| portion(method.portion(i), t.var(y0), y);
             k.push(match row.get(i) {
                 None => pin(known, i, masked(at(base)?, tableau.part(i), frozen.block)),
                 Some(&diagonal) => {
                     let solution = &frozen.slopes(n, dim)[i * dim..(i + 1) * dim];
-                    let hg = Number::Fixed(0.0).plus(diagonal, h);
+                    let hg = Number::fixed(0.0).plus(diagonal, h);
                     implicit_stage(solution, base, hg, at)?
                 }
             });
@@ -194,12 +213,12 @@ pub(crate) fn unroll<'t, T: Real>(
         if method.ends_in_stage() {
             slope = k.last().copied();
         }
-        let y1 = combine(y, h, tableau.b, &k);
+        let y1 = combine(y0, h, tableau.b, &k);
         if !inside.is_empty() && tableau.interpolant.needs_end() && !method.ends_in_stage() {
-            k.push(at(end, y1)?);
+            k.push(at(end, apart(y1))?);
             slope = k.last().copied();
             for (a, &c) in tableau.interpolant.a.iter().zip(tableau.interpolant.c) {
-                k.push(at(stage_time(c, start, h, end), combine(y, h, a, &k))?);
+                k.push(at(stage_time(c, start, h, end), combine(y0, h, a, &k))?);
             }
         }
         for i in step.saves.clone() {
@@ -209,26 +228,29 @@ pub(crate) fn unroll<'t, T: Real>(
                 (Some(_), 1.0) if i + 1 < ts.len() => {
                     let k = match slope {
                         Some(k) => k,
-                        None => at(end, y1)?,
+                        None => at(end, apart(y1))?,
                     };
                     slope = Some(k);
-                    combine(y1, time(i).plus(-1.0, Number::Fixed(step.t1)), &[1.0], &[k])
+                    combine(apart(y1), time(i).plus(-1.0, Number::fixed(step.t1)), &[1.0], &[k])
                 }
-                (_, 1.0) => y1,
-                (None, theta) => {
-                    let b: Vec<f64> =
-                        (0..k.len()).map(|i| tableau.interpolant.weight(i, theta)).collect();
-                    combine(y, h, &b, &k)
+                (_, 1.0) => {
+                    here.push(saved.len());
+                    y1
                 }
-                (Some(_), _) => {
-                    let theta = time(i).plus(-1.0, start).var(y0) / h.var(y0);
-                    interpolate(tableau, y, h.var(y0), &k, theta)
-                }
+                (_, theta) => interpolate(tableau, y0, h, &k, within(theta, time(i), start, h, y0)),
             });
         }
         y = y1;
     }
     Ok(stack(&saved))
+}
+
+/// `y` for one use: what that use sends back is summed apart, and joins the rest as one term.
+///
+/// So the cotangents of a state are added up as the exact backward pass does it. Where large
+/// coefficients cancel, another order is other digits.
+fn apart<'t, T: Real>(y: Var<'t, T>) -> Var<'t, T> {
+    y.affine(T::one(), -T::zero())
 }
 
 /// States along a new first axis.
@@ -349,7 +371,7 @@ fn rosenbrock_stages<'t, T: Real>(
             }
         };
         let right = f + size.scale(T::from_f64(method.time[i])) * rate;
-        let right = combine(right, Number::Fixed(1.0), method.coupling[i], &k);
+        let right = combine(right, Number::fixed(1.0), method.coupling[i], &k);
         let right = right.reshape([n]).scale(gamma);
         k.push(matrix.solve(right).reshape(shape.clone()));
     }
@@ -357,27 +379,46 @@ fn rosenbrock_stages<'t, T: Real>(
     Ok(k)
 }
 
-/// `y + h Σ b_i(θ) k_i` with a `θ` that is differentiated.
+/// The place `(t - start) / h` of a time within a step, with its recorded value.
+pub(crate) fn within<'t, T: Real>(
+    recorded: f64,
+    t: Number<'t, T>,
+    start: Number<'t, T>,
+    h: Number<'t, T>,
+    like: Var<'t, T>,
+) -> Number<'t, T> {
+    let late = t.plus(-1.0, start);
+    match (late.change, h.change) {
+        (None, None) => Number::fixed(recorded),
+        _ => Number::moving(recorded, late.var(like) / h.var(like)),
+    }
+}
+
+/// `y + h Σ b_i(θ) k_i`.
+///
+/// With the Taylor series of the polynomials at the recorded `θ`, which ends: summing their powers
+/// instead would lose the digits that their large coefficients cancel.
 pub(crate) fn interpolate<'t, T: Real>(
     tableau: &Tableau,
     y: Var<'t, T>,
-    h: Var<'t, T>,
+    h: Number<'t, T>,
     k: &[Var<'t, T>],
-    theta: Var<'t, T>,
+    theta: Number<'t, T>,
 ) -> Var<'t, T> {
-    let degree = tableau.interpolant.degree() as i32;
-    let powers: Vec<_> = (1..=degree).map(|n| theta.powi(n)).collect();
-    let mut sum = y;
-    for (weights, k) in tableau.interpolant.weights.iter().zip(k) {
-        let (c, xs): (Vec<T>, Vec<_>) = weights
-            .iter()
-            .zip(&powers)
-            .filter(|(c, _)| **c != 0.0)
-            .map(|(c, x)| (T::from_f64(*c), *x))
-            .unzip();
-        if let Some(b) = Var::lincomb(&c, &xs) {
-            sum = sum + h * b * *k;
-        }
+    let interpolant = &tableau.interpolant;
+    let weights = |f: &dyn Fn(usize) -> f64| (0..k.len()).map(f).collect::<Vec<_>>();
+    let value = combine(y, h, &weights(&|i| interpolant.weight(i, theta.value)), k);
+    let Some(change) = theta.change else { return value };
+    let mut sum: Option<Var<'t, T>> = None;
+    for m in (1..=interpolant.degree()).rev() {
+        let term = slope(&weights(&|i| interpolant.taylor(i, m, theta.value)), k);
+        sum = match (sum.map(|sum| sum * change), term) {
+            (Some(sum), Some(term)) => Some(term + sum),
+            (sum, term) => sum.or(term),
+        };
     }
-    sum
+    match sum {
+        Some(sum) => value + h.var(y) * change * sum,
+        None => value,
+    }
 }

@@ -7,7 +7,7 @@ use crate::differences::{KAPPA, ROWS, alpha, factor, gamma, rescaling};
 use crate::mass::Mass;
 use crate::solve::position;
 use crate::tableau::Tableau;
-use crate::unroll::{Frozen, Number, interpolate, stack};
+use crate::unroll::{Frozen, Number, interpolate, stack, within};
 use crate::var_event::RecordingRef;
 
 /// As [`unroll`](crate::unroll::unroll): the table of differences is one of variables. `visit` is
@@ -22,10 +22,7 @@ pub(crate) fn unroll_multistep<'t, T: Real>(
 ) -> Result<Var<'t, T>> {
     let Frozen { steps, ts, .. } = frozen;
     let (tape, dim, mass) = (y0.tape(), y0.shape().numel(), frozen.mass.as_deref());
-    let time = |i: usize| match times {
-        Some(times) => Number::Var(times.index_axis(0, i)),
-        None => Number::Fixed(ts[i]),
-    };
+    let time = |i: usize| Number::time(ts, times, i);
     let mut saved = vec![y0];
     let mut y = y0;
     let mut table = vec![y0];
@@ -33,20 +30,16 @@ pub(crate) fn unroll_multistep<'t, T: Real>(
         table.push(rough_slope(mass, field(time(0).var(y0), y0)?));
     }
     visit(&table);
-    let mut before = Number::Fixed(1.0);
+    let mut before = Number::fixed(1.0);
     for (n, step) in steps.iter().enumerate() {
         let order = step.orders().order;
-        let start = if n == 0 { time(0) } else { Number::Fixed(step.t0) };
-        let end = if n + 1 == steps.len() { time(ts.len() - 1) } else { Number::Fixed(step.t1) };
-        // The recorded size is the difference of the recorded times, to the last bit.
-        let h = match (start, end) {
-            (Number::Fixed(_), Number::Fixed(_)) => Number::Fixed(step.h),
-            _ => end.plus(-1.0, start),
-        };
+        let start = if n == 0 { time(0) } else { Number::fixed(step.t0) };
+        let end = if n + 1 == steps.len() { time(ts.len() - 1) } else { Number::fixed(step.t1) };
+        let h = Number::size(step.h, start, end);
         let basis = step.orders().basis;
-        match (h, before) {
-            (Number::Fixed(h), Number::Fixed(before)) => {
-                if let Some(factor) = factor(h, before, step.t1) {
+        match (h.change, before.change) {
+            (None, None) => {
+                if let Some(factor) = factor(h.value, before.value, step.t1) {
                     table = rescaled(&table, basis, &rescaling(basis, factor));
                 }
             }
@@ -57,7 +50,7 @@ pub(crate) fn unroll_multistep<'t, T: Real>(
         let history = Var::lincomb(&history, &table[1..]).expect("an order is at least 1");
         let predicted = Var::lincomb(&vec![T::one(); order + 1], &table).expect("of the state");
         let solution = tape.leaf(&frozen.states[(n + 1) * dim..(n + 2) * dim], y0.shape());
-        let c = Number::Fixed(0.0).plus(1.0 / alpha(order), h).var(y0);
+        let c = Number::fixed(0.0).plus(1.0 / alpha(order), h).var(y0);
         let t = end.var(y0);
         let before_step = y;
         y = solved(mass, solution, c, history - predicted, |y| field(t, y))?;
@@ -80,7 +73,7 @@ pub(crate) fn unroll_multistep<'t, T: Real>(
             saved.push(match (times, theta) {
                 // A time at the end of a step moves along the solution, to first order.
                 (Some(_), 1.0) if i + 1 < ts.len() => {
-                    let late = time(i).plus(-1.0, Number::Fixed(step.t1)).var(y0);
+                    let late = time(i).plus(-1.0, Number::fixed(step.t1)).var(y0);
                     let weight = |j: usize| match j > order {
                         true => -KAPPA[order] * gamma(order),
                         false => 1.0 / j as f64,
@@ -90,18 +83,9 @@ pub(crate) fn unroll_multistep<'t, T: Real>(
                     y + late * (sum / h.var(y0))
                 }
                 (_, 1.0) => y,
-                (None, theta) => {
-                    let mut weights = vec![T::one()];
-                    let weight = |j| T::from_f64(tableau.interpolant.weight(j, theta));
-                    weights.extend((1..=order).map(weight));
-                    let mut terms = differences.to_vec();
-                    terms[0] = before_step;
-                    Var::lincomb(&weights, &terms).expect("of the state")
-                }
-                (Some(_), _) => {
-                    let theta = time(i).plus(-1.0, start).var(y0) / h.var(y0);
-                    let one = tape.scalar(T::one());
-                    interpolate(tableau, before_step, one, differences, theta)
+                (_, theta) => {
+                    let theta = within(theta, time(i), start, h, y0);
+                    interpolate(tableau, before_step, Number::fixed(1.0), differences, theta)
                 }
             });
         }

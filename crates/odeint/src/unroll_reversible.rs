@@ -6,7 +6,7 @@ use costate_tape::{Result, Var};
 use crate::reversible::Scheme;
 use crate::solve::position;
 use crate::tableau::Tableau;
-use crate::unroll::{Frozen, Number, combine, interpolate, stack, stage_time};
+use crate::unroll::{Frozen, Number, combine, interpolate, stack, stage_time, within};
 use crate::var_event::RecordingRef;
 
 /// As [`unroll`](crate::unroll::unroll).
@@ -32,10 +32,7 @@ pub(crate) fn unroll_from<'t, T: Real>(
 ) -> Result<(Var<'t, T>, Var<'t, T>)> {
     let Frozen { steps, ts, .. } = frozen;
     let tableau = scheme.tableau();
-    let time = |i: usize| match times {
-        Some(times) => Number::Var(times.index_axis(0, i)),
-        None => Number::Fixed(ts[i]),
-    };
+    let time = |i: usize| Number::time(ts, times, i);
     let at = |t: Number<'t, T>, y| field(t.var(y0), y);
     let mut saved = vec![y0];
     let mut y = y0;
@@ -46,13 +43,9 @@ pub(crate) fn unroll_from<'t, T: Real>(
     };
     let mut slope = None;
     for (n, step) in steps.iter().enumerate() {
-        let start = if n == 0 { time(0) } else { Number::Fixed(step.t0) };
-        let end = if n + 1 == steps.len() { time(ts.len() - 1) } else { Number::Fixed(step.t1) };
-        // The recorded size is the difference of the recorded times, to the last bit.
-        let h = match (start, end) {
-            (Number::Fixed(_), Number::Fixed(_)) => Number::Fixed(step.h),
-            _ => end.plus(-1.0, start),
-        };
+        let start = if n == 0 { time(0) } else { Number::fixed(step.t0) };
+        let end = if n + 1 == steps.len() { time(ts.len() - 1) } else { Number::fixed(step.t1) };
+        let h = Number::size(step.h, start, end);
         let before = y;
         match scheme {
             Scheme::ReversibleHeun => {
@@ -67,7 +60,7 @@ pub(crate) fn unroll_from<'t, T: Real>(
             }
             Scheme::AsynchronousLeapfrog => {
                 let middle = combine(y, h, &[0.5], &[companion]);
-                let t = Number::Fixed(0.0).plus(0.5, start).plus(0.5, end);
+                let t = Number::fixed(0.0).plus(0.5, start).plus(0.5, end);
                 companion = at(t, middle)? * T::from_f64(2.0) - companion;
                 y = combine(middle, h, &[0.5], &[companion]);
             }
@@ -75,7 +68,7 @@ pub(crate) fn unroll_from<'t, T: Real>(
                 let k = stages(method, companion, start, h, end, at)?;
                 let (near, far) = (T::from_f64(coupling), T::from_f64(1.0 - coupling));
                 y = combine(y * near + companion * far, h, method.b, &k);
-                let back = Number::Fixed(0.0).plus(-1.0, h);
+                let back = Number::fixed(0.0).plus(-1.0, h);
                 let k = stages(method, y, end, back, start, at)?;
                 companion = combine(companion, h, method.b, &k);
             }
@@ -89,17 +82,13 @@ pub(crate) fn unroll_from<'t, T: Real>(
             saved.push(match (times, inside(i)) {
                 // A time at the end of a step moves along the solution, to first order.
                 (Some(_), 1.0) if i + 1 < ts.len() => {
-                    let late = time(i).plus(-1.0, Number::Fixed(step.t1));
+                    let late = time(i).plus(-1.0, Number::fixed(step.t1));
                     combine(y, late, &[1.0], &[at(end, y)?])
                 }
                 (_, 1.0) => y,
-                (None, theta) => {
-                    let b = [0, 1, 2].map(|i| tableau.interpolant.weight(i, theta));
-                    combine(before, h, &b, &k)
-                }
-                (Some(_), _) => {
-                    let theta = time(i).plus(-1.0, start).var(y0) / h.var(y0);
-                    interpolate(tableau, before, h.var(y0), &k, theta)
+                (_, theta) => {
+                    let theta = within(theta, time(i), start, h, y0);
+                    interpolate(tableau, before, h, &k, theta)
                 }
             });
         }

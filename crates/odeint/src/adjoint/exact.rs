@@ -139,9 +139,9 @@ impl<T: Real> ByPrograms<T> for Exact<T> {
             let needs_end = !inside.is_empty() && tableau.interpolant.needs_end();
             if needs_end {
                 gather(from, tableau, &inside, h, rows - 1, &mut self.end);
-                for i in rows..slopes {
-                    let c = T::from_f64(h * self.columns[(rows - 1) * all + i]);
-                    costate_ops::axpy(c, &self.bars[i * dim..(i + 1) * dim], &mut self.end);
+                for i in (rows..slopes).rev() {
+                    let c = T::from_f64(h * self.columns[(rows - 1) * all + all - 1 - i]);
+                    costate_ops::axpy(c, &self.bars[place(all, i, dim)], &mut self.end);
                 }
             }
             if let Some(jacobian) = programs.jacobian.as_mut().filter(|_| implicit) {
@@ -166,7 +166,7 @@ impl<T: Real> ByPrograms<T> for Exact<T> {
                 h_bar += dot(&self.p, &self.sum).as_f64();
             }
 
-            self.bars[(rows - 1) * dim..rows * dim].copy_from_slice(&self.p);
+            self.bars[place(all, rows - 1, dim)].copy_from_slice(&self.p);
             if tableau.coupled {
                 self.couple(from, &back, &mut programs.vjp)?;
             }
@@ -178,18 +178,21 @@ impl<T: Real> ByPrograms<T> for Exact<T> {
                 (stages_bar, h_bar) = (stages_bar + t_bar, h_bar + bar);
             }
             if rosenbrock.is_none() {
-                combine(None, h, &self.columns[1..slopes], &self.bars[dim..], &mut self.slope);
+                self.sum_column(from, &back, 0, 1);
+            } else {
+                gather(from, tableau, &inside, h, 0, &mut self.slope);
             }
-            gather(from, tableau, &inside, h, 0, &mut self.slope);
             std::mem::swap(&mut self.slope, &mut self.end);
             carried = tableau.uses_first() || !inside.is_empty();
-            combine(Some(&self.p), 1.0, &self.ones[2..rows], &self.bars[dim..], &mut self.sum);
-            std::mem::swap(&mut self.p, &mut self.sum);
-            for i in rows..slopes {
-                add(&mut self.p, &self.bars[i * dim..(i + 1) * dim]);
-            }
-            for save in &inside {
-                add(&mut self.p, from.g(save.time));
+            // In the order of `sum_column`.
+            let bars = &self.bars[(all - slopes) * dim..];
+            let ones = &self.ones[1..slopes];
+            if inside.is_empty() {
+                combine(None, 1.0, ones, bars, &mut self.p);
+            } else {
+                self.sum.fill(T::zero());
+                inside.iter().rev().for_each(|save| add(&mut self.sum, from.g(save.time)));
+                combine(Some(&self.sum), 1.0, ones, bars, &mut self.p);
             }
             if let (Some(method), Some(second)) = (rosenbrock, &mut programs.second) {
                 let (r, p) = (&mut self.rosenbrock, &mut self.p);
@@ -239,8 +242,9 @@ impl<T: Real> ByPrograms<T> for Exact<T> {
             let end = self.carried.then_some(&*self.end);
             pass.visit(from.ts[0], from.grid.y(0), &self.p, end, to.captured);
         }
+        let p = &mut self.p;
+        add(p, from.g(0));
         if self.carried {
-            let p = &mut self.p;
             let (y, kept) = (from.grid.y(0), from.grid.kept(0, 0));
             let t_bar = programs.vjp(from.ts[0], y, kept, &self.end, |found| {
                 add(p, found.get(0));
@@ -248,7 +252,6 @@ impl<T: Real> ByPrograms<T> for Exact<T> {
             })?;
             to.add_time(0, t_bar);
         }
-        add(&mut self.p, from.g(0));
         to.y0.copy_from_slice(&self.p);
         Ok(())
     }
@@ -263,9 +266,15 @@ impl<T: Real> Exact<T> {
         let all = tableau.slopes();
         let a = |i: usize, j: usize| tableau.row(i).get(j).copied().unwrap_or(0.0);
         self.columns.clear();
-        self.columns.extend((0..all * all).map(|ij| a(ij % all, ij / all)));
+        self.columns.extend((0..all * all).map(|ij| a(all - 1 - ij % all, ij / all)));
         self.columns_of = Some(tableau);
     }
+}
+
+/// Where the numbers of stage `i` lie: stages lie in reverse, so that sums over them are taken as
+/// a tape takes them.
+fn place(all: usize, i: usize, dim: usize) -> std::ops::Range<usize> {
+    (all - 1 - i) * dim..(all - i) * dim
 }
 
 fn add<T: Real>(to: &mut [T], x: &[T]) {

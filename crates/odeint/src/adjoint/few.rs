@@ -105,7 +105,10 @@ impl<T: Real> FewPrograms<T> {
     pub fn suit(method: Method, dim: usize) -> bool {
         let Method::Explicit(tableau) = method else { return false };
         let splits = tableau.coupled || tableau.is_partitioned();
-        !splits && dim <= FEW && tableau.slopes() <= SLOPES
+        // Sums of Jacobians' entries round otherwise than products with them, which large coefficients
+        // would show.
+        let cancels = tableau.amplification() > 1e4;
+        !splits && !cancels && dim <= FEW && tableau.slopes() <= SLOPES
     }
 }
 

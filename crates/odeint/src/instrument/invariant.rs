@@ -31,8 +31,8 @@ pub struct Invariant {
     /// rounding errors are to be compared with.
     pub size: f64,
     /// What rounding may do to the invariant, relative to the size: for 64-bit numbers `1e-12`, and
-    /// `3e-11` for [`Verner6`](crate::Verner6), whose coefficients are as large as 3800: they
-    /// multiply the rounding errors of slopes, which no order of the sums undoes.
+    /// `2.1e-11` for [`Verner6`](crate::Verner6), whose coefficients of 200 with opposite signs
+    /// multiply rounding errors: see [`Tableau::amplification`].
     pub rounding: f64,
 }
 
@@ -263,24 +263,10 @@ pub fn p_dot_delta<'t, T: Real>(
     Ok(found)
 }
 
-/// What rounding may do to a gradient, relative to the size of its terms: some units in the last
-/// place times the largest sum of absolute coefficients with which a step adds up slopes. It is
-/// more than that of thousands of operations for [`Verner6`](crate::Verner6) alone, two stages of
-/// which are almost at one time, with coefficients of more than 3000 and opposite signs.
+/// What rounding may do to a gradient, relative to the size of its terms: that of thousands of
+/// operations, or what a step makes of the rounding errors of its stages, if that is more.
 pub(crate) fn rounding<T: Real>(method: Method) -> f64 {
-    let tableau = method.tableau();
-    let sum = |terms: &mut dyn Iterator<Item = f64>| terms.map(f64::abs).sum::<f64>();
-    let stages = (0..tableau.a.len() + tableau.interpolant.a.len())
-        .map(|i| sum(&mut tableau.row(i).iter().copied()));
-    // Weights between steps, at enough times.
-    let between = (0..=32).map(|i| {
-        let theta = f64::from(i) / 32.0;
-        sum(&mut (0..tableau.slopes()).map(|i| tableau.interpolant.weight(i, theta)))
-    });
-    let largest = stages.chain(between).fold(sum(&mut tableau.b.iter().copied()), f64::max);
-    // Coefficients of thousands are in stages and in weights, and multiply each other's errors.
-    let units = if largest > 1024.0 { 16.0 } else { 4.0 };
-    T::EPSILON.as_f64() * (units * largest).max(4096.0)
+    T::EPSILON.as_f64() * (0.5 * method.tableau().amplification()).max(4096.0)
 }
 
 /// A sum of products, and of their absolute values.

@@ -3,7 +3,7 @@
 use costate_ops::{Real, dot};
 use costate_tape::Outputs;
 
-use super::Exact;
+use super::{Exact, place};
 use crate::additive::Portion;
 use crate::adjoint::{Backward, Cotangents, Programs};
 use crate::error::{Error, ErrorKind, FieldError};
@@ -57,7 +57,7 @@ impl<T: Real> Exact<T> {
             self.rosenbrock.stage(method, i, (vjp, from.grid.order), at, &mut self.slope)?;
             if i == 1 {
                 // Its f is the first slope, whose cotangent the step before joins.
-                self.bars[dim..2 * dim].fill(T::zero());
+                self.bars[place(tableau.slopes(), 1, dim)].fill(T::zero());
                 return Ok((0.0, 0.0));
             }
         } else if let (Some(jacobian), Some(a)) = (&mut programs.jacobian, tableau.row(i).get(i)) {
@@ -67,7 +67,7 @@ impl<T: Real> Exact<T> {
             let order = from.grid.order;
             self.stages.solve_adjoint(vjp, order, (t, &self.stage, hg), &mut self.slope)?;
         }
-        let bar = &mut self.bars[i * dim..(i + 1) * dim];
+        let bar = &mut self.bars[place(tableau.slopes(), i, dim)];
         let kept = from.grid.kept(back.n, i);
         let read = |found: Outputs<'_, T>| {
             copy_few(found.get(0), bar);
@@ -86,7 +86,7 @@ impl<T: Real> Exact<T> {
         let mut h_bar = tableau.node(i) * t_bar;
         if wants_h {
             combine(None, 1.0, tableau.row(i), k, &mut self.sum);
-            h_bar += dot(&self.bars[i * dim..(i + 1) * dim], &self.sum).as_f64();
+            h_bar += dot(&self.bars[place(tableau.slopes(), i, dim)], &self.sum).as_f64();
         }
         Ok((t_bar, h_bar))
     }
@@ -94,15 +94,33 @@ impl<T: Real> Exact<T> {
     /// The cotangent of slope `i` from the cotangents `ȳ` of the stages that use it, and the state
     /// of stage `i`.
     fn prepare(&mut self, from: &Backward<'_, T>, back: &Back<'_, T>, i: usize) {
-        let Back { method, step, y0, k, inside, slopes, .. } = *back;
-        let (tableau, dim, h) = (method.tableau(), from.dim(), step.h);
-        let all = tableau.slopes();
+        let Back { method, step, y0, k, .. } = *back;
+        let (tableau, h) = (method.tableau(), step.h);
         let first = if tableau.coupled && i < tableau.rows() { 1 } else { i + 1 };
-        let column = &self.columns[i * all + first..i * all + slopes];
-        combine(None, h, column, &self.bars[first * dim..], &mut self.slope);
-        gather(from, tableau, inside, h, i, &mut self.slope);
+        self.sum_column(from, back, i, first);
         tableau.part(i).mask_blocks(from.grid.block, &mut self.slope);
         combine(Some(y0), h, tableau.row(i), k, &mut self.stage);
+    }
+
+    /// `k̄_i = h (Σ_j b_i(θ_j) g_j + Σ_{j≥first} a_ji ȳ_j)`, from the last term to the first: the order
+    /// in which a tape adds them up. Where large coefficients cancel, another order is other digits.
+    pub(super) fn sum_column(
+        &mut self,
+        from: &Backward<'_, T>,
+        back: &Back<'_, T>,
+        i: usize,
+        first: usize,
+    ) {
+        let Back { method, step, inside, slopes, .. } = *back;
+        let (tableau, h, all) = (method.tableau(), step.h, method.tableau().slopes());
+        let column = &self.columns[i * all..][all - slopes..all - first];
+        let bars = &self.bars[(all - slopes) * from.dim()..];
+        if inside.is_empty() {
+            return combine(None, h, column, bars, &mut self.slope);
+        }
+        self.sum.fill(T::zero());
+        gather(from, tableau, inside, h, i, &mut self.sum);
+        combine(Some(&self.sum), h, column, bars, &mut self.slope);
     }
 
     /// The `ȳ` of coupled stages, which depend on each other as the stages do: by fixed-point
@@ -115,12 +133,13 @@ impl<T: Real> Exact<T> {
     ) -> Result<(), FieldError> {
         let Back { method, step, .. } = *back;
         let (tableau, dim) = (method.tableau(), from.dim());
-        self.bars[dim..(tableau.rows() - 1) * dim].fill(T::zero());
+        let all = tableau.slopes();
+        self.bars[(all + 1 - tableau.rows()) * dim..(all - 1) * dim].fill(T::zero());
         let mut watch = Watch::new();
         loop {
             for i in (1..tableau.rows() - 1).rev() {
                 self.prepare(from, back, i);
-                let bar = &mut self.bars[i * dim..(i + 1) * dim];
+                let bar = &mut self.bars[place(all, i, dim)];
                 let t = tableau.time(i, step.t0, step.t1);
                 vjp.run(t, &self.stage, Some(&self.slope), |found| {
                     watch.replace(bar, found.get(0));
@@ -148,7 +167,7 @@ pub(super) fn gather<T: Real>(
     i: usize,
     slope: &mut [T],
 ) {
-    for save in inside {
+    for save in inside.iter().rev() {
         let weight = h * tableau.interpolant.weight(i, save.theta);
         if weight != 0.0 {
             costate_ops::axpy(T::from_f64(weight), from.g(save.time), slope);
