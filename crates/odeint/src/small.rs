@@ -47,21 +47,29 @@ impl Small {
             return None;
         }
         let mut terms = Vec::new();
-        let mut push = |row: &[f64]| {
+        let mut push = |row: &mut dyn Iterator<Item = f64>| {
             let start = terms.len();
-            terms.extend(row.iter().copied().enumerate().filter(|(_, c)| *c != 0.0));
+            terms.extend(row.enumerate().filter(|(_, c)| *c != 0.0));
             start..terms.len()
         };
-        let stages = (1..tableau.rows())
-            .map(|i| Row {
-                terms: push(&tableau.a[i][..i - 1]),
-                latest: tableau.a[i][i - 1],
+        let mut stages: Vec<Row> = Vec::new();
+        for i in 1..tableau.rows() {
+            // The terms of the row before come first, where its sum goes on.
+            let start = match tableau.starts_before(i) {
+                true => push(&mut tableau.row(i - 1).iter().copied()).start,
+                false => usize::MAX,
+            };
+            let own = push(&mut tableau.increments(i).take(i - 1));
+            stages.push(Row {
+                terms: start.min(own.start)..own.end,
+                latest: tableau.increments(i).last().unwrap_or(0.0),
                 time: tableau.c[i],
                 part: tableau.part(i),
-            })
-            .collect();
+            });
+        }
         let low = tableau.error_low.map(|(_, weights)| weights);
-        let errors = tableau.error.into_iter().chain(low).map(&mut push).collect();
+        let errors = tableau.error.into_iter().chain(low);
+        let errors = errors.map(|row| push(&mut row.iter().copied())).collect();
         Some(Small { stages, terms, errors, with_end: tableau.error_needs_end() })
     }
 

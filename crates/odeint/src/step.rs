@@ -32,6 +32,25 @@ pub(crate) fn combine<T: Real>(y: Option<&[T]>, h: f64, c: &[f64], k: &[T], out:
     lincomb(&coefficients, &terms, out);
 }
 
+/// The state `y0 + h Σ a_ij k_j` of stage `i` of an explicit method; `a_ii` does not count.
+pub(crate) fn stage_state<T: Real>(
+    tableau: &Tableau,
+    i: usize,
+    y0: &[T],
+    h: f64,
+    k: &[T],
+    out: &mut [T],
+) {
+    let row = tableau.row(i);
+    if !tableau.starts_before(i) {
+        return combine(Some(y0), h, &row[..i.min(row.len())], k, out);
+    }
+    stage_state(tableau, i - 1, y0, h, k, out);
+    for (c, k) in tableau.increments(i).zip(k.chunks_exact(out.len())) {
+        costate_ops::axpy(T::from_f64(h * c), k, out);
+    }
+}
+
 /// [`combine`] for a state so small that it stays in registers.
 #[inline(always)]
 fn combine_few<T: Real, const D: usize>(
@@ -218,7 +237,7 @@ pub(crate) fn keeping_step<T: Real>(
     for i in 1..rows {
         let (done, rest) = k.split_at_mut(i * n);
         // Every stage goes through `y1`; the last row's is the new state.
-        combine(Some(y0), h, tableau.a[i], done, y1);
+        stage_state(tableau, i, y0, h, done, y1);
         if i == rows - 1 && !tableau.error_needs_end() {
             break;
         }

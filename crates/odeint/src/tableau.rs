@@ -46,6 +46,10 @@ pub struct Tableau {
     pub error_low: Option<(u32, &'static [f64])>,
     /// The times of the slopes within a step of size 1.
     pub c: &'static [f64],
+    /// The rows whose sum goes on from that of the row before, by the differences of their
+    /// coefficients. Where these are small and the coefficients large, so that they cancel, that
+    /// keeps the rounding errors of both sums alike. Explicit methods only.
+    pub continues: &'static [usize],
     /// Which part of the field each slope of the step is; if empty, all of it. The first slope and
     /// the end slope are always all of it.
     pub parts: &'static [Part],
@@ -150,6 +154,20 @@ impl Tableau {
         }
     }
 
+    /// The coefficients by which the state of stage `i` differs from what its sum starts from: the state
+    /// at the start of the step, or stage `i - 1` if the row [continues](Tableau::continues) from it.
+    pub(crate) fn increments(&self, i: usize) -> impl Iterator<Item = f64> + use<> {
+        let (row, before) =
+            (self.row(i), if self.starts_before(i) { self.row(i - 1) } else { &[] });
+        (0..row.len()).map(move |j| row[j] - before.get(j).copied().unwrap_or(0.0))
+    }
+
+    /// Whether the sum of row `i` goes on from that of the row before.
+    #[inline]
+    pub(crate) fn starts_before(&self, i: usize) -> bool {
+        self.continues.contains(&i)
+    }
+
     /// The time `c` of slope `i`, of the step or of the interpolant, within a step of size 1.
     ///
     /// # Panics
@@ -214,16 +232,23 @@ impl Tableau {
     /// Σ_i |b_i| Σ_j |a_ij|
     /// ```
     ///
-    /// over the weights `b` of the step, those of the interpolant at many `θ`, and the rows of `a`. It
-    /// is below 2000 for most methods, 1.8e5 for [`Verner6`](crate::Verner6), and 0 for multistep ones.
+    /// over the weights `b` of the step, those of the interpolant at many `θ`, and the rows of `a`. The
+    /// sum of a row that [continues](Tableau::continues) has the errors of the one before, and those of
+    /// its own differences; 0 for multistep methods.
     pub fn amplification(&self) -> f64 {
         if self.is_multistep() {
             return 0.0;
         }
         let sums: Vec<f64> =
-            (0..self.slopes()).map(|i| self.row(i).iter().map(|a| a.abs()).sum::<f64>()).collect();
+            (0..self.slopes()).map(|i| self.increments(i).map(f64::abs).sum()).collect();
         let through = |weights: &mut dyn Iterator<Item = f64>| {
-            weights.zip(&sums).map(|(b, sum)| b.abs() * sum).sum::<f64>()
+            let mut weights: Vec<f64> = weights.collect();
+            for &i in self.continues.iter().rev() {
+                if i < weights.len() {
+                    weights[i - 1] += weights[i];
+                }
+            }
+            weights.iter().zip(&sums).map(|(b, sum)| b.abs() * sum).sum::<f64>()
         };
         let rows = (0..self.slopes()).map(|i| through(&mut self.row(i).iter().copied()));
         let between = (0..=32).map(|i| {

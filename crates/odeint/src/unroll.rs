@@ -196,10 +196,17 @@ pub(crate) fn unroll<'t, T: Real>(
             k.extend(stages.into_iter().zip(1..).map(|(k, i)| pin(known, i, k)));
         }
         let stages = if method.ends_in_stage() { rows } else { rows - 1 };
+        let mut before = y0;
         for i in k.len()..stages {
             let t = stage_time(tableau.c[i], start, h, end);
             let row = tableau.a[i];
-            let base = combine(y0, h, &row[..i.min(row.len())], &k);
+            let base = if tableau.starts_before(i) {
+                combine(before, h, &tableau.increments(i).collect::<Vec<_>>(), &k)
+            } else {
+                combine(y0, h, &row[..i.min(row.len())], &k)
+            };
+            before = base;
+            let base = if tableau.starts_before(i + 1) { apart(base) } else { base };
             let at = |y| portion(method.portion(i), t.var(y0), y);
             k.push(match row.get(i) {
                 None => pin(known, i, masked(at(base)?, tableau.part(i), frozen.block)),

@@ -81,9 +81,7 @@ fn p_dot_delta_is_constant_along_the_pass() {
             .collect();
         let found = p_dot_delta(&ode, field, y0, &ts, cotangent, &wrt, &tangents).unwrap();
         assert!(found.holds(), "{ode:?}: {:e}, allowed {:e}", found.deviation(), found.rounding);
-        // Verner6 alone has coefficients of hundreds.
-        let large = format!("{ode:?}").contains("Verner6");
-        assert!(found.rounding < if large { 2.1e-11 } else { 1e-12 }, "{:e}", found.rounding);
+        assert!(found.rounding < 1e-12, "{:e}", found.rounding);
         assert!(found.values.len() > 3 && found.size > 0.0);
     }
 }
@@ -624,10 +622,10 @@ fn units<T: costate_ops::Real>(ode: &Ode) -> f64 {
 }
 
 /// What is left of `p · δ` is rounding: it has the same size in both types, in units of their
-/// roundoff. Of a method with large coefficients that is much in either.
+/// roundoff. Of a method with large coefficients that is more in either.
 #[test]
 fn what_deviates_is_rounding() {
-    for (method, most) in [(Method::from(Tsit5), 100.0), (Verner6.into(), 10_000.0)] {
+    for (method, most) in [(Method::from(Tsit5), 100.0), (Verner6.into(), 1000.0)] {
         let ode = Ode::new(method).steps(7);
         let (double, single) = (units::<f64>(&ode), units::<f32>(&ode));
         println!("{}: {double:.0} and {single:.0} units", method.tableau().name);

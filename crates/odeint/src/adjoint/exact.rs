@@ -43,7 +43,8 @@ pub(crate) struct Exact<T: Real> {
     /// The columns of `a`, and whose they are.
     columns: Vec<f64>,
     columns_of: Option<&'static Tableau>,
-    ones: Vec<f64>,
+    /// What each stage's sum takes of the state at the start of the step.
+    starts: Vec<f64>,
     /// A linear combination of slopes.
     sum: Buffer<T>,
     /// The slopes of a step with those of its interpolant.
@@ -68,7 +69,6 @@ impl<T: Real> ByPrograms<T> for Exact<T> {
         if let Method::Rosenbrock(_) = from.method {
             self.rosenbrock.resize(dim, from.grid.block, all);
         }
-        self.ones.resize(all, 1.0);
         self.p.fill(T::zero());
         self.carried = false;
     }
@@ -186,13 +186,13 @@ impl<T: Real> ByPrograms<T> for Exact<T> {
             carried = tableau.uses_first() || !inside.is_empty();
             // In the order of `sum_column`.
             let bars = &self.bars[(all - slopes) * dim..];
-            let ones = &self.ones[1..slopes];
+            let starts = &self.starts[all - slopes..all - 1];
             if inside.is_empty() {
-                combine(None, 1.0, ones, bars, &mut self.p);
+                combine(None, 1.0, starts, bars, &mut self.p);
             } else {
                 self.sum.fill(T::zero());
                 inside.iter().rev().for_each(|save| add(&mut self.sum, from.g(save.time)));
-                combine(Some(&self.sum), 1.0, ones, bars, &mut self.p);
+                combine(Some(&self.sum), 1.0, starts, bars, &mut self.p);
             }
             if let (Some(method), Some(second)) = (rosenbrock, &mut programs.second) {
                 let (r, p) = (&mut self.rosenbrock, &mut self.p);
@@ -264,9 +264,16 @@ impl<T: Real> Exact<T> {
             return;
         }
         let all = tableau.slopes();
-        let a = |i: usize, j: usize| tableau.row(i).get(j).copied().unwrap_or(0.0);
         self.columns.clear();
-        self.columns.extend((0..all * all).map(|ij| a(all - 1 - ij % all, ij / all)));
+        self.columns.resize(all * all, 0.0);
+        for i in 0..all {
+            for (j, a) in tableau.increments(i).enumerate() {
+                self.columns[j * all + all - 1 - i] = a;
+            }
+        }
+        let starts = |i: &usize| if tableau.starts_before(*i) { 0.0 } else { 1.0 };
+        self.starts.clear();
+        self.starts.extend((0..all).rev().map(|i| starts(&i)));
         self.columns_of = Some(tableau);
     }
 }

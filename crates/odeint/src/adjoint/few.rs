@@ -105,9 +105,9 @@ impl<T: Real> FewPrograms<T> {
     pub fn suit(method: Method, dim: usize) -> bool {
         let Method::Explicit(tableau) = method else { return false };
         let splits = tableau.coupled || tableau.is_partitioned();
-        // Sums of Jacobians' entries round otherwise than products with them, which large coefficients
-        // would show.
-        let cancels = tableau.amplification() > 1e4;
+        // Sums of Jacobians' entries round otherwise than products with them, which coefficients that
+        // cancel would show.
+        let cancels = !tableau.continues.is_empty();
         !splits && !cancels && dim <= FEW && tableau.slopes() <= SLOPES
     }
 }

@@ -31,8 +31,7 @@ pub struct Invariant {
     /// rounding errors are to be compared with.
     pub size: f64,
     /// What rounding may do to the invariant, relative to the size: for 64-bit numbers `1e-12`, and
-    /// `2.1e-11` for [`Verner6`](crate::Verner6), whose coefficients of 200 with opposite signs
-    /// multiply rounding errors: see [`Tableau::amplification`].
+    /// more for a method of one's own whose coefficients cancel: [`Tableau::amplification`].
     pub rounding: f64,
 }
 

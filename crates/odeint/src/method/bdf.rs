@@ -33,6 +33,7 @@ pub(super) static TABLEAU: Tableau = Tableau {
     // It is a multiple of the next difference, which is not among these.
     error: Some(&[0.0; 7]),
     error_low: None,
+    continues: &[],
     parts: &[],
     coupled: false,
     c: &[0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],

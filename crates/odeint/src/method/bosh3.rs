@@ -20,6 +20,7 @@ pub(super) static TABLEAU: Tableau = Tableau {
     error: Some(&[-5.0 / 72.0, 1.0 / 12.0, 1.0 / 9.0, -1.0 / 8.0]),
     error_low: None,
     c: &[0.0, 0.5, 0.75, 1.0],
+    continues: &[],
     parts: &[],
     coupled: false,
     interpolant: Interpolant {

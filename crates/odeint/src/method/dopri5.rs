@@ -40,6 +40,7 @@ pub(super) static TABLEAU: Tableau = Tableau {
     ]),
     error_low: None,
     c: &[0.0, 1.0 / 5.0, 3.0 / 10.0, 4.0 / 5.0, 8.0 / 9.0, 1.0, 1.0],
+    continues: &[],
     parts: &[],
     coupled: false,
     interpolant: Interpolant {

@@ -17,6 +17,7 @@ pub(super) static TABLEAU: Tableau = Tableau {
     error_low: None,
     c: &[0.0, 1.0],
     // A straight line.
+    continues: &[],
     parts: &[],
     coupled: false,
     interpolant: Interpolant { order: 1, a: &[], c: &[], weights: &[&[1.0], &[]] },

@@ -42,6 +42,7 @@ pub(super) static FOUR: Tableau = Tableau {
     error: None,
     error_low: None,
     c: &[0.0, 0.2113248654051871, 0.7886751345948129, 1.0],
+    continues: &[],
     parts: &[],
     coupled: true,
     interpolant: Interpolant {
@@ -70,6 +71,7 @@ pub(super) static SIX: Tableau = Tableau {
     error: None,
     error_low: None,
     c: &[0.0, 0.11270166537925831, 0.5, 0.8872983346207417, 1.0],
+    continues: &[],
     parts: &[],
     coupled: true,
     interpolant: Interpolant {

@@ -20,6 +20,7 @@ pub(super) static TABLEAU: Tableau = Tableau {
     error: Some(&[-0.5, 0.5, 0.0]),
     error_low: None,
     c: &[0.0, 1.0, 1.0],
+    continues: &[],
     parts: &[],
     coupled: false,
     interpolant: Interpolant {

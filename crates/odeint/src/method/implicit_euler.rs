@@ -18,6 +18,7 @@ pub(super) static METHOD: DirkTableau = DirkTableau {
         b: &[0.0, 1.0],
         error: Some(&[-0.5, 0.5]),
         error_low: None,
+        continues: &[],
         parts: &[],
         coupled: false,
         c: &[0.0, 1.0],

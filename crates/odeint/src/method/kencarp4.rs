@@ -50,6 +50,7 @@ pub(super) static METHOD: DirkTableau = DirkTableau {
         b: &B,
         error: Some(&ERROR),
         error_low: None,
+        continues: &[],
         parts: &[],
         coupled: false,
         c: &C,

@@ -112,6 +112,7 @@ pub(super) static METHOD: AdditiveTableau = AdditiveTableau {
         b: &B,
         error: Some(&ERROR),
         error_low: None,
+        continues: &[],
         parts: &[],
         coupled: false,
         c: &[0.0, 0.0, 0.5, 0.5, 0.332, 0.332, 0.62, 0.62, 0.85, 0.85, 1.0, 1.0, 1.0],

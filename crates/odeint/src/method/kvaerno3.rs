@@ -30,6 +30,7 @@ pub(super) static METHOD: DirkTableau = DirkTableau {
             0.435866521508459,
         ]),
         error_low: None,
+        continues: &[],
         parts: &[],
         coupled: false,
         c: &[0.0, 0.871733043016918, 1.0, 1.0],

@@ -38,6 +38,7 @@ pub(super) static METHOD: DirkTableau = DirkTableau {
             G,
         ]),
         error_low: None,
+        continues: &[],
         parts: &[],
         coupled: false,
         c: &[0.0, 1.1456321249642698, 0.5971049876523115, 1.0, 1.0],

@@ -88,6 +88,7 @@ pub(super) static METHOD: DirkTableau = DirkTableau {
             G,
         ]),
         error_low: None,
+        continues: &[],
         parts: &[],
         coupled: false,
         c: &[

@@ -70,7 +70,7 @@ use crate::tableau::Tableau;
 /// | [`Rk4`], [`ThreeEighths`] | 4 | 4 | 4 | fixed steps |
 /// | [`Bosh3`] | 3(2) | 3 | 3 | loose tolerances |
 /// | [`Tsit5`], [`Dopri5`] | 5(4) | 6 | 5 | most problems that are not stiff |
-/// | [`Verner6`] | 6(5) | 8 | 6 | tolerances down to 1e-9 |
+/// | [`Verner6`] | 6(5) | 8 | 6 | tolerances down to 1e-11 |
 /// | [`Verner7`] | 7(6) | 10 | 7 | tight tolerances |
 /// | [`Dop853`] | 8(5, 3) | 12 | 8 | tight tolerances |
 /// | [`Verner9`] | 9(8) | 16 | 9 | the tightest tolerances |

@@ -18,6 +18,7 @@ const fn scheme(name: &'static str, order: u32, embedded_order: Option<u32>) -> 
         error: if embedded_order.is_some() { Some(&[0.0, 0.0, 0.0]) } else { None },
         error_low: None,
         c: &[0.0, 0.5, 1.0],
+        continues: &[],
         parts: &[],
         coupled: true,
         interpolant: Interpolant {

@@ -20,6 +20,7 @@ pub(super) static TABLEAU: Tableau = Tableau {
     error: None,
     error_low: None,
     c: &[0.0, 0.5, 0.5, 1.0, 1.0],
+    continues: &[],
     parts: &[],
     coupled: false,
     interpolant: Interpolant {

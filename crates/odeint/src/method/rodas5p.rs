@@ -125,6 +125,7 @@ pub(super) static METHOD: RosenbrockTableau = RosenbrockTableau {
         b: &B,
         error: Some(&[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]),
         error_low: None,
+        continues: &[],
         parts: &[],
         coupled: false,
         c: &[

@@ -117,6 +117,7 @@ pub(super) static EULER: Tableau = Tableau {
     error_low: None,
     // The drift uses the momenta of the end.
     c: &[0.0, 0.0, 1.0, 1.0],
+    continues: &[],
     parts: &EULER_PARTS,
     coupled: false,
     interpolant: Interpolant {
@@ -148,6 +149,7 @@ pub(super) static VERLET: Tableau = Tableau {
     error: None,
     error_low: None,
     c: &VERLET_C,
+    continues: &[],
     parts: &VERLET_PARTS,
     coupled: false,
     interpolant: Interpolant {
@@ -190,6 +192,7 @@ pub(super) static FOUR: Tableau = Tableau {
     error: None,
     error_low: None,
     c: &FOUR_C,
+    continues: &[],
     parts: &FOUR_PARTS,
     coupled: false,
     interpolant: Interpolant {
@@ -246,6 +249,7 @@ pub(super) static SIX: Tableau = Tableau {
     error: None,
     error_low: None,
     c: &SIX_C,
+    continues: &[],
     parts: &SIX_PARTS,
     coupled: false,
     interpolant: Interpolant {

@@ -26,6 +26,7 @@ pub(super) static METHOD: DirkTableau = DirkTableau {
         b: &B,
         error: Some(&[0.138_071_187_457_698_36, -1.0 / 3.0, 0.195_262_145_875_634_98]),
         error_low: None,
+        continues: &[],
         parts: &[],
         coupled: false,
         c: &[0.0, 2.0 * D, 1.0],

@@ -56,6 +56,7 @@ pub(super) static TABLEAU: Tableau = Tableau {
     ]),
     error_low: None,
     c: &[0.0, 0.161, 0.327, 0.9, 0.980_025_540_904_509_7, 1.0, 1.0],
+    continues: &[],
     parts: &[],
     coupled: false,
     interpolant: Interpolant {

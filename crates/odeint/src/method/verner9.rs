@@ -217,6 +217,7 @@ pub(super) static TABLEAU: Tableau = Tableau {
         1.0,
         1.0,
     ],
+    continues: &[],
     parts: &[],
     coupled: false,
     interpolant: Interpolant {

@@ -2,15 +2,16 @@
 
 use costate_ops::{Real, dot};
 use costate_tape::Outputs;
+use smallvec::SmallVec;
 
-use super::{Exact, place};
+use super::{Exact, add, place};
 use crate::additive::Portion;
 use crate::adjoint::{Backward, Cotangents, Programs};
 use crate::error::{Error, ErrorKind, FieldError};
 use crate::fixed_point::Watch;
 use crate::grid::GridStep;
 use crate::method::Method;
-use crate::step::combine;
+use crate::step::{combine, stage_state};
 use crate::tableau::Tableau;
 use crate::vector_field::{Replay, copy_few};
 
@@ -83,9 +84,16 @@ impl<T: Real> Exact<T> {
                 }
             },
         };
+        let all = tableau.slopes();
+        if i + 1 < all && tableau.starts_before(i + 1) {
+            // The sum of the stage after goes on from this one's.
+            let (after, bar) = self.bars.split_at_mut(place(all, i, dim).start);
+            add(&mut bar[..dim], &after[after.len() - dim..]);
+        }
         let mut h_bar = tableau.node(i) * t_bar;
         if wants_h {
-            combine(None, 1.0, tableau.row(i), k, &mut self.sum);
+            let increments: SmallVec<[f64; 32]> = tableau.increments(i).collect();
+            combine(None, 1.0, &increments, k, &mut self.sum);
             h_bar += dot(&self.bars[place(tableau.slopes(), i, dim)], &self.sum).as_f64();
         }
         Ok((t_bar, h_bar))
@@ -99,7 +107,10 @@ impl<T: Real> Exact<T> {
         let first = if tableau.coupled && i < tableau.rows() { 1 } else { i + 1 };
         self.sum_column(from, back, i, first);
         tableau.part(i).mask_blocks(from.grid.block, &mut self.slope);
-        combine(Some(y0), h, tableau.row(i), k, &mut self.stage);
+        match tableau.is_explicit() {
+            true => stage_state(tableau, i, y0, h, k, &mut self.stage),
+            false => combine(Some(y0), h, tableau.row(i), k, &mut self.stage),
+        }
     }
 
     /// `k̄_i = h (Σ_j b_i(θ_j) g_j + Σ_{j≥first} a_ji ȳ_j)`, from the last term to the first: the order
