@@ -10,6 +10,10 @@ use crate::tableau::Tableau;
 
 /// `out = y + h Σ c_j k_j`; without `y`, `h Σ c_j k_j`. `k` holds the slopes one after another;
 /// those with coefficient 0 are left out.
+///
+/// The state is added last: each sum with it is rounded to as many digits as it has, and over the steps
+/// of a solve these errors add up. Up to four numbers it comes first, since there a step waits for
+/// its newest slope, and then for each sum that comes after.
 pub(crate) fn combine<T: Real>(y: Option<&[T]>, h: f64, c: &[f64], k: &[T], out: &mut [T]) {
     let dim = out.len();
     match dim {
@@ -21,13 +25,13 @@ pub(crate) fn combine<T: Real>(y: Option<&[T]>, h: f64, c: &[f64], k: &[T], out:
     }
     let mut coefficients: SmallVec<[T; 32]> = SmallVec::new();
     let mut terms: SmallVec<[&[T]; 32]> = SmallVec::new();
-    if let Some(y) = y {
-        coefficients.push(T::one());
-        terms.push(y);
-    }
     for (&c, k) in c.iter().zip(k.chunks_exact(dim)).filter(|(c, _)| **c != 0.0) {
         coefficients.push(T::from_f64(h * c));
         terms.push(k);
+    }
+    if let Some(y) = y {
+        coefficients.push(T::one());
+        terms.push(y);
     }
     lincomb(&coefficients, &terms, out);
 }

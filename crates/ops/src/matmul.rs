@@ -11,7 +11,7 @@ use std::thread::LocalKey;
 use rayon::prelude::*;
 
 use crate::elementwise::check_len;
-use crate::isa::{Isa, dispatch};
+use crate::isa::{Isa, Kernel, dispatch};
 use crate::narrow::narrow;
 use crate::tile::Rows;
 use crate::{Buffer, Real, transpose};
@@ -88,6 +88,8 @@ const DEPTH: usize = 256;
 /// How many rows of the left side are gone through with one strip: with `DEPTH` columns they stay
 /// in the second-level cache.
 const HEIGHT: usize = 256;
+/// How many rows of a transposed left side lie together: those of a tile.
+const PANEL: usize = 8;
 /// How many pieces of a product each thread takes.
 const PIECES: usize = 4;
 /// From how many rows on copying the right side is worth it.
@@ -187,15 +189,16 @@ fn deep<T: Real>(
     let MatMul { n, ta, accumulate, .. } = spec;
     let m = c.len() / n;
     let (row, column) = spec.a_strides();
-    // Rows of a transposed left side would be read across its lines, once for each strip.
-    with_scratch(if ta { HEIGHT.min(m) * depth } else { 0 }, |copied: &mut [T]| {
+    // Columns of a transposed left side, which lie in its rows, are put together a tile at a time:
+    // else each of its lines would be read again for every strip.
+    let room = if ta { HEIGHT.min(m).next_multiple_of(PANEL) * depth } else { 0 };
+    with_scratch(room, |copied: &mut [T]| {
         for i in (0..m).step_by(HEIGHT) {
             let height = HEIGHT.min(m - i);
-            let mut left = &a[i * row + l * column..];
-            let mut a_strides = (row, column);
+            let left = &a[i * row + l * column..];
             if ta {
-                copy_transposed(left, column, height, depth, copied);
-                (left, a_strides) = (&*copied, (depth, 1));
+                let to = &mut *copied;
+                dispatch(Isa::detect(), Panels { from: left, step: column, height, depth, to });
             }
             for j in (0..n).step_by(STRIP) {
                 let width = STRIP.min(n - j);
@@ -209,9 +212,10 @@ fn deep<T: Real>(
                 let block = Rows {
                     size: [height, depth, width],
                     accumulate: accumulate || l > 0,
-                    a_strides,
+                    a_strides: if ta { (1, PANEL) } else { (row, column) },
+                    a_panel: if ta { PANEL } else { height },
                     c_row: n,
-                    a: left,
+                    a: if ta { copied } else { left },
                     b: strip,
                     c: &mut c[i * n + j..],
                 };
@@ -221,6 +225,72 @@ fn deep<T: Real>(
     });
 }
 
+/// Copies some columns of a matrix whose rows are `step` apart, from the first one on, and `depth` of
+/// its rows.
+struct Gather<'a, T> {
+    from: &'a [T],
+    step: usize,
+    depth: usize,
+    to: &'a mut [T],
+}
+
+impl<T: Real> Kernel for Gather<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool, const VECTOR: usize>(self) {
+        let Gather { from, step, depth, to } = self;
+        match to.len() / depth {
+            // Of a known width, a copy is a few instructions and not a call.
+            STRIP => gather::<T, STRIP>(from, step, to),
+            width => {
+                for (to, from) in to.chunks_exact_mut(width).zip(from.chunks(step)) {
+                    to.copy_from_slice(&from[..width]);
+                }
+            }
+        }
+    }
+}
+
+/// Copies `height` columns of a matrix whose rows are `step` apart, and `depth` of its rows, as panels
+/// of so many columns as a tile has rows.
+struct Panels<'a, T> {
+    from: &'a [T],
+    step: usize,
+    height: usize,
+    depth: usize,
+    to: &'a mut [T],
+}
+
+impl<T: Real> Kernel for Panels<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool, const VECTOR: usize>(self) {
+        let Panels { from, step, height, depth, to } = self;
+        // In the order of memory, which the processor reads ahead; two rows at a time, so that each
+        // line of a panel is written as a whole.
+        for l in (0..depth).step_by(2) {
+            let rows = 2.min(depth - l);
+            let two: [&[T]; 2] =
+                std::array::from_fn(|r| &from[(l + r.min(rows - 1)) * step..][..height]);
+            let panels = to.chunks_mut(PANEL * depth);
+            for (to, p) in panels.zip((0..height).step_by(PANEL)) {
+                let to = to[l * PANEL..][..rows * PANEL].as_chunks_mut::<PANEL>().0;
+                for (to, from) in to.iter_mut().zip(two) {
+                    match from[p..].first_chunk() {
+                        Some(from) => *to = *from,
+                        None => to[..height - p].copy_from_slice(&from[p..]),
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn gather<T: Real, const WIDTH: usize>(from: &[T], step: usize, to: &mut [T]) {
+    for (to, from) in to.as_chunks_mut::<WIDTH>().0.iter_mut().zip(from.chunks(step)) {
+        *to = *from.first_chunk().expect("a row is as long");
+    }
+}
+
 /// Copies a strip of `op(B)`: `depth` rows from `l` on, and columns from `j` on, as many as fit.
 fn pack<T: Real>(spec: MatMul, b: &[T], [l, depth, j]: [usize; 3], strip: &mut [T]) {
     let MatMul { k, n, tb, .. } = spec;
@@ -228,9 +298,7 @@ fn pack<T: Real>(spec: MatMul, b: &[T], [l, depth, j]: [usize; 3], strip: &mut [
     if tb {
         copy_transposed(&b[j * k + l..], k, depth, width, strip);
     } else {
-        for (to, l) in strip.chunks_exact_mut(width).zip(l..l + depth) {
-            to.copy_from_slice(&b[l * n + j..][..width]);
-        }
+        dispatch(Isa::detect(), Gather { from: &b[l * n + j..], step: n, depth, to: strip });
     }
 }
 

@@ -154,14 +154,37 @@ pub fn first_not_finite<T: Real>(x: &[T]) -> Option<usize> {
 #[inline]
 fn search<T: Real>(x: &[T]) -> Option<usize> {
     // What can end anywhere goes number by number, what cannot, by vectors.
-    const CHUNK: usize = 128;
+    const CHUNK: usize = 1024;
     let at = |x: &[T]| x.iter().position(|x| !x.is_finite());
-    if x.len() < CHUNK {
+    if x.len() < 128 {
         return at(x);
     }
-    let bad = |x: &[T]| !x.iter().fold(true, |all, x| all & x.is_finite());
-    let (i, chunk) = x.chunks(CHUNK).enumerate().find(|(_, chunk)| bad(chunk))?;
+    let (i, chunk) = x.chunks(CHUNK).enumerate().find(|(_, chunk)| !all_finite(chunk))?;
     at(chunk).map(|j| i * CHUNK + j)
+}
+
+fn all_finite<T: Real>(x: &[T]) -> bool {
+    let mut all = true;
+    dispatch_arithmetic(Isa::detect(), AllFinite(x, &mut all));
+    all
+}
+
+/// Whether all are finite. 0 times anything else is NaN, and so is a sum with it.
+struct AllFinite<'a, T>(&'a [T], &'a mut bool);
+
+impl<T: Real> Kernel for AllFinite<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool, const VECTOR: usize>(self) {
+        let AllFinite(x, all) = self;
+        let mut lanes = [T::zero(); 2 * LANES];
+        let (x, rest) = x.as_chunks::<{ 2 * LANES }>();
+        for x in x {
+            for i in 0..2 * LANES {
+                lanes[i] += T::zero() * x[i];
+            }
+        }
+        *all = rest.iter().all(|x| x.is_finite()) && lanes.iter().all(|&sum| sum == T::zero());
+    }
 }
 
 #[cfg(test)]
@@ -196,7 +219,7 @@ mod tests {
 
     #[test]
     fn finds_what_is_not_finite() {
-        for n in [1, 2, 127, 128, 129, 1000] {
+        for n in [1, 2, 127, 128, 129, 1000, 1024, 1025, 3000] {
             assert_eq!(first_not_finite(&numbers::<f32>(n)), None);
             for i in [0, n / 2, n - 1] {
                 for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {

@@ -9,8 +9,10 @@ pub(crate) struct Rows<'a, T> {
     /// `m`, `k`, `n`.
     pub(crate) size: [usize; 3],
     pub(crate) accumulate: bool,
-    /// From row to row and from column to column of `op(A)`.
+    /// From row to row and from column to column of `op(A)`, within as many rows: such panels lie one
+    /// after another.
     pub(crate) a_strides: (usize, usize),
+    pub(crate) a_panel: usize,
     /// From row to row of `C`.
     pub(crate) c_row: usize,
     pub(crate) a: &'a [T],
@@ -22,7 +24,8 @@ impl<'a, T: Real> Rows<'a, T> {
     /// A product of matrices that lie without gaps.
     pub(crate) fn whole(spec: MatMul, a: &'a [T], b: &'a [T], c: &'a mut [T]) -> Rows<'a, T> {
         let MatMul { m, k, n, accumulate, .. } = spec;
-        Rows { size: [m, k, n], accumulate, a_strides: spec.a_strides(), c_row: n, a, b, c }
+        let (size, a_strides) = ([m, k, n], spec.a_strides());
+        Rows { size, accumulate, a_strides, a_panel: m.max(1), c_row: n, a, b, c }
     }
 }
 
@@ -140,7 +143,9 @@ impl<T: Real> Rows<'_, T> {
             }
         }
         // Checked once for the tile: a check at each entry would cost more than the arithmetic.
-        assert!(k > 0 && (i + R - 1) * row + (k - 1) * column < self.a.len());
+        assert!(k > 0 && i % self.a_panel + R <= self.a_panel);
+        let first = i / self.a_panel * self.a_panel * k + i % self.a_panel * row;
+        assert!(first + (R - 1) * row + (k - 1) * column < self.a.len());
         assert!((k - 1) * n + j + V * L <= self.b.len());
         for l in 0..k {
             // SAFETY: `l ≤ k - 1`, so the last of these `V L` entries is at most at the place that
@@ -148,7 +153,7 @@ impl<T: Real> Rows<'_, T> {
             let b: [[T; L]; V] = unsafe { *self.b.as_ptr().add(l * n + j).cast() };
             for (r, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: `r ≤ R - 1` and `l ≤ k - 1`: at most the place found to lie inside.
-                let a = unsafe { *self.a.get_unchecked((i + r) * row + l * column) };
+                let a = unsafe { *self.a.get_unchecked(first + r * row + l * column) };
                 for v in 0..V {
                     for w in 0..L {
                         sums[v][w] = T::fma::<FMA>(a, b[v][w], sums[v][w]);

@@ -1,6 +1,8 @@
 //! Trying until a step is taken.
 
-use costate_ops::{Real, first_not_finite};
+use std::ops::Range;
+
+use costate_ops::{Buffer, Real, first_not_finite};
 
 use super::Integrator;
 use crate::control;
@@ -9,6 +11,15 @@ use crate::field::Field;
 use crate::newton::Outcome;
 use crate::options::Stepping;
 use crate::stepper::{Family, Stepper, Tried};
+
+/// Copies a range of a buffer to its front, which it does not overlap.
+#[inline]
+fn to_front<T: Real>(buffer: &mut Buffer<T>, range: &Range<usize>) {
+    if !range.is_empty() {
+        let (front, back) = buffer.split_at_mut(range.start);
+        costate_ops::copy(&back[..range.len()], &mut front[..range.len()]);
+    }
+}
 
 /// How much shorter the next try is where an iteration diverged.
 const AFTER_DIVERGENCE: f64 = 0.25;
@@ -24,10 +35,8 @@ impl<T: Real> Integrator<T> {
         let had_end = frame.has_end;
         let (end, kept) = (frame.end_range(), frame.kept_range(frame.tableau.rows() - 1));
         std::mem::swap(&mut frame.y0, &mut frame.y1);
-        frame.k.copy_within(end.clone(), 0);
-        if !kept.is_empty() {
-            frame.kept.copy_within(kept.clone(), 0);
-        }
+        to_front(&mut frame.k, &end);
+        to_front(&mut frame.kept, &kept);
         (frame.has_first, frame.has_dense) = (had_end, false);
         self.family.begin();
         let result = step(self);
