@@ -4,7 +4,7 @@
 use crate::binary::{binary_left_of, binary_of, binary_right_of};
 use crate::lanes::{LaneRegisters, ScalarStep, run_lanes_on};
 use crate::linear::lincomb_of;
-use crate::matmul::{MatMul, matmul_of};
+use crate::matmul::{MatMul, matmul_of, matmul_strips_of};
 use crate::unary::{unary_in_place_of, unary_of};
 use crate::{Binary, Isa, Real, Unary};
 
@@ -17,6 +17,7 @@ pub trait Compiled: Sized {
     fn binary_in_place_right(op: Binary, a: &[Self], b: &mut [Self]);
     fn lincomb(c: &[Self], xs: &[&[Self]], out: &mut [Self]);
     fn matmul(spec: MatMul, a: &[Self], b: &[Self], c: &mut [Self]);
+    fn matmul_strips(spec: MatMul, a: &[Self], strips: &[Self], c: &mut [Self]);
     fn run_lanes(steps: &[ScalarStep], registers: &mut LaneRegisters<Self>)
     where
         Self: Real;
@@ -45,6 +46,9 @@ macro_rules! compile {
             }
             fn matmul(spec: MatMul, a: &[$T], b: &[$T], c: &mut [$T]) {
                 matmul_of(spec, a, b, c);
+            }
+            fn matmul_strips(spec: MatMul, a: &[$T], strips: &[$T], c: &mut [$T]) {
+                matmul_strips_of(spec, a, strips, c);
             }
             fn run_lanes(steps: &[ScalarStep], registers: &mut LaneRegisters<$T>) {
                 run_lanes_on(Isa::detect(), steps, registers);

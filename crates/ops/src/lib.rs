@@ -67,7 +67,7 @@ pub use linear::{affine, affine_in_place, axpy, lincomb, powi, powi_in_place, se
 pub use lu::{Triangle, log_det, solve, solve_triangular};
 #[doc(hidden)]
 pub use matmul::small as matmul_small;
-pub use matmul::{MatMul, is_shared, matmul, matmul_batch, matmul_naive};
+pub use matmul::{MatMul, is_shared, matmul, matmul_batch, matmul_naive, matmul_strips};
 pub use native::Native;
 pub use real::Real;
 pub use reduce::{argmax_axis, dot, first_not_finite, max_axis, sum};

@@ -43,6 +43,26 @@ impl MatMul {
         if self.tb { (1, self.k) } else { (self.n, 1) }
     }
 
+    /// Of how many columns the strips are that a product reads a large right side in, where they divide
+    /// its columns: all rows of the first columns, then all of the next ones, and so on. A right side
+    /// that many products share can be [given in strips](matmul_strips).
+    ///
+    /// ```
+    /// let spec = |m| costate_ops::MatMul { m, k: 256, n: 512, ta: false, tb: false, accumulate: false };
+    /// assert!(spec(256).strips::<f32>().is_some());
+    /// assert_eq!(spec(1).strips::<f32>(), None);
+    /// ```
+    pub fn strips<T: Real>(&self) -> Option<usize> {
+        let blocked = !self.is_small::<T>() && self.m >= TALL && self.k > 0;
+        (blocked && self.n > 0 && self.n.is_multiple_of(STRIP)).then_some(STRIP)
+    }
+
+    /// Whether the right side is read where it lies.
+    fn is_small<T: Real>(&self) -> bool {
+        let right = self.k * self.n * size_of::<T>();
+        right <= SMALL && self.m * self.k * self.n < PARALLEL
+    }
+
     #[track_caller]
     fn check(&self, a: usize, b: usize, c: usize) {
         // Were these to wrap, the unchecked reads below would not be covered.
@@ -92,6 +112,7 @@ const HEIGHT: usize = 256;
 const PANEL: usize = 8;
 /// How many pieces of a product each thread takes.
 const PIECES: usize = 4;
+const PIECES_OF_STRIPS: usize = 2;
 /// From how many rows on copying the right side is worth it.
 const TALL: usize = 16;
 
@@ -114,13 +135,44 @@ pub(crate) fn matmul_of<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
     }
     if !spec.ta && spec.n <= NARROW && spec.k >= LONG {
         narrow_of(spec, a, b, c);
-    } else if size_of_val(b) <= SMALL && spec.m * spec.k * spec.n < PARALLEL {
+    } else if spec.is_small::<T>() {
         small(Isa::detect(), spec, a, b, c);
     } else if spec.m < TALL || spec.n < 8 {
         large(spec, a, b, c);
     } else {
         blocked(spec, a, b, c);
     }
+}
+
+/// `C = op(A) B`, or `C += op(A) B`, with the right side in the strips that [`MatMul::strips`] asks for:
+/// the bits of [`matmul`], which copies the right side to such strips each time.
+///
+/// # Panics
+/// If a length does not fit, or [`MatMul::strips`] asks for none.
+#[track_caller]
+pub fn matmul_strips<T: Real>(spec: MatMul, a: &[T], strips: &[T], c: &mut [T]) {
+    spec.check(a.len(), strips.len(), c.len());
+    assert!(spec.strips::<T>().is_some(), "matmul_strips: {spec:?} reads no strips");
+    T::matmul_strips(spec, a, strips, c);
+}
+
+pub(crate) fn matmul_strips_of<T: Real>(spec: MatMul, a: &[T], strips: &[T], c: &mut [T]) {
+    let MatMul { m, k, n, ta, .. } = spec;
+    let piece = |a: &[T], c: &mut [T]| {
+        for l in (0..k).step_by(DEPTH) {
+            let mut right = Right::Packed { strips, rows: k, from: l };
+            deep(spec, a, &mut right, [l, DEPTH.min(k - l)], c);
+        }
+    };
+    let threads = if is_shared(m * k * n) { rayon::current_num_threads() } else { 1 };
+    if threads == 1 || m < 2 * TALL {
+        return piece(a, c);
+    }
+    // Each piece reads all strips from the second-level cache, so they are as large as that allows.
+    let rows = m.div_ceil(PIECES_OF_STRIPS * threads).next_multiple_of(TALL);
+    c.par_chunks_mut(rows * n).enumerate().for_each(|(i, c)| {
+        piece(&a[i * rows * if ta { 1 } else { k }..], c);
+    });
 }
 
 /// Whether a product of so many multiplications is spread over threads.
@@ -152,7 +204,8 @@ fn blocked<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
             let packed = &*packed;
             c.par_chunks_mut(rows * n).enumerate().for_each(|(i, c)| {
                 let a = &a[i * rows * if ta { 1 } else { k }..];
-                deep(spec, a, &mut Right::Packed(packed), [l, depth], c);
+                let mut right = Right::Packed { strips: packed, rows: depth, from: 0 };
+                deep(spec, a, &mut right, [l, depth], c);
             });
         }
     });
@@ -173,8 +226,9 @@ fn blocked_rows<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
 enum Right<'a, T> {
     /// As it was given, and where a strip of it is copied to before it is used.
     Own(&'a [T], &'a mut [T]),
-    /// Copied already: strips one after another.
-    Packed(&'a [T]),
+    /// Copied already: strips of so many rows one after another, of which those from one on are
+    /// wanted.
+    Packed { strips: &'a [T], rows: usize, from: usize },
 }
 
 /// Some rows of a large product, as many as `c` has, of the first of `a`: what inner indices from
@@ -207,7 +261,9 @@ fn deep<T: Real>(
                         pack(spec, b, [l, depth, j], &mut strip[..width * depth]);
                         &strip[..width * depth]
                     }
-                    Right::Packed(strips) => &strips[j * depth..][..width * depth],
+                    Right::Packed { strips, rows, from } => {
+                        &strips[j * *rows + *from * width..][..width * depth]
+                    }
                 };
                 let block = Rows {
                     size: [height, depth, width],

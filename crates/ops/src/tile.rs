@@ -4,7 +4,8 @@ use crate::Real;
 use crate::isa::Kernel;
 use crate::matmul::MatMul;
 
-/// A product with `op(B)` in row-major order, its sums in the order of the inner index.
+/// A product with `op(B)` in row-major order: sums in the order of the inner index, and then with what
+/// was there, if it is to be added to.
 pub(crate) struct Rows<'a, T> {
     /// `m`, `k`, `n`.
     pub(crate) size: [usize; 3],
@@ -135,13 +136,6 @@ impl<T: Real> Rows<'_, T> {
         let (row, column) = self.a_strides;
         let mut sums = [[[T::zero(); L]; V]; R];
         let c = &mut self.c[i * c_row + j..(i + R - 1) * c_row + j + V * L];
-        if self.accumulate {
-            for (r, sums) in sums.iter_mut().enumerate() {
-                for (v, sums) in sums.iter_mut().enumerate() {
-                    sums.copy_from_slice(&c[r * c_row + v * L..][..L]);
-                }
-            }
-        }
         // Checked once for the tile: a check at each entry would cost more than the arithmetic.
         assert!(k > 0 && i % self.a_panel + R <= self.a_panel);
         let first = i / self.a_panel * self.a_panel * k + i % self.a_panel * row;
@@ -162,8 +156,17 @@ impl<T: Real> Rows<'_, T> {
             }
         }
         for (r, sums) in sums.iter().enumerate() {
+            let mut sums = *sums;
+            // What was there comes last: added first, it would make each sum as inexact as itself.
+            if self.accumulate {
+                for (v, sums) in sums.iter_mut().enumerate() {
+                    for (sum, &c) in sums.iter_mut().zip(&c[r * c_row + v * L..][..L]) {
+                        *sum += c;
+                    }
+                }
+            }
             // SAFETY: `r ≤ R - 1`: these `V L` entries end where the slice ends, or before.
-            unsafe { *c.as_mut_ptr().add(r * c_row).cast() = *sums };
+            unsafe { *c.as_mut_ptr().add(r * c_row).cast() = sums };
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Matrix products against their specification.
 
 use crate::common::{assert_same, moderate};
-use costate_ops::{Isa, MatMul, Real, matmul, matmul_batch, matmul_naive, matmul_small};
+use costate_ops::{
+    Isa, MatMul, Real, matmul, matmul_batch, matmul_naive, matmul_small, matmul_strips, permute,
+};
 use proptest::prelude::*;
 use rayon::prelude::*;
 
@@ -207,6 +209,31 @@ fn threads<T: Real>() {
 fn the_number_of_threads_does_not_matter() {
     threads::<f32>();
     threads::<f64>();
+}
+
+fn strips<T: Real>() {
+    for (m, k, n) in [(16, 600, 128), (37, 700, 96), (258, 270, 64), (130, 257, 160)] {
+        for spec in forms(m, k, n).filter(|spec| !spec.tb) {
+            let width = spec.strips::<T>().expect("it is large");
+            let (a, b) = (moderate::<T>(m * k, 1), moderate::<T>(k * n, 2));
+            let mut expected = vec![T::one(); m * n];
+            matmul(spec, &a, &b, &mut expected);
+            let mut strips = vec![T::zero(); k * n];
+            permute(&b, &[k, n / width, width], &[1, 0, 2], &mut strips);
+            for threads in 1..=3 {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+                let mut c = vec![T::one(); m * n];
+                pool.expect("a pool").install(|| matmul_strips(spec, &a, &strips, &mut c));
+                assert_same(&c, &expected, &(spec, threads));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_right_side_in_strips_gives_the_same_bits() {
+    strips::<f32>();
+    strips::<f64>();
 }
 
 /// A thread that waits for its part of one product may be given another to compute.

@@ -5,7 +5,7 @@
 //! parameters alone, such as an antisymmetric matrix `W - Wᵀ`, is then computed once. So are the
 //! transposes in which products with parameters are fastest, which the backward pass needs.
 
-use costate_ops::Real;
+use costate_ops::{MatMul, Real};
 
 use crate::function::{FnNode, Function};
 use crate::graph::{Args, NodeId};
@@ -97,8 +97,8 @@ pub(crate) fn follows<T: Real>(f: &Function<T>, fixed: std::ops::Range<usize>) -
     follows
 }
 
-/// Gives products the right side in the order in which they read it, where that can be made once.
-/// The bits of a product do not depend on it.
+/// Gives products the right side in the order in which they read it, where that can be made once: by
+/// rows, by columns, or in strips of columns. The bits of a product do not depend on it.
 fn lay_out_products<T: Real>(f: &mut Function<T>, fixed: std::ops::Range<usize>) {
     let follows = follows(f, fixed);
     let mut nodes: Vec<FnNode<T>> = Vec::with_capacity(f.nodes.len());
@@ -110,19 +110,27 @@ fn lay_out_products<T: Real>(f: &mut Function<T>, fixed: std::ops::Range<usize>)
         if let (Op::MatMul { ta, tb }, Some(right)) = (&mut node.op, right) {
             let shape = &f.nodes[right].shape;
             let (k, n) = if *tb { (shape[1], shape[0]) } else { (shape[0], shape[1]) };
+            let fixed = follows[right] && !follows[id] && k > 1 && n > 1 && shape.len() == 2;
             let by_columns = !*ta && n <= NARROW && k >= LONG;
-            if follows[right] && !follows[id] && k > 1 && n > 1 && *tb != by_columns {
+            let mut add = |op: Op<T>, arg: NodeId, shape: Shape| {
+                let args = Args::from_iter([arg]);
+                nodes.push(FnNode { op, args, shape, loc: node.loc, constant: None });
+                nodes.len() as NodeId - 1
+            };
+            let spec = MatMul { m: node.shape[0], k, n, ta: *ta, tb: false, accumulate: false };
+            if let Some(width) = spec.strips::<T>().filter(|_| fixed) {
+                let count = n / width;
+                let (cut, axes) = match *tb {
+                    true => ([count, width, k], [0, 2, 1]),
+                    false => ([k, count, width], [1, 0, 2]),
+                };
+                let cut = add(Op::Reshape, node.args[1], cut.into());
+                node.args[1] = add(Op::Permute(axes.into()), cut, [count, k, width].into());
+                *tb = false;
+            } else if fixed && *tb != by_columns {
                 *tb = by_columns;
-                let mut args = Args::new();
-                args.push(node.args[1]);
-                node.args[1] = nodes.len() as NodeId;
-                nodes.push(FnNode {
-                    op: Op::Permute([1, 0].into()),
-                    args,
-                    shape: Shape::from([shape[1], shape[0]]),
-                    loc: node.loc,
-                    constant: None,
-                });
+                let turned = Shape::from([shape[1], shape[0]]);
+                node.args[1] = add(Op::Permute([1, 0].into()), node.args[1], turned);
             }
         }
         place.push(nodes.len() as NodeId);

@@ -13,7 +13,13 @@ pub(crate) fn extents(a: &[usize], ta: bool, b: &[usize], tb: bool) -> (usize, u
     (m, k, if tb { b[0] } else { b[1] })
 }
 
+/// A right side with three axes is [strips of columns](MatMul::strips) of a matrix.
 pub(crate) fn eval<T: Real>(ta: bool, tb: bool, args: &[Arg<'_, T>], out: &mut [T]) {
+    if let [count, k, width] = args[1].shape[..] {
+        let n = count * width;
+        let spec = MatMul { m: out.len() / n, k, n, ta, tb, accumulate: false };
+        return costate_ops::matmul_strips(spec, args[0].data, args[1].data, out);
+    }
     let (m, k, n) = extents(args[0].shape, ta, args[1].shape, tb);
     let spec = MatMul { m, k, n, ta, tb, accumulate: false };
     costate_ops::matmul(spec, args[0].data, args[1].data, out);
