@@ -106,10 +106,10 @@ const PARALLEL: usize = 4_000_000;
 const STRIP: usize = 32;
 const DEPTH: usize = 256;
 /// How many rows of the left side are gone through with one strip: with `DEPTH` columns they stay
-/// in the second-level cache.
-const HEIGHT: usize = 256;
+/// in the second-level cache. Whole panels.
+const HEIGHT: usize = 264;
 /// How many rows of a transposed left side lie together: those of a tile.
-const PANEL: usize = 8;
+const PANEL: usize = 12;
 /// How many pieces of a product each thread takes.
 const PIECES: usize = 4;
 const PIECES_OF_STRIPS: usize = 2;

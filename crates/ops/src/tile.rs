@@ -44,13 +44,13 @@ impl<T: Real> Kernel for Rows<'_, T> {
 }
 
 impl<T: Real> Rows<'_, T> {
-    /// With 32 registers of `L` numbers: sixteen for sums, so that none waits for another, and each
-    /// number of `A` is read once for two products.
+    /// With 32 registers of `L` numbers: 24 for sums, so that none waits for another, and each number of
+    /// `A` is read once for two products.
     #[inline(always)]
     fn all<const L: usize, const FMA: bool>(mut self) {
         let (n, mut j) = (self.size[2], 0);
         while n - j >= 2 * L {
-            self.columns::<8, 2, L, FMA>(j);
+            self.columns::<12, 2, L, FMA>(j);
             j += 2 * L;
         }
         self.rest::<L, FMA>(j);
@@ -106,40 +106,51 @@ impl<T: Real> Rows<'_, T> {
         &mut self,
         j: usize,
     ) {
-        let (m, mut i) = (self.size[0], 0);
-        while m - i >= R {
-            self.tile::<R, V, L, FMA>(i, j);
-            i += R;
-        }
-        if R > 4 && m - i >= 4 {
-            self.tile::<4, V, L, FMA>(i, j);
-            i += 4;
-        }
-        if m - i >= 2 {
-            self.tile::<2, V, L, FMA>(i, j);
-            i += 2;
-        }
+        let ([m, k, _], row) = (self.size, self.a_strides.0);
+        let mut i = 0;
         while i < m {
-            self.tile::<1, V, L, FMA>(i, j);
-            i += 1;
+            // Where in `A` the first number of a row of this panel lies.
+            let start = i;
+            let at = |i: usize| start * k + (i - start) * row;
+            let end = m.min(i + self.a_panel);
+            while end - i >= R {
+                self.tile::<R, V, L, FMA>(i, j, at(i));
+                i += R;
+            }
+            if R > 8 && end - i >= 8 {
+                self.tile::<8, V, L, FMA>(i, j, at(i));
+                i += 8;
+            }
+            if R > 4 && end - i >= 4 {
+                self.tile::<4, V, L, FMA>(i, j, at(i));
+                i += 4;
+            }
+            if end - i >= 2 {
+                self.tile::<2, V, L, FMA>(i, j, at(i));
+                i += 2;
+            }
+            while i < end {
+                self.tile::<1, V, L, FMA>(i, j, at(i));
+                i += 1;
+            }
         }
     }
 
-    /// `R` rows and `V` vectors of `L` columns of the result.
+    /// `R` rows and `V` vectors of `L` columns of the result, from row `i` and column `j` on; `first` is
+    /// where in `A` that row begins.
     #[inline(always)]
     fn tile<const R: usize, const V: usize, const L: usize, const FMA: bool>(
         &mut self,
         i: usize,
         j: usize,
+        first: usize,
     ) {
         let ([_, k, n], c_row) = (self.size, self.c_row);
         let (row, column) = self.a_strides;
         let mut sums = [[[T::zero(); L]; V]; R];
         let c = &mut self.c[i * c_row + j..(i + R - 1) * c_row + j + V * L];
         // Checked once for the tile: a check at each entry would cost more than the arithmetic.
-        assert!(k > 0 && i % self.a_panel + R <= self.a_panel);
-        let first = i / self.a_panel * self.a_panel * k + i % self.a_panel * row;
-        assert!(first + (R - 1) * row + (k - 1) * column < self.a.len());
+        assert!(k > 0 && first + (R - 1) * row + (k - 1) * column < self.a.len());
         assert!((k - 1) * n + j + V * L <= self.b.len());
         for l in 0..k {
             // SAFETY: `l ≤ k - 1`, so the last of these `V L` entries is at most at the place that
