@@ -63,7 +63,9 @@ pub use lanes::{
     LANES, LaneRegisters, SCALAR_REGISTERS, ScalarOp, ScalarStep, run_lanes, run_lanes_on,
 };
 pub use layout::{Range1, concat, permute, slice, slice_add, transpose};
-pub use linear::{affine, affine_in_place, axpy, lincomb, powi, powi_in_place, select};
+pub use linear::{
+    affine, affine_in_place, axpy, axpy_compensated, lincomb, powi, powi_in_place, select,
+};
 pub use lu::{Triangle, log_det, solve, solve_triangular};
 #[doc(hidden)]
 pub use matmul::small as matmul_small;

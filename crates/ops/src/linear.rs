@@ -188,6 +188,49 @@ pub fn axpy<T: Real>(c: T, x: &[T], y: &mut [T]) {
     pieces.for_each(|(y, x)| dispatch_len(x.len(), Axpy(c, x, y)));
 }
 
+struct AxpyCompensated<'a, T>(T, &'a [T], &'a mut [T], &'a mut [T]);
+
+impl<T: Real> Kernel for AxpyCompensated<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool, const VECTOR: usize>(self) {
+        for ((y, rest), &x) in self.2.iter_mut().zip(self.3).zip(self.1) {
+            let (before, x) = (*y, self.0 * x);
+            let sum = before + x;
+            let added = sum - before;
+            *rest += (before - (sum - added)) + (x - added);
+            *y = sum;
+        }
+    }
+}
+
+/// `y_i += c · x_i`, and to `rest_i` is added what rounding takes from that sum: after many sums,
+/// `y_i + rest_i` is about as exact as one rounding of the whole.
+///
+/// The error of a sum is found as in Knuth, "The art of computer programming", volume 2, section
+/// 4.2.2.
+///
+/// ```
+/// let (mut y, mut rest) = ([1.0f32], [0.0]);
+/// for _ in 0..1000 {
+///     costate_ops::axpy_compensated(1.0, &[1e-8], &mut y, &mut rest);
+/// }
+/// assert_eq!(y, [1.0]);
+/// assert!((rest[0] - 1e-5).abs() < 1e-9);
+/// ```
+///
+/// # Panics
+/// If the lengths differ.
+#[track_caller]
+pub fn axpy_compensated<T: Real>(c: T, x: &[T], y: &mut [T], rest: &mut [T]) {
+    check_len("axpy_compensated", x.len(), y.len());
+    check_len("axpy_compensated, rest", rest.len(), y.len());
+    let Some(chunk) = share(x.len(), || 16) else {
+        return dispatch_len(x.len(), AxpyCompensated(c, x, y, rest));
+    };
+    let pieces = y.par_chunks_mut(chunk).zip(rest.par_chunks_mut(chunk)).zip(x.par_chunks(chunk));
+    pieces.for_each(|((y, rest), x)| dispatch_len(x.len(), AxpyCompensated(c, x, y, rest)));
+}
+
 struct Select<'a, T>(&'a [T], &'a [T], &'a [T], &'a mut [T]);
 
 impl<T: Real> Kernel for Select<'_, T> {

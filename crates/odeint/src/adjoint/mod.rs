@@ -20,7 +20,7 @@ pub(crate) use retake::{Again, Retake};
 pub(crate) use stages::Stages;
 pub(crate) use undo::Undo;
 
-use costate_ops::{Real, axpy};
+use costate_ops::{Real, axpy, axpy_compensated};
 use costate_tape::Outputs;
 
 use crate::error::FieldError;
@@ -104,6 +104,8 @@ pub(crate) struct Cotangents<'a, T: Real> {
     pub times: Option<&'a mut [T]>,
     /// Those of the captured inputs that are wanted, one after another.
     pub captured: &'a mut [T],
+    /// What rounding took from the sums in `captured`, if that is kept: as many entries, or none.
+    pub rest: &'a mut [T],
 }
 
 impl<T: Real> Cotangents<'_, T> {
@@ -117,14 +119,26 @@ impl<T: Real> Cotangents<'_, T> {
             }
             return if self.times.is_some() { outputs.get(1)[0].as_f64() } else { 0.0 };
         }
-        let mut rest = &mut *self.captured;
-        while !rest.is_empty() {
+        let mut at = 0;
+        while at < self.captured.len() {
             let found = outputs.get(number);
-            let (to, after) = rest.split_at_mut(found.len());
-            axpy(c, found, to);
-            (rest, number) = (after, number + 1);
+            let range = at..at + found.len();
+            let to = &mut self.captured[range.clone()];
+            // One by one, the evaluations of many steps would each leave their rounding.
+            match self.rest.get_mut(range) {
+                Some(rest) => axpy_compensated(c, found, to, rest),
+                None => axpy(c, found, to),
+            }
+            (at, number) = (at + found.len(), number + 1);
         }
         if self.times.is_some() { outputs.get(1)[0].as_f64() } else { 0.0 }
+    }
+
+    /// Ends the sums.
+    pub(crate) fn finish(&mut self) {
+        if !self.rest.is_empty() {
+            axpy(T::one(), self.rest, self.captured);
+        }
     }
 
     fn add_time(&mut self, i: usize, x: f64) {

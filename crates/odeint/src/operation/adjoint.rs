@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use costate_ops::Real;
+use costate_ops::{Buffer, Real};
 use costate_tape::{CallError, CallOp, CallRule, Evaluation, Result, Shape, Tape, Var};
 use smallvec::SmallVec;
 
@@ -102,6 +102,8 @@ pub(crate) struct AdjointState<T: Real> {
     exact: Exact<T>,
     multistep: Multistep<T>,
     continuous: Continuous<T>,
+    /// What rounding took from the cotangents of what is captured.
+    rest: Buffer<T>,
     pub stats: Stats,
 }
 
@@ -168,6 +170,7 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
             exact: Exact::default(),
             multistep: Multistep::default(),
             continuous: Continuous::default(),
+            rest: Buffer::default(),
             stats: Stats::default(),
         })
     }
@@ -191,8 +194,11 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
         e.output.fill(T::zero());
         let (y0, rest) = e.output.split_at_mut(inputs[0].data.len());
         let (times, captured_bar) = rest.split_at_mut(if self.times { ts.len() } else { 0 });
-        let mut bars =
-            Cotangents { y0, times: self.times.then_some(times), captured: captured_bar };
+        // Those of a few numbers are not worth the trouble.
+        state.rest.resize(if self.vjp.is_small() { 0 } else { captured_bar.len() });
+        state.rest.fill(T::zero());
+        let (times, rest) = (self.times.then_some(times), &mut state.rest[..]);
+        let mut bars = Cotangents { y0, times, captured: captured_bar, rest };
         let backward = Backward {
             method: self.solve.method,
             ts,
@@ -290,6 +296,7 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
                 }
             }
         };
+        bars.finish();
         Ok(())
     }
 
