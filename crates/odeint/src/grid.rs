@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use costate_ops::{Buffer, Real};
+use costate_ops::{Buffer, Pages, Real};
 use smallvec::SmallVec;
 
 use crate::auto::Methods;
@@ -77,7 +77,7 @@ pub(crate) struct Grid<T: Real> {
     own_start: Vec<usize>,
     /// What the evaluations of each of the first steps left for the backward pass, those of end slopes
     /// among them: if one was evaluated with the next step only, it is not there.
-    kept: Vec<Buffer<T>>,
+    kept: Vec<Pages<T>>,
     /// How many steps have theirs in `kept`, and whether those after them have not.
     kept_steps: usize,
     kept_is_full: bool,
@@ -200,7 +200,7 @@ impl<T: Real> Grid<T> {
     /// Takes what the evaluations of the last step left, and leaves memory of the same length with
     /// what that of the end slope left, if it has one, at its end. A copy of all of it would cost
     /// more than some fields.
-    pub fn take_kept(&mut self, kept: &mut Buffer<T>, has_end: bool) {
+    pub fn take_kept(&mut self, kept: &mut Pages<T>, has_end: bool) {
         let rows = self.methods.first().tableau().rows();
         let m = kept.len() / rows;
         if m == 0 || self.kept_is_full {
@@ -211,7 +211,7 @@ impl<T: Real> Grid<T> {
             return;
         }
         if self.kept.len() == self.kept_steps {
-            self.kept.push(Buffer::default());
+            self.kept.push(Pages::default());
         }
         let to = &mut self.kept[self.kept_steps];
         to.resize(kept.len());

@@ -6,7 +6,7 @@ mod frame;
 mod point;
 mod tries;
 
-use costate_ops::{Buffer, Real, first_not_finite};
+use costate_ops::{Pages, Real, first_not_finite};
 
 pub(crate) use self::frame::Frame;
 use crate::auto::Switch;
@@ -211,7 +211,7 @@ impl<T: Real> Integrator<T> {
     }
 
     /// What evaluations of the last step left. Only that of the end slope must stay there.
-    pub(crate) fn kept(&mut self) -> &mut Buffer<T> {
+    pub(crate) fn kept(&mut self) -> &mut Pages<T> {
         &mut self.frame.kept
     }
 

@@ -41,6 +41,7 @@ mod native;
 #[cfg(not(target_arch = "x86_64"))]
 #[path = "native_elsewhere.rs"]
 mod native;
+mod pages;
 mod real;
 mod reduce;
 mod scalar;
@@ -71,6 +72,7 @@ pub use lu::{Triangle, log_det, solve, solve_triangular};
 pub use matmul::small as matmul_small;
 pub use matmul::{MatMul, is_shared, matmul, matmul_batch, matmul_naive, matmul_strips};
 pub use native::Native;
+pub use pages::Pages;
 pub use real::Real;
 pub use reduce::{argmax_axis, dot, first_not_finite, max_axis, sum};
 pub use scalar::run_scalars;

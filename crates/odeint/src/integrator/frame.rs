@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use costate_ops::{Buffer, Real, first_not_finite};
+use costate_ops::{Buffer, Pages, Real, first_not_finite};
 
 use crate::control;
 use crate::differences::Orders;
@@ -30,7 +30,7 @@ pub(crate) struct Frame<T: Real> {
     pub k: Buffer<T>,
     pub scratch: Buffer<T>,
     /// What the evaluations of the last step left for a backward pass, or nothing.
-    pub kept: Buffer<T>,
+    pub kept: Pages<T>,
     /// The squares of the error measures of the last two steps, the later one first.
     pub history: [f64; 2],
     /// Whether the last row of `k` that belongs to the step is the slope at the current state.
@@ -61,7 +61,7 @@ impl<T: Real> Frame<T> {
             y1: Buffer::zeros(n),
             k: Buffer::zeros(n * slopes),
             scratch: Buffer::zeros(n),
-            kept: Buffer::default(),
+            kept: Pages::default(),
             history: [1.0; 2],
             has_end: false,
             has_first: false,

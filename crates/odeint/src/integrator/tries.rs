@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use costate_ops::{Buffer, Real, first_not_finite};
+use costate_ops::{Real, first_not_finite};
 
 use super::Integrator;
 use crate::control;
@@ -14,7 +14,7 @@ use crate::stepper::{Family, Stepper, Tried};
 
 /// Copies a range of a buffer to its front, which it does not overlap.
 #[inline]
-fn to_front<T: Real>(buffer: &mut Buffer<T>, range: &Range<usize>) {
+fn to_front<T: Real>(buffer: &mut [T], range: &Range<usize>) {
     if !range.is_empty() {
         let (front, back) = buffer.split_at_mut(range.start);
         costate_ops::copy(&back[..range.len()], &mut front[..range.len()]);
