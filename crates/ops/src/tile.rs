@@ -4,6 +4,9 @@ use crate::Real;
 use crate::isa::Kernel;
 use crate::matmul::MatMul;
 
+/// Up to how many rows are few.
+const FEW: usize = 64;
+
 /// A product with `op(B)` in row-major order: sums in the order of the inner index, and then with what
 /// was there, if it is to be added to.
 pub(crate) struct Rows<'a, T> {
@@ -45,12 +48,15 @@ impl<T: Real> Kernel for Rows<'_, T> {
 
 impl<T: Real> Rows<'_, T> {
     /// With 32 registers of `L` numbers: 24 for sums, so that none waits for another, and each number of
-    /// `A` is read once for two products.
+    /// `A` is read once for two products. Few rows are rather divided by eight.
     #[inline(always)]
     fn all<const L: usize, const FMA: bool>(mut self) {
         let (n, mut j) = (self.size[2], 0);
         while n - j >= 2 * L {
-            self.columns::<12, 2, L, FMA>(j);
+            match self.size[0] > FEW {
+                true => self.columns::<12, 2, L, FMA>(j),
+                false => self.columns::<8, 2, L, FMA>(j),
+            }
             j += 2 * L;
         }
         self.rest::<L, FMA>(j);
