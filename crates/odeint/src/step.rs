@@ -15,24 +15,43 @@ use crate::tableau::Tableau;
 /// of a solve these errors add up. Up to four numbers it comes first, since there a step waits for
 /// its newest slope, and then for each sum that comes after.
 pub(crate) fn combine<T: Real>(y: Option<&[T]>, h: f64, c: &[f64], k: &[T], out: &mut [T]) {
-    let dim = out.len();
-    match dim {
+    match out.len() {
         1 => return combine_few::<T, 1>(y, h, c, k, out),
         2 => return combine_few::<T, 2>(y, h, c, k, out),
         3 => return combine_few::<T, 3>(y, h, c, k, out),
         4 => return combine_few::<T, 4>(y, h, c, k, out),
         _ => {}
     }
+    add_up(None, h, c, k, y, out);
+}
+
+/// `out = start + h Σ c_j k_j`, added from first to last: [`combine`] where the order matters.
+pub(crate) fn combine_from<T: Real>(start: &[T], h: f64, c: &[f64], k: &[T], out: &mut [T]) {
+    match out.len() {
+        0..=4 => combine(Some(start), h, c, k, out),
+        _ => add_up(Some(start), h, c, k, None, out),
+    }
+}
+
+fn add_up<T: Real>(
+    first: Option<&[T]>,
+    h: f64,
+    c: &[f64],
+    k: &[T],
+    last: Option<&[T]>,
+    out: &mut [T],
+) {
     let mut coefficients: SmallVec<[T; 32]> = SmallVec::new();
     let mut terms: SmallVec<[&[T]; 32]> = SmallVec::new();
-    for (&c, k) in c.iter().zip(k.chunks_exact(dim)).filter(|(c, _)| **c != 0.0) {
-        coefficients.push(T::from_f64(h * c));
-        terms.push(k);
+    let mut push = |c: T, term| {
+        coefficients.push(c);
+        terms.push(term);
+    };
+    first.into_iter().for_each(|y| push(T::one(), y));
+    for (&c, k) in c.iter().zip(k.chunks_exact(out.len())).filter(|(c, _)| **c != 0.0) {
+        push(T::from_f64(h * c), k);
     }
-    if let Some(y) = y {
-        coefficients.push(T::one());
-        terms.push(y);
-    }
+    last.into_iter().for_each(|y| push(T::one(), y));
     lincomb(&coefficients, &terms, out);
 }
 

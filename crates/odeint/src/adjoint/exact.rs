@@ -26,7 +26,7 @@ use super::{Backward, Cotangents};
 use crate::error::FieldError;
 use crate::method::Method;
 use crate::solve::position;
-use crate::step::combine;
+use crate::step::{combine, combine_from};
 use crate::tableau::Tableau;
 
 /// The memory of the pass.
@@ -192,7 +192,7 @@ impl<T: Real> ByPrograms<T> for Exact<T> {
             } else {
                 self.sum.fill(T::zero());
                 inside.iter().rev().for_each(|save| add(&mut self.sum, from.g(save.time)));
-                combine(Some(&self.sum), 1.0, starts, bars, &mut self.p);
+                combine_from(&self.sum, 1.0, starts, bars, &mut self.p);
             }
             if let (Some(method), Some(second)) = (rosenbrock, &mut programs.second) {
                 let (r, p) = (&mut self.rosenbrock, &mut self.p);

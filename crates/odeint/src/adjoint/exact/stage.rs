@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, FieldError};
 use crate::fixed_point::Watch;
 use crate::grid::GridStep;
 use crate::method::Method;
-use crate::step::{combine, stage_state};
+use crate::step::{combine, combine_from, stage_state};
 use crate::tableau::Tableau;
 use crate::vector_field::{Replay, copy_few};
 
@@ -131,7 +131,7 @@ impl<T: Real> Exact<T> {
         }
         self.sum.fill(T::zero());
         gather(from, tableau, inside, h, i, &mut self.sum);
-        combine(Some(&self.sum), h, column, bars, &mut self.slope);
+        combine_from(&self.sum, h, column, bars, &mut self.slope);
     }
 
     /// The `ȳ` of coupled stages, which depend on each other as the stages do: by fixed-point
