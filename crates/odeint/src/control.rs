@@ -3,6 +3,7 @@
 use costate_ops::Real;
 
 use crate::options::Options;
+use crate::power::{inverse_root, power};
 
 /// How the size of an adaptive step follows from the errors of the last ones.
 ///
@@ -120,15 +121,28 @@ impl Controller {
         if square == 0.0 {
             return self.max_factor;
         }
-        let k = 2.0 * f64::from(embedded_order + 1);
         let (i, p, d) = (self.integral, self.proportional, self.derivative);
+        if (i, p, d) == (1.0, 0.0, 0.0) {
+            let factor = self.safety * inverse_root(square, 2 * (embedded_order + 1));
+            return self.within(factor, self.max_factor);
+        }
+        let k = 2.0 * f64::from(embedded_order + 1);
         let mut factor = self.safety * power(square, -(i + p + d) / k);
         if p != 0.0 || d != 0.0 {
             // A step without error says nothing of how errors change.
             let [before, long_before] = history.map(|square| square.max(1e-8));
             factor *= power(before, (p + 2.0 * d) / k) * power(long_before, -d / k);
         }
-        factor.clamp(self.min_factor, self.max_factor)
+        self.within(factor, self.max_factor)
+    }
+
+    /// A factor within its limits.
+    #[inline]
+    fn within(&self, factor: f64, most: f64) -> f64 {
+        if factor < self.min_factor || factor > most {
+            return rarely(factor.clamp(self.min_factor, most));
+        }
+        factor
     }
 
     /// The new try divided by the old one, which was rejected with this square of its error.
@@ -137,16 +151,17 @@ impl Controller {
         if !square.is_finite() {
             return self.min_factor;
         }
-        let factor = self.safety * power(square, -0.5 / f64::from(embedded_order + 1));
+        let factor = self.safety * inverse_root(square, 2 * (embedded_order + 1));
         factor.clamp(self.min_factor, 0.9)
     }
 }
 
-/// `x` to the power `y`. Where it is between the limits of a factor, it is as exact as `powf`, and
-/// takes three quarters of the time.
-#[inline]
-fn power(x: f64, y: f64) -> f64 {
-    (y * x.ln()).exp()
+/// A number that is hardly ever taken instead of another one. The processor then goes on with the other
+/// one before it knows, where it would wait for the choice.
+#[cold]
+#[inline(never)]
+pub(crate) fn rarely(x: f64) -> f64 {
+    x
 }
 
 /// The square of the error that follows from the squares of a measure and of one of lower order, see
@@ -170,6 +185,8 @@ pub(crate) fn error_norm<T: Real>(
 
 /// The mean square of `e_i / (atol + rtol max(|a_i|, |b_i|))`; NaN if anything is. `each` holds
 /// absolute tolerances for each component, or is empty.
+///
+/// By reciprocals of the tolerances, which are known before the errors.
 #[inline(always)]
 pub(crate) fn mean_square<T: Real>(
     e: &[T],
@@ -178,18 +195,18 @@ pub(crate) fn mean_square<T: Real>(
     options: &Options,
     each: &[f64],
 ) -> f64 {
-    let (rtol, atol) = (options.rtol, options.atol);
+    let (rtol, atol, share) = (options.rtol, options.atol, 1.0 / e.len() as f64);
     if !each.is_empty() {
         let term = |i: usize| {
             let size = a[i].abs().max(b[i].abs()).as_f64();
-            let ratio = e[i].as_f64() / (each[i] + rtol * size);
+            let ratio = e[i].as_f64() * (1.0 / (each[i] + rtol * size));
             if e[i] == T::zero() { 0.0 } else { ratio * ratio }
         };
-        return (0..e.len()).map(term).sum::<f64>() / e.len() as f64;
+        return (0..e.len()).map(term).sum::<f64>() * share;
     }
     let term = |e: T, a: T, b: T| {
         let size = a.abs().max(b.abs()).as_f64();
-        let ratio = e.as_f64() / (atol + rtol * size);
+        let ratio = e.as_f64() * (1.0 / (atol + rtol * size));
         // 0/0 where nothing happens to a component that is 0.
         if e == T::zero() { 0.0 } else { ratio * ratio }
     };
@@ -197,7 +214,7 @@ pub(crate) fn mean_square<T: Real>(
     if e.len() < LANES {
         // The same sum.
         let terms = e.iter().zip(a).zip(b).map(|((&e, &a), &b)| term(e, a, b));
-        return terms.sum::<f64>() / e.len() as f64;
+        return terms.sum::<f64>() * share;
     }
     let mut lanes = [0.0; LANES];
     let (e_chunks, e_rest) = e.as_chunks::<LANES>();
@@ -211,7 +228,7 @@ pub(crate) fn mean_square<T: Real>(
     for (i, ((&e, &a), &b)) in e_rest.iter().zip(a_rest).zip(b_rest).enumerate() {
         lanes[i] += term(e, a, b);
     }
-    lanes.iter().sum::<f64>() / e.len() as f64
+    lanes.iter().sum::<f64>() * share
 }
 
 /// The component with the largest error.

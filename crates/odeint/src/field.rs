@@ -34,21 +34,27 @@ pub trait Field<T: Real> {
         Ok(())
     }
 
-    /// Takes the step of an explicit method from `t0` to `t1`, if this field was compiled together with
-    /// the method: the slopes after the first one, the new state, and the error estimates. Returns
-    /// how often the field was evaluated.
+    /// Takes the step of an explicit method from the first to the second of the times, if this field was
+    /// compiled together with the method: the slopes after the first one, the new state, and its error
+    /// by these absolute and relative tolerances, or where that cannot be had the error estimates.
     #[doc(hidden)]
     fn explicit_step(
         &mut self,
-        t0: f64,
-        t1: f64,
+        times: [f64; 2],
         y0: &[T],
         k: &mut [T],
         y1: &mut [T],
+        tolerances: Option<[f64; 2]>,
         errors: &mut [T],
-    ) -> Option<usize> {
-        let _ = (t0, t1, y0, k, y1, errors);
+    ) -> Option<AtOnce> {
+        let _ = (times, y0, k, y1, tolerances, errors);
         None
+    }
+
+    /// Whether it takes steps by [`explicit_step`](Field::explicit_step).
+    #[doc(hidden)]
+    fn takes_steps(&self) -> bool {
+        false
     }
 
     /// How many numbers [`eval_keeping`](Field::eval_keeping) leaves for a backward pass.
@@ -171,6 +177,16 @@ pub trait Field<T: Real> {
     ) -> Result<(), FieldError> {
         difference_rate(self, t, y, dy, out)
     }
+}
+
+/// What [`Field::explicit_step`] did.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct AtOnce {
+    /// How often the field was evaluated.
+    pub evaluations: usize,
+    /// The square of the error measure; without it, the estimates were written.
+    pub square: Option<f64>,
 }
 
 impl<T: Real, F: FnMut(f64, &[T], &mut [T])> Field<T> for F {

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use crate::auto::Methods;
 use crate::differences::{Differences, Orders, ROWS};
+use crate::integrator::Frame;
 use crate::method::Method;
 use crate::step::{Step, combine};
 use crate::unroll::Frozen;
@@ -69,6 +70,8 @@ pub(crate) struct Grid<T: Real> {
     /// The slopes of each step without its end slope, which is the first one of the next; then the
     /// last step's end slope.
     k: Buffer<T>,
+    /// How many numbers of `k` a step by the first method adds.
+    stride: usize,
     /// Where in `k` those of each step end, if there are two methods.
     k_start: Vec<usize>,
     /// The slopes of the interpolant's own of those steps that have them.
@@ -102,6 +105,7 @@ impl<T: Real> Default for Grid<T> {
             steps: Vec::new(),
             y: Buffer::default(),
             k: Buffer::default(),
+            stride: 0,
             k_start: Vec::new(),
             own: Vec::new(),
             own_start: Vec::new(),
@@ -123,6 +127,7 @@ impl<T: Real> Grid<T> {
         self.dim = y0.len();
         (self.block, self.order) = (self.dim, 0);
         self.methods = methods;
+        self.stride = (methods.first().tableau().rows() - 1) * self.dim;
         self.steps.clear();
         self.k.resize(0);
         self.differences.resize(0);
@@ -132,7 +137,7 @@ impl<T: Real> Grid<T> {
         self.own_start.clear();
         (self.kept_steps, self.kept_is_full) = (0, false);
         self.y.resize(0);
-        append(&mut self.y, y0);
+        self.y.extend_from_slice(y0);
         self.largest = size(y0);
     }
 
@@ -164,15 +169,16 @@ impl<T: Real> Grid<T> {
             let (k, own) = step.k.split_at(step.k.len().min(rows * self.dim));
             if !self.without_slopes {
                 let start = self.k_start(self.steps.len());
+                // Without the end slope of the step before, which is the first one of this one.
                 self.k.resize(start);
-                append(&mut self.k, k);
+                self.k.extend_from_slice(k);
                 if self.methods.are_two() {
                     self.k_start.push(start + (rows - 1) * self.dim);
                 }
             }
             self.own_start.push(self.own.len());
             self.own.extend_from_slice(own);
-            append(&mut self.y, step.y1);
+            self.y.extend_from_slice(step.y1);
         }
         self.steps.push(GridStep {
             t0: step.t0,
@@ -186,9 +192,22 @@ impl<T: Real> Grid<T> {
         });
     }
 
+    /// [`push`](Self::push) of a step of few numbers, whose first slope is the end slope of the step
+    /// before, if there is one.
+    #[inline(always)]
+    pub fn push_few(&mut self, frame: &Frame<T>, saves: Range<usize>) {
+        let k = &frame.k[..self.stride + self.dim];
+        self.k.extend_from_slice(if self.k.is_empty() { k } else { &k[self.dim..] });
+        self.own_start.push(0);
+        self.y.extend_from_slice(&frame.y1);
+        let (t0, h, t1) = (frame.t0, frame.h, frame.t1);
+        let step = GridStep { t0, h, t1, saves, rounds: 1, second: false, order: 0, basis: 0 };
+        self.steps.push(step);
+    }
+
     /// Adds the differences of a multistep method after a step.
     pub fn push_differences(&mut self, differences: &Differences<T>) {
-        append(&mut self.differences, differences.first(ROWS + 1));
+        self.differences.extend_from_slice(differences.first(ROWS + 1));
     }
 
     /// The differences of a multistep method after step `n`, up to the highest that it has made.
@@ -201,11 +220,11 @@ impl<T: Real> Grid<T> {
     /// what that of the end slope left, if it has one, at its end. A copy of all of it would cost
     /// more than some fields.
     pub fn take_kept(&mut self, kept: &mut Pages<T>, has_end: bool) {
-        let rows = self.methods.first().tableau().rows();
-        let m = kept.len() / rows;
-        if m == 0 || self.kept_is_full {
+        if kept.is_empty() || self.kept_is_full {
             return;
         }
+        let rows = self.methods.first().tableau().rows();
+        let m = kept.len() / rows;
         if (self.kept_steps + 1) * kept.len() > self.kept_limit {
             self.kept_is_full = true;
             return;
@@ -261,7 +280,7 @@ impl<T: Real> Grid<T> {
     fn k_start(&self, n: usize) -> usize {
         match (n.checked_sub(1), self.methods.are_two()) {
             (Some(before), true) => self.k_start[before],
-            _ => n * (self.methods.first().tableau().rows() - 1) * self.dim,
+            _ => n * self.stride,
         }
     }
 
@@ -269,6 +288,16 @@ impl<T: Real> Grid<T> {
     pub fn k(&self, n: usize) -> &[T] {
         let n = n - self.first;
         &self.k[self.k_start(n)..self.k_start(n + 1) + self.dim]
+    }
+
+    /// All states, one after another.
+    pub fn all_y(&self) -> &[T] {
+        &self.y
+    }
+
+    /// All slopes, one step after another, if there is one method.
+    pub fn all_k(&self) -> &[T] {
+        &self.k
     }
 
     /// The slopes of the interpolant's own of step `n`, if it has any.
@@ -343,13 +372,6 @@ impl<T: Real> Grid<T> {
             + (self.own_start.len() + self.k_start.len()) * size_of::<usize>()
             + self.step_bytes()
     }
-}
-
-/// Adds entries at the end. Where there was room before, a long array is copied on all threads.
-fn append<T: Real>(to: &mut Buffer<T>, x: &[T]) {
-    let start = to.len();
-    to.resize(start + x.len());
-    costate_ops::copy(x, &mut to[start..]);
 }
 
 /// The largest absolute value; NaN if any entry is.

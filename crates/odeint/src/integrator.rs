@@ -1,6 +1,7 @@
 //! One step after another.
 
 mod dense;
+mod few;
 mod first;
 mod frame;
 mod point;
@@ -241,6 +242,12 @@ impl<T: Real> Integrator<T> {
             Family::Multistep(memory) => Step { orders: memory.taken(), ..step },
             _ => step,
         }
+    }
+
+    /// What the last step was made in.
+    #[inline(always)]
+    pub(crate) fn frame(&self) -> &Frame<T> {
+        &self.frame
     }
 
     /// Start, size and end of the last step.

@@ -51,6 +51,7 @@ mod ode_events;
 mod operation;
 mod options;
 mod pieces;
+mod power;
 #[cfg(feature = "progress")]
 mod progress;
 mod reversible;
@@ -75,6 +76,7 @@ mod unroll_multistep;
 mod unroll_reversible;
 mod var_event;
 mod vector_field;
+mod weights;
 mod whole_step;
 
 pub use additive::AdditiveTableau;

@@ -306,7 +306,11 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         let points = state.points.get_mut();
         points.start(integrator, limit);
         let ends = self.probe.grid.as_deref();
+        let plain = keep && limit == 0 && !resolves && integrator.takes_few(&field);
         let record = |integrator: &mut Integrator<T>, saves| {
+            if plain {
+                return grid.push_few(integrator.frame(), saves);
+            }
             grid.push(&integrator.last_step(), saves, keep);
             if keep {
                 let has_end = integrator.has_end();

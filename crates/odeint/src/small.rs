@@ -118,20 +118,11 @@ impl Small {
         f: &mut (impl Field<T> + ?Sized),
         next: f64,
     ) -> Result<Option<f64>, FieldError> {
+        if let Some(square) = self.at_once::<T, D>(frame, f, next) {
+            return Ok(square);
+        }
         let (t0, h) = (frame.t1, next - frame.t1);
         let mut errors = [[T::zero(); D]; 2];
-        let at_once = f.explicit_step(
-            t0,
-            next,
-            first::<T, D>(&frame.y0),
-            &mut frame.k,
-            &mut frame.y1[..D],
-            errors.as_flattened_mut(),
-        );
-        if let Some(evaluations) = at_once {
-            frame.stats.f_evals += evaluations;
-            return Ok(self.measured(frame, &errors[..self.errors.len()]));
-        }
         let mut f = Counted { field: f, stats: &mut frame.stats };
         let k = frame.k.as_chunks_mut::<D>().0;
         let y0: [T; D] = std::array::from_fn(|d| frame.y0[d]);
@@ -162,6 +153,25 @@ impl Small {
             *e = self.sum(terms, [T::zero(); D], h, k);
         }
         Ok(self.measured(frame, &errors[..self.errors.len()]))
+    }
+
+    /// [`step`](Self::step), if the field takes it at once.
+    #[inline(always)]
+    pub fn at_once<T: Real, const D: usize>(
+        &self,
+        frame: &mut Frame<T>,
+        f: &mut (impl Field<T> + ?Sized),
+        next: f64,
+    ) -> Option<Option<f64>> {
+        let mut errors = [[T::zero(); D]; 2];
+        let (options, times) = (&frame.options, [frame.t1, next]);
+        let adaptive = options.stepping == Stepping::Adaptive;
+        let alike = adaptive && frame.atol.is_empty();
+        let tolerances = alike.then_some([options.atol, options.rtol]);
+        let (y0, k, y1) = (first::<T, D>(&frame.y0), &mut frame.k, &mut frame.y1[..D]);
+        let step = f.explicit_step(times, y0, k, y1, tolerances, errors.as_flattened_mut())?;
+        frame.stats.f_evals += step.evaluations;
+        Some(step.square.or_else(|| self.measured(frame, &errors[..self.errors.len()])))
     }
 
     /// The square of the error measure of a step with these error estimates, if steps are adaptive.
@@ -206,6 +216,6 @@ impl Small {
 
 /// The entries of a slice of known length.
 #[inline(always)]
-fn first<T, const D: usize>(x: &[T]) -> &[T; D] {
+pub(crate) fn first<T, const D: usize>(x: &[T]) -> &[T; D] {
     x.first_chunk().expect("a state of that many components")
 }

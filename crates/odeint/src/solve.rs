@@ -149,8 +149,15 @@ pub(crate) fn drive_on<T: Real>(
     ys[..dim].copy_from_slice(integrator.y());
     let forward = ts[ts.len() - 1] >= ts[0];
     let mut saved = 1;
+    let few = grid.is_none() && integrator.takes_few(f);
     let mut run = |saved: &mut usize, integrator: &mut Integrator<T>| -> Result<(), Error> {
         while !integrator.is_done() {
+            if few && integrator.step_few(f) {
+                let first = *saved;
+                *saved = integrator.save_few(ts, first, ys);
+                observe(integrator, first..*saved);
+                continue;
+            }
             if integrator.options().stop_at_saves {
                 integrator.stop_at(ts[*saved]);
             }

@@ -6,10 +6,11 @@
 
 mod back;
 
-use costate_ops::Real;
-use costate_tape::{Number, Numbers, Program, Small as AtWork};
+use costate_ops::{Binary, Real, Unary};
+use costate_tape::{Number, Numbers, Port, Small as AtWork};
 
 pub(crate) use self::back::WholeStepBack;
+use crate::field::AtOnce;
 use crate::small::Small;
 use crate::tableau::Tableau;
 use crate::vector_field::{FieldMemory, FieldProgram};
@@ -35,22 +36,47 @@ impl Rows {
     }
 }
 
-/// The coefficients of rows, which are inputs of a program, times the step size.
-struct Coefficients {
+/// The coefficients of rows times the step size.
+struct Coefficients<'a> {
+    /// Those that are an input of the program, which has been multiplied already.
     values: Vec<f64>,
-    /// Those of each row.
-    rows: Vec<Vec<Number>>,
+    rows: Vec<&'a Vec<(usize, f64)>>,
+    inputs: Inputs,
 }
 
-impl Coefficients {
-    fn new<'a, T: Real>(
+enum Inputs {
+    /// The step size. The product is rounded as it is to be.
+    Size(Number),
+    /// The coefficients of each row times the step size, since these are multiplied in double precision.
+    Products(Vec<Vec<Number>>),
+}
+
+impl<'a> Coefficients<'a> {
+    /// With one input of the program.
+    fn new<T: Real>(
         numbers: &mut Numbers<T>,
-        rows: impl Iterator<Item = &'a Vec<(usize, f64)>> + Clone,
-    ) -> Coefficients {
-        let values: Vec<f64> = rows.clone().flatten().map(|&(_, c)| c).collect();
+        rows: impl Iterator<Item = &'a Vec<(usize, f64)>>,
+    ) -> Coefficients<'a> {
+        let rows: Vec<_> = rows.collect();
+        if size_of::<T>() == size_of::<f64>() {
+            let inputs = Inputs::Size(numbers.input(1)[0]);
+            return Coefficients { values: vec![1.0], rows, inputs };
+        }
+        let values: Vec<f64> = rows.iter().copied().flatten().map(|&(_, c)| c).collect();
         let mut inputs = numbers.input(values.len()).into_iter();
-        let rows = rows.map(|row| inputs.by_ref().take(row.len()).collect()).collect();
-        Coefficients { values, rows }
+        let products = rows.iter().map(|row| inputs.by_ref().take(row.len()).collect()).collect();
+        Coefficients { values, rows, inputs: Inputs::Products(products) }
+    }
+
+    /// That of term `j` of row `i`.
+    fn at<T: Real>(&self, numbers: &mut Numbers<T>, i: usize, j: usize) -> Number {
+        match &self.inputs {
+            Inputs::Products(rows) => rows[i][j],
+            &Inputs::Size(h) => {
+                let c = numbers.constant(T::from_f64(self.rows[i][j].1));
+                numbers.mul(h, c)
+            }
+        }
     }
 
     /// `from` and the terms of row `i`.
@@ -58,18 +84,18 @@ impl Coefficients {
         &self,
         numbers: &mut Numbers<T>,
         i: usize,
-        row: &[(usize, f64)],
         from: &[Number],
         slopes: &[Vec<Number>],
     ) -> Vec<Number> {
-        let component = |d: usize| {
-            let terms = row.iter().zip(&self.rows[i]);
-            terms.fold(from[d], |sum, (&(j, _), &c)| {
-                let term = numbers.mul(c, slopes[j][d]);
-                numbers.add(sum, term)
-            })
-        };
-        (0..from.len()).map(component).collect()
+        let mut sum = from.to_vec();
+        for (j, &(slope, _)) in self.rows[i].iter().enumerate() {
+            let c = self.at(numbers, i, j);
+            for (sum, &k) in sum.iter_mut().zip(&slopes[slope]) {
+                let term = numbers.mul(c, k);
+                *sum = numbers.add(*sum, term);
+            }
+        }
+        sum
     }
 }
 
@@ -81,19 +107,26 @@ fn scale<T: Real>(values: &[f64], h: f64, out: &mut [T]) {
     }
 }
 
-/// A step: from the times of the stages, the state, the first slope, the coefficients and what the
-/// field captures, to the slopes after the first one, the new state, and the error estimates.
+/// A step: from the times of the stages, the state, the first slope, the coefficients, the tolerances
+/// and what the field captures, to the slopes after the first one, the new state, the error estimates,
+/// and, if it can be had, the square of the error measure.
+///
+/// The states and slopes are read and written where they lie.
 #[derive(Debug)]
 pub(crate) struct WholeStep<T: Real> {
     program: FieldProgram<T>,
     times: Vec<f64>,
     coefficients: Vec<f64>,
     errors: usize,
+    /// Whether there is an error measure.
+    measured: bool,
+    /// Whether the field depends on the time.
+    timed: bool,
 }
 
 impl<T: Real> WholeStep<T> {
     /// How many inputs there are before what is captured.
-    const HEAD: usize = 4;
+    const HEAD: usize = 5;
 
     /// That of a method for a field, if both are small, and the machine can run it as code of its own:
     /// taken up one by one, the operations of a step cost as much as those of its stages.
@@ -106,10 +139,11 @@ impl<T: Real> WholeStep<T> {
         let y0 = numbers.input(dim);
         let mut slopes = vec![numbers.input(dim)];
         let coefficients = Coefficients::new(&mut numbers, rows.stages.iter().chain(&rows.errors));
+        let tolerances = numbers.input(2);
         let fixed: Vec<Vec<Number>> = lens[2..].iter().map(|&len| numbers.input(len)).collect();
         let mut y1 = y0.clone();
-        for (i, row) in rows.stages.iter().enumerate() {
-            y1 = coefficients.sum(&mut numbers, i, row, &y0, &slopes);
+        for i in 0..rows.stages.len() {
+            y1 = coefficients.sum(&mut numbers, i, &y0, &slopes);
             if let Some(&time) = times.get(i) {
                 let time = [time];
                 let mut inputs: Vec<&[Number]> = vec![&time, &y1];
@@ -118,18 +152,31 @@ impl<T: Real> WholeStep<T> {
             }
         }
         let zero = vec![numbers.zero(); dim];
-        let errors = rows.errors.iter().enumerate().map(|(i, row)| {
-            coefficients.sum(&mut numbers, rows.stages.len() + i, row, &zero, &slopes)
-        });
-        let errors: Vec<_> = errors.collect();
-        let count = errors.len();
-        let outputs: Vec<_> = slopes.into_iter().skip(1).chain([y1]).chain(errors).collect();
-        let program = native(numbers, &outputs)?;
-        Some(WholeStep {
+        let after = rows.stages.len()..rows.stages.len() + rows.errors.len();
+        let errors: Vec<_> =
+            after.map(|i| coefficients.sum(&mut numbers, i, &zero, &slopes)).collect();
+        let square = match &errors[..] {
+            // The measure is taken in double precision.
+            [error] if size_of::<T>() == size_of::<f64>() => {
+                vec![mean_square(&mut numbers, error, &y0, &y1, &tolerances)]
+            }
+            _ => vec![],
+        };
+        let (measured, count) = (!square.is_empty(), errors.len());
+        let evaluations = times.len();
+        let outputs: Vec<_> =
+            slopes.into_iter().skip(1).chain([y1]).chain(errors).chain([square]).collect();
+        let program = numbers.compile(&outputs)?;
+        let slopes = (0..evaluations).map(|i| (Port::Output(i), 3, (i + 1) * dim));
+        let ends = [(Port::Input(1), 0, 0), (Port::Output(evaluations), 2, 0)];
+        let places: Vec<_> = slopes.chain(ends).chain([(Port::Input(2), 3, 0)]).collect();
+        program.make_native_apart(&places).then(|| WholeStep {
+            timed: program.reads(0),
             program: field.with_each(program),
             times: rows.times,
             coefficients: coefficients.values,
             errors: count,
+            measured,
         })
     }
 
@@ -148,14 +195,32 @@ impl<T: Real> WholeStep<T> {
         captured: &'a [&'a [T]],
     ) -> costate_tape::Result<WholeStepAtWork<'a, T>> {
         let (small, _) = self.program.small(memory, Self::HEAD, captured)?.expect("it is small");
-        let inputs = usize::from(small.place(0));
-        Ok(WholeStepAtWork { step: self, timed: small.reads(0), small, inputs })
+        let [times, coefficients, tolerances] = [0, 3, 4].map(|i| usize::from(small.place(i)));
+        Ok(WholeStepAtWork { step: self, small, times, coefficients, tolerances })
     }
 }
 
-/// The program with these outputs as machine code.
-fn native<T: Real>(numbers: Numbers<T>, outputs: &[Vec<Number>]) -> Option<Program<T>> {
-    numbers.compile(outputs).filter(Program::make_native)
+/// [`control::mean_square`](crate::control::mean_square), but NaN where an error and a tolerance are 0.
+fn mean_square<T: Real>(
+    numbers: &mut Numbers<T>,
+    error: &[Number],
+    y0: &[Number],
+    y1: &[Number],
+    tolerances: &[Number],
+) -> Number {
+    let mut sum = numbers.zero();
+    for (d, &error) in error.iter().enumerate() {
+        let [a, b] = [y0[d], y1[d]].map(|y| numbers.unary(Unary::Abs, y));
+        let size = numbers.binary(Binary::Max, a, b);
+        let relative = numbers.mul(tolerances[1], size);
+        let tolerance = numbers.add(tolerances[0], relative);
+        let reciprocal = numbers.unary(Unary::Recip, tolerance);
+        let ratio = numbers.mul(error, reciprocal);
+        let square = numbers.mul(ratio, ratio);
+        sum = numbers.add(sum, square);
+    }
+    let share = numbers.constant(T::from_f64(1.0 / error.len() as f64));
+    numbers.mul(sum, share)
 }
 
 /// A [`WholeStep`] that can be run.
@@ -163,10 +228,10 @@ fn native<T: Real>(numbers: Numbers<T>, outputs: &[Vec<Number>]) -> Option<Progr
 pub(crate) struct WholeStepAtWork<'a, T: Real> {
     step: &'a WholeStep<T>,
     small: AtWork<'a, T>,
-    /// The register of the first input; the others follow.
-    inputs: usize,
-    /// Whether the field depends on the time.
-    timed: bool,
+    /// The registers of inputs.
+    times: usize,
+    coefficients: usize,
+    tolerances: usize,
 }
 
 impl<T: Real> WholeStepAtWork<'_, T> {
@@ -174,39 +239,35 @@ impl<T: Real> WholeStepAtWork<'_, T> {
     #[inline(always)]
     pub fn run(
         &mut self,
-        t0: f64,
-        t1: f64,
+        [t0, t1]: [f64; 2],
         y0: &[T],
         k: &mut [T],
         y1: &mut [T],
+        tolerances: Option<[f64; 2]>,
         errors: &mut [T],
-    ) -> usize {
-        // Where this is called the length of the state is known, and copies need no calls.
-        let (step, n, h) = (self.step, y0.len(), t1 - t0);
+    ) -> AtOnce {
+        let step = self.step;
+        let registers = self.small.registers();
+        if step.timed {
+            set_times(&step.times, t0, t1, &mut registers[self.times..]);
+        }
+        scale(&step.coefficients, t1 - t0, &mut registers[self.coefficients..]);
+        if let Some(tolerances) = tolerances {
+            let places = &mut registers[self.tolerances..][..2];
+            (places[0], places[1]) = (T::from_f64(tolerances[0]), T::from_f64(tolerances[1]));
+        }
+        self.small.run_on([y0, &[]], [y1, k]);
         let evaluations = step.times.len();
-        let inputs = &mut self.small.registers()[self.inputs..];
-        let (times, inputs) = inputs.split_at_mut(evaluations);
-        if self.timed {
-            set_times(&step.times, t0, t1, times);
+        let registers = self.small.registers();
+        let (first, n) = ((evaluations + 1) * y0.len(), y0.len() * step.errors);
+        if tolerances.is_some() && step.measured {
+            let square = registers[first + n].as_f64();
+            if !square.is_nan() {
+                return AtOnce { evaluations, square: Some(square) };
+            }
         }
-        let (state, inputs) = inputs.split_at_mut(n);
-        copy(y0, state);
-        let (slope, inputs) = inputs.split_at_mut(n);
-        copy(&k[..n], slope);
-        scale(&step.coefficients, h, inputs);
-        self.small.run();
-        let (slopes, outputs) = self.small.registers().split_at(evaluations * n);
-        for (k, slope) in k[n..].chunks_exact_mut(n).zip(slopes.chunks_exact(n)) {
-            copy(slope, k);
-        }
-        let (state, outputs) = outputs.split_at(n);
-        copy(state, y1);
-        for (error, found) in
-            errors.chunks_exact_mut(n).zip(outputs.chunks_exact(n)).take(step.errors)
-        {
-            copy(found, error);
-        }
-        evaluations
+        copy(&registers[first..first + n], errors);
+        AtOnce { evaluations, square: None }
     }
 }
 

@@ -49,6 +49,23 @@ impl<T: Real> Buffer<T> {
         }
         self.len = len;
     }
+
+    /// Adds entries at the end.
+    #[inline(always)]
+    pub fn extend_from_slice(&mut self, x: &[T]) {
+        let (start, len) = (self.len, self.len + x.len());
+        if len * size_of::<T>() > self.lines.len() * size_of::<Line>() {
+            self.resize(len);
+        }
+        self.len = len;
+        let to = &mut self[start..];
+        if x.len() < 64 {
+            // A call costs more than this copy.
+            to.iter_mut().zip(x).for_each(|(to, &x)| *to = x);
+        } else {
+            crate::copy(x, to);
+        }
+    }
 }
 
 impl<T: Real> Default for Buffer<T> {

@@ -3,6 +3,8 @@
 //! Taking up an operation on one number costs more than the operation. A register here holds a
 //! number of each of [`LANES`] sets, so that one taking-up serves them all.
 
+use std::ops::Range;
+
 use crate::isa::{Isa, Kernel, dispatch};
 use crate::{Binary, Buffer, Real, Unary, powi_in_place, unary_in_place};
 
@@ -63,6 +65,20 @@ pub struct ScalarStep {
     pub args: [u8; 3],
     /// The register that is written, which may be one of them.
     pub out: u8,
+}
+
+/// How many slices [machine code](crate::Native::run_on) takes.
+pub(crate) const SLICES: usize = 4;
+
+/// Registers of a program that lie in a slice, if it runs as [machine code](crate::Native).
+#[derive(Clone, Debug)]
+pub struct Apart {
+    /// Which.
+    pub registers: Range<usize>,
+    /// The number of the slice: 0 and 1 are those that are read, 2 and 3 may be written.
+    pub slice: usize,
+    /// Where in it they begin.
+    pub offset: usize,
 }
 
 /// The registers of [`run_lanes`], each with a number for every lane.

@@ -61,7 +61,7 @@ pub use factor::{lu_factor, lu_solve, lu_solve_transposed};
 pub use index::{gather, scatter_add};
 pub use isa::Isa;
 pub use lanes::{
-    LANES, LaneRegisters, SCALAR_REGISTERS, ScalarOp, ScalarStep, run_lanes, run_lanes_on,
+    Apart, LANES, LaneRegisters, SCALAR_REGISTERS, ScalarOp, ScalarStep, run_lanes, run_lanes_on,
 };
 pub use layout::{Range1, concat, permute, slice, slice_add, transpose};
 pub use linear::{

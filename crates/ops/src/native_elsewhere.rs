@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use crate::Real;
-use crate::lanes::{SCALAR_REGISTERS, ScalarStep};
+use crate::lanes::{Apart, SCALAR_REGISTERS, ScalarStep};
 
 /// A program as machine code, which is made for x86-64 only.
 #[derive(Debug)]
@@ -14,12 +14,22 @@ pub struct Native<T> {
 
 impl<T: Real> Native<T> {
     /// `None`.
-    pub fn compile(_: &[ScalarStep]) -> Option<Native<T>> {
+    pub fn compile(_: &[ScalarStep], _: usize) -> Option<Native<T>> {
+        None
+    }
+
+    /// `None`.
+    pub fn compile_apart(_: &[ScalarStep], _: usize, _: &[Apart]) -> Option<Native<T>> {
         None
     }
 
     /// Cannot be called.
     pub fn run(&self, _: &mut [T; SCALAR_REGISTERS]) {
+        match self.none {}
+    }
+
+    /// Cannot be called.
+    pub fn run_on(&self, _: &mut [T; SCALAR_REGISTERS], _: [&[T]; 2], _: [&mut [T]; 2]) {
         match self.none {}
     }
 }

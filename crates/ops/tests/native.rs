@@ -1,7 +1,7 @@
 //! Programs as machine code give the bits of their steps, one by one.
 
 use costate_ops::{
-    Binary, Native, Real, SCALAR_REGISTERS, ScalarOp, ScalarStep, Unary, run_scalars,
+    Apart, Binary, Native, Real, SCALAR_REGISTERS, ScalarOp, ScalarStep, Unary, run_scalars,
 };
 use proptest::prelude::*;
 
@@ -35,39 +35,98 @@ fn numbers() -> impl Strategy<Value = Vec<f64>> {
     proptest::collection::vec(number, SCALAR_REGISTERS)
 }
 
-fn check<T: Real>(steps: &[ScalarStep], numbers: &[f64]) -> Result<(), TestCaseError> {
-    let Some(native) = Native::<T>::compile(steps) else { return Ok(()) };
+fn check<T: Real>(
+    steps: &[ScalarStep],
+    results: usize,
+    numbers: &[f64],
+) -> Result<(), TestCaseError> {
+    let Some(native) = Native::<T>::compile(steps, results) else { return Ok(()) };
     let registers: Vec<T> = numbers.iter().map(|&x| T::from_f64(x)).collect();
     let mut expected: [T; SCALAR_REGISTERS] = registers.try_into().expect("as many");
-    let mut found = expected;
+    let start = expected;
     run_scalars(steps, &mut expected);
     // Twice in a row, from the same registers.
-    let start = found;
-    native.run(&mut found);
-    found = start;
-    native.run(&mut found);
-    for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
-        // Which NaN comes out depends on the order of operands, which the compiler may change.
-        let both_nan = found.is_nan() && expected.is_nan();
-        let same = bytemuck::bytes_of(found) == bytemuck::bytes_of(expected);
-        prop_assert!(both_nan || same, "register {i}: {found} instead of {expected}");
+    for _ in 0..2 {
+        let mut found = start;
+        native.run(&mut found);
+        for i in 0..results {
+            same(i, found[i], expected[i])?;
+        }
     }
+
+    // Some of them apart, of which those that are read have not to be written.
+    let written = |register: usize| steps.iter().any(|step| usize::from(step.out) == register);
+    let mut apart = vec![
+        Apart { registers: 0..3, slice: 2, offset: 4 },
+        Apart { registers: 5..9, slice: 3, offset: 0 },
+    ];
+    let read = [3..5, 250..256].into_iter().enumerate().filter(|(_, r)| !r.clone().any(written));
+    apart.extend(read.map(|(slice, registers)| Apart { registers, slice, offset: slice }));
+    let native = Native::<T>::compile_apart(steps, results, &apart).expect("as above");
+    let (mut found, mut slices) = (start, vec![vec![T::zero(); 7]; 4]);
+    for Apart { registers, slice, offset } in &apart {
+        for (i, register) in registers.clone().enumerate() {
+            slices[*slice][offset + i] = std::mem::replace(&mut found[register], T::from_f64(99.0));
+        }
+    }
+    let [a, b, c, d] = &mut slices[..] else { unreachable!("four") };
+    native.run_on(&mut found, [a, b], [c, d]);
+    for Apart { registers, slice, offset } in &apart {
+        for (i, register) in registers.clone().enumerate() {
+            found[register] = slices[*slice][offset + i];
+            same(register, found[register], expected[register])?;
+        }
+    }
+    for i in 0..results {
+        same(i, found[i], expected[i])?;
+    }
+    Ok(())
+}
+
+fn same<T: Real>(i: usize, found: T, expected: T) -> Result<(), TestCaseError> {
+    // Which NaN comes out depends on the order of operands, which the compiler may change.
+    let both_nan = found.is_nan() && expected.is_nan();
+    let same = bytemuck::bytes_of(&found) == bytemuck::bytes_of(&expected);
+    prop_assert!(both_nan || same, "register {i}: {found} instead of {expected}");
     Ok(())
 }
 
 proptest! {
     #[test]
-    fn machine_code_gives_the_same_bits(steps in steps(), numbers in numbers()) {
-        check::<f64>(&steps, &numbers)?;
-        check::<f32>(&steps, &numbers)?;
+    fn machine_code_gives_the_same_bits(
+        steps in steps(),
+        results in prop_oneof![Just(SCALAR_REGISTERS), 0..SCALAR_REGISTERS],
+        numbers in numbers(),
+    ) {
+        check::<f64>(&steps, results, &numbers)?;
+        check::<f32>(&steps, results, &numbers)?;
     }
+}
+
+#[test]
+#[should_panic(expected = "slice 1 is only read")]
+fn what_is_only_read_is_not_written() {
+    let steps = [ScalarStep { op: ScalarOp::Copy, args: [0; 3], out: 7 }];
+    Native::<f64>::compile_apart(&steps, 0, &[Apart { registers: 6..8, slice: 1, offset: 0 }]);
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
+#[test]
+#[should_panic(expected = "entries, where [0, 0, 0, 5] are needed")]
+fn slices_must_be_long_enough() {
+    let steps = [ScalarStep { op: ScalarOp::Copy, args: [0; 3], out: 1 }];
+    let apart = [Apart { registers: 1..3, slice: 3, offset: 3 }];
+    let Some(native) = Native::<f64>::compile_apart(&steps, 0, &apart) else {
+        panic!("a machine without AVX has no entries, where [0, 0, 0, 5] are needed");
+    };
+    native.run_on(&mut [0.0; SCALAR_REGISTERS], [&[], &[]], [&mut [], &mut [0.0; 4]]);
 }
 
 /// Here it must be made, or the tests above test nothing.
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
 #[test]
 fn machine_code_is_made_where_it_can_be() {
-    let made = Native::<f64>::compile(&[]).is_some();
+    let made = Native::<f64>::compile(&[], 0).is_some();
     assert_eq!(made, is_x86_feature_detected!("avx"));
 }
 
@@ -87,8 +146,8 @@ fn each_operation_alone() {
             for out in [200, 10, 1] {
                 let step = ScalarStep { op, args, out };
                 let steps = [add(1, 2, 10), add(2, 3, 11), add(3, 4, 12), step, add(out, 12, 13)];
-                check::<f64>(&steps, &numbers).unwrap_or_else(|e| panic!("{step:?}: {e}"));
-                check::<f32>(&steps, &numbers).unwrap_or_else(|e| panic!("{step:?}: {e}"));
+                check::<f64>(&steps, 256, &numbers).unwrap_or_else(|e| panic!("{step:?}: {e}"));
+                check::<f32>(&steps, 256, &numbers).unwrap_or_else(|e| panic!("{step:?}: {e}"));
             }
         }
     }

@@ -75,7 +75,7 @@ pub use keeping::Keeping;
 pub use linearize::Linearized;
 pub use op::Result;
 pub use op::ranges::Slice;
-pub use program::{Lanes, Number, Numbers, Outputs, Program, Small, Workspace};
+pub use program::{Lanes, Number, Numbers, Outputs, Port, Program, Small, Workspace};
 pub use shape::Shape;
 pub use tape::{Scope, Tape};
 pub use var::Var;

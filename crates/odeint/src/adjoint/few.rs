@@ -7,6 +7,7 @@
 //! matrix. Nor does anything wait for the cotangents of parameters: stages are collected, of as many
 //! steps as it takes, until there is one for every lane.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use costate_ops::{Buffer, LANES, Real};
@@ -14,6 +15,7 @@ use smallvec::SmallVec;
 
 use super::{Backward, Cotangents, Reverse};
 use crate::error::FieldError;
+use crate::grid::GridStep;
 use crate::method::Method;
 use crate::solve::position;
 use crate::stats::Stats;
@@ -49,6 +51,8 @@ pub(crate) struct Few<T: Real> {
     found: Vec<T>,
     /// The columns of `a`: entry `i · slopes + j` is `a_ji`.
     columns: Vec<T>,
+    /// Where steps that are taken at once have the cotangents that are carried.
+    carry: Buffer<T>,
     p: Buffer<T>,
     /// The cotangent of the end slope of the step at hand, if something has been carried to it.
     end: Buffer<T>,
@@ -125,6 +129,7 @@ impl<T: Real> Few<T> {
             back: programs.back.as_ref().map(|back| (Arc::clone(back), back.memory())),
             found: Vec::new(),
             columns: Vec::new(),
+            carry: Buffer::default(),
             p: Buffer::default(),
             end: Buffer::default(),
             carried: false,
@@ -150,6 +155,53 @@ impl<T: Real> Few<T> {
 
     /// The steps of a grid in reverse.
     fn steps_of<const D: usize>(&mut self, from: &Backward<'_, T>) {
+        let mut left = from.grid.steps.len();
+        if self.back.is_none() {
+            return self.by_stages::<D>(from, 0..left);
+        }
+        if !self.carried && left > 0 {
+            self.by_stages::<D>(from, left - 1..left);
+            left -= 1;
+        }
+        self.at_once::<D>(from, left);
+    }
+
+    /// The first steps of a grid in reverse, each at once, after what has been carried to their end.
+    fn at_once<const D: usize>(&mut self, from: &Backward<'_, T>, count: usize) {
+        let Some((back, memory)) = &mut self.back else { return };
+        let mut whole = back.at_work(memory);
+        let (grid, stride) = (from.grid, whole.step.stride() * D);
+        let (states, slopes) = (grid.all_y(), grid.all_k());
+        // The cotangents are read from one place and written to the other, in turns.
+        let mut cotangents = std::mem::take(&mut self.carry);
+        let len = 2 * D + self.found.len();
+        cotangents.resize(2 * len);
+        let (mut here, mut there) = cotangents.split_at_mut(len);
+        here[..D].copy_from_slice(&self.p);
+        here[D..2 * D].copy_from_slice(&self.end);
+        here[2 * D..].copy_from_slice(&self.found);
+        let mut evaluations = 0;
+        for (n, step) in grid.steps[..count].iter().enumerate().rev() {
+            let GridStep { t0, h, t1, ref saves, .. } = *step;
+            let place = |i: usize| (position(from.ts[i], t0, h, t1), from.g(i));
+            for (_, g) in saves.clone().map(place).filter(|(theta, _)| *theta >= 1.0) {
+                add(&mut here[..D], g);
+            }
+            let inside = saves.clone().map(place).filter(|(theta, _)| *theta < 1.0);
+            whole.set_inside::<D>(t1 - t0, inside);
+            let (states, slopes) = (&states[n * D..(n + 2) * D], &slopes[n * stride..]);
+            evaluations += whole.run([t0, t1], states, slopes, here, there);
+            std::mem::swap(&mut here, &mut there);
+        }
+        self.p.copy_from_slice(&here[..D]);
+        self.end.copy_from_slice(&here[D..2 * D]);
+        self.found.copy_from_slice(&here[2 * D..]);
+        self.carry = cotangents;
+        self.evaluations += evaluations;
+    }
+
+    /// Steps of a grid in reverse, stage by stage.
+    fn by_stages<const D: usize>(&mut self, from: &Backward<'_, T>, steps: Range<usize>) {
         let tableau = from.method.tableau();
         let (rows, all) = (tableau.rows(), tableau.slopes());
         let zero = [T::zero(); D];
@@ -163,8 +215,8 @@ impl<T: Real> Few<T> {
         // Those of the slopes at the times inside a step.
         let mut weights: SmallVec<[T; 64]> = SmallVec::new();
         let mut evaluations = 0;
-        let mut whole = self.back.as_mut().map(|(back, memory)| back.at_work(memory));
-        for (i, step) in from.grid.steps.iter().enumerate().rev() {
+        for (i, step) in from.grid.steps.iter().enumerate().take(steps.end).skip(steps.start).rev()
+        {
             let (n, h) = (from.grid.first + i, T::from_f64(step.h));
             let mut inside: SmallVec<[&[T]; 8]> = SmallVec::new();
             weights.clear();
@@ -177,22 +229,6 @@ impl<T: Real> Few<T> {
                 } else {
                     add(&mut p, from.g(time));
                 }
-            }
-            if carried && let Some(whole) = &mut whole {
-                // The method has no slopes for its interpolant alone.
-                let bars = &mut bars[..rows];
-                bars.fill(zero);
-                if !inside.is_empty() {
-                    inside_bars(&inside, &weights, h, bars);
-                }
-                let (y0, y1, k) = (from.grid.y(n), from.grid.y(n + 1), from.grid.k(n));
-                let (t0, t1, k) = (step.t0, step.t1, k.as_chunks().0);
-                let found = &mut self.found;
-                evaluations += whole.run(t0, t1, y0, y1, k, &mut p, &mut end, bars, found);
-                for g in &inside {
-                    add(&mut p, g);
-                }
-                continue;
             }
             let slopes = if inside.is_empty() { rows } else { all };
             let needs_end = !inside.is_empty() && tableau.interpolant.needs_end();
@@ -380,22 +416,6 @@ fn transposed<T: Real, const D: usize>(
         }
     }
     result
-}
-
-/// The cotangents of slopes from those of the states within a step, each with the weights of the
-/// slopes there.
-#[inline(always)]
-fn inside_bars<T: Real, const D: usize>(inside: &[&[T]], weights: &[T], h: T, bars: &mut [[T; D]]) {
-    for (g, weights) in inside.iter().zip(weights.chunks_exact(bars.len())) {
-        for (bar, &weight) in bars.iter_mut().zip(weights) {
-            for (bar, &g) in bar.iter_mut().zip(*g) {
-                *bar += weight * g;
-            }
-        }
-    }
-    for bar in bars {
-        *bar = bar.map(|x| h * x);
-    }
 }
 
 #[inline(always)]

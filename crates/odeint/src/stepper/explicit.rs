@@ -10,18 +10,31 @@ use crate::newton::Outcome;
 use crate::small::Small;
 use crate::step::keeping_step;
 use crate::tableau::Tableau;
+use crate::weights::Weights;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Explicit {
     /// The coefficients for a small state.
     small: Option<Small>,
+    /// The weights of the interpolant, if it needs no slopes of its own.
+    weights: Option<Weights>,
     /// The square of the error of the last step of a small state.
     square: Option<f64>,
 }
 
 impl Explicit {
     pub fn new(tableau: &'static Tableau, n: usize) -> Explicit {
-        Explicit { small: Small::new(tableau, n), square: None }
+        let (small, interpolant) = (Small::new(tableau, n), &tableau.interpolant);
+        let plain = small.is_some() && interpolant.c.is_empty();
+        let weights = plain.then(|| Weights::new(interpolant));
+        Explicit { small, weights, square: None }
+    }
+
+    /// The coefficients for a small state, and the weights of an interpolant that needs no slopes of its
+    /// own, if they are that.
+    #[inline]
+    pub fn few(&self) -> Option<(&Small, &Weights)> {
+        self.small.as_ref().zip(self.weights.as_ref())
     }
 
     /// [`Stepper::step`], compiled for the field.

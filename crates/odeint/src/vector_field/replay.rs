@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use super::program::{Fixed, fixed};
 use super::{FieldMemory, FieldProgram, VectorField};
 use crate::error::FieldError;
-use crate::field::{Field, difference_jacobian, difference_rate};
+use crate::field::{AtOnce, Field, difference_jacobian, difference_rate};
 use crate::mass::Mass;
 use crate::sparsity::{self, Sparsity};
 use crate::tableau::Part;
@@ -320,17 +320,21 @@ impl<T: Real> Field<T> for Replay<'_, T> {
     #[inline(always)]
     fn explicit_step(
         &mut self,
-        t0: f64,
-        t1: f64,
+        times: [f64; 2],
         y0: &[T],
         k: &mut [T],
         y1: &mut [T],
+        tolerances: Option<[f64; 2]>,
         errors: &mut [T],
-    ) -> Option<usize> {
-        let step = self.whole_step.as_mut()?;
-        let evaluations = step.run(t0, t1, y0, k, y1, errors);
-        self.evaluations += evaluations;
-        Some(evaluations)
+    ) -> Option<AtOnce> {
+        let step = self.whole_step.as_mut()?.run(times, y0, k, y1, tolerances, errors);
+        self.evaluations += step.evaluations;
+        Some(step)
+    }
+
+    #[inline]
+    fn takes_steps(&self) -> bool {
+        self.whole_step.is_some()
     }
 
     fn kept_len(&self) -> usize {

@@ -4,6 +4,7 @@ mod chain;
 mod display;
 mod kinds;
 mod lower;
+mod matrix;
 mod numbers;
 mod rows;
 mod run;
@@ -29,7 +30,7 @@ use rows::{Blocks, Rows, Split};
 use scalar::Scalars;
 
 pub use numbers::{Number, Numbers};
-pub use run::{Lanes, Outputs, Small};
+pub use run::{Lanes, Outputs, Port, Small};
 
 /// Where a value lies during a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +129,8 @@ struct Inner<T: Real> {
     scalars: Option<Scalars<T>>,
     /// The same as machine code, if that was asked for and can be made.
     native: OnceLock<Option<Native<T>>>,
+    /// The same with inputs and outputs in slices.
+    native_apart: OnceLock<Option<Native<T>>>,
     /// The program split into blocks of rows, instead of instructions.
     rows: Option<Rows<T>>,
     constants: Vec<T>,
@@ -150,6 +153,7 @@ impl<T: Real> Inner<T> {
             instructions: Vec::new(),
             scalars: None,
             native: OnceLock::new(),
+            native_apart: OnceLock::new(),
             rows: None,
             constants: Vec::new(),
             input_lens: input_shapes.iter().map(Shape::numel).collect(),

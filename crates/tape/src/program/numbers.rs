@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use costate_ops::{Real, ScalarOp};
+use costate_ops::{Binary, Real, ScalarOp, Unary};
 
 use super::scalar::{Builder, Id, REGISTERS, Scalars, Value};
 use super::{Inner, Program};
@@ -32,13 +32,13 @@ use crate::shape::Shape;
 /// ```
 #[derive(Debug)]
 pub struct Numbers<T: Real> {
-    builder: Builder<T>,
+    pub(super) builder: Builder<T>,
     inputs: Vec<usize>,
 }
 
 /// One of the numbers of a program in the making.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Number(Id);
+pub struct Number(pub(super) Id);
 
 impl<T: Real> Default for Numbers<T> {
     fn default() -> Self {
@@ -79,6 +79,16 @@ impl<T: Real> Numbers<T> {
         Number(self.builder.step(ScalarOp::Mul, [a.0, b.0, 0]))
     }
 
+    /// `f(a)`.
+    pub fn unary(&mut self, f: Unary, a: Number) -> Number {
+        Number(self.builder.step(ScalarOp::Unary(f), [a.0, 0, 0]))
+    }
+
+    /// `f(a, b)`.
+    pub fn binary(&mut self, f: Binary, a: Number, b: Number) -> Number {
+        Number(self.builder.binary(f, a.0, b.0))
+    }
+
     /// The outputs of another program; `None` if it is not small.
     ///
     /// # Panics
@@ -108,7 +118,7 @@ impl<T: Real> Numbers<T> {
         Some(program.inner.outputs.iter().map(output).collect())
     }
 
-    fn step(&mut self, op: ScalarOp, mut args: [Id; 3]) -> Id {
+    pub(super) fn step(&mut self, op: ScalarOp, mut args: [Id; 3]) -> Id {
         // Arguments that are not read would make equal steps differ.
         args[op.arguments()..].fill(0);
         match op {

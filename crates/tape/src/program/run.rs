@@ -243,12 +243,22 @@ impl<T: Real> Program<T> {
     }
 }
 
+/// An input or an output of a program, by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// An input.
+    Input(usize),
+    /// An output.
+    Output(usize),
+}
+
 /// A program on a few numbers at work: see [`Program::small`].
 #[derive(Debug)]
 pub struct Small<'a, T: Real> {
     program: &'a Program<T>,
     scalars: &'a Scalars<T>,
     native: Option<&'a Native<T>>,
+    native_apart: Option<&'a Native<T>>,
     registers: &'a mut [T],
 }
 
@@ -263,8 +273,68 @@ impl<T: Real> Program<T> {
     /// small, the processor is no x86-64 with AVX, or the system does not let a program make code.
     /// It takes some microseconds, and is done once.
     pub fn make_native(&self) -> bool {
-        let make = || Native::compile(&self.inner.scalars.as_ref()?.steps);
+        let make = || Native::compile(&self.inner.scalars.as_ref()?.steps, self.results());
         self.inner.native.get_or_init(make).is_some()
+    }
+
+    /// [`make_native`](Program::make_native) for [`Small::run_on`], with inputs and outputs in the slices
+    /// of it: each of `places` is what lies there, the number of the slice, of which the first two are
+    /// only read, and where in it.
+    ///
+    /// ```
+    /// use costate_tape::{Numbers, Port, Workspace};
+    ///
+    /// let mut numbers = Numbers::new();
+    /// let x = numbers.input(2);
+    /// let sum = numbers.add(x[0], x[1]);
+    /// let program = numbers.compile(&[vec![sum]]).expect("few numbers");
+    /// if program.make_native_apart(&[(Port::Input(0), 0, 0), (Port::Output(0), 2, 1)]) {
+    ///     let mut workspace = Workspace::new(&program);
+    ///     let mut found = [0.0; 2];
+    ///     let mut small = program.small(&mut workspace).expect("few numbers");
+    ///     small.run_on([&[3.0, 4.0], &[]], [&mut found, &mut []]);
+    ///     assert_eq!(found, [0.0, 7.0]);
+    /// }
+    /// ```
+    ///
+    /// # Panics
+    /// If there is no such input, output or slice, or an output is in a slice that is only read.
+    pub fn make_native_apart(&self, places: &[(Port, usize, usize)]) -> bool {
+        let make = || {
+            let scalars = self.inner.scalars.as_ref()?;
+            let apart: Vec<ops::Apart> = places
+                .iter()
+                .map(|&(port, slice, offset)| {
+                    let registers = match port {
+                        Port::Input(i) => scalars.input(i),
+                        Port::Output(i) => {
+                            let Operand { offset, len, .. } = self.inner.outputs[i];
+                            offset..offset + len
+                        }
+                    };
+                    ops::Apart { registers, slice, offset }
+                })
+                .collect();
+            Native::compile_apart(&scalars.steps, self.results(), &apart)
+        };
+        self.inner.native_apart.get_or_init(make).is_some()
+    }
+
+    /// Whether anything in a [small](Program::small) program depends on input `i`; of others it is not
+    /// known.
+    ///
+    /// # Panics
+    /// If there is no such input.
+    pub fn reads(&self, i: usize) -> bool {
+        let Some(scalars) = &self.inner.scalars else { return true };
+        let places = scalars.input(i);
+        let read = |arg: &u8| places.contains(&usize::from(*arg));
+        scalars.steps.iter().any(|step| step.args[..step.op.arguments()].iter().any(read))
+    }
+
+    /// How many registers a small program has its outputs in, the first ones.
+    fn results(&self) -> usize {
+        self.inner.outputs.iter().map(|output| output.len).sum()
     }
 
     /// If the program is unfolded to single numbers, the means to run it where its inputs lie: they
@@ -294,8 +364,10 @@ impl<T: Real> Program<T> {
     pub fn small<'a>(&'a self, workspace: &'a mut Workspace<T>) -> Option<Small<'a, T>> {
         let scalars = self.inner.scalars.as_ref()?;
         assert_eq!(self.inner.id, workspace.program, "the workspace was made for another program");
-        let native = self.inner.native.get().and_then(Option::as_ref);
-        Some(Small { program: self, scalars, native, registers: &mut workspace.arena })
+        let [native, native_apart] = [&self.inner.native, &self.inner.native_apart]
+            .map(|made| made.get().and_then(Option::as_ref));
+        let registers = &mut workspace.arena;
+        Some(Small { program: self, scalars, native, native_apart, registers })
     }
 }
 
@@ -318,16 +390,6 @@ impl<T: Real> Small<'_, T> {
         self.scalars.inputs[i].0
     }
 
-    /// Whether anything depends on input `i`.
-    ///
-    /// # Panics
-    /// If there is no such input.
-    pub fn reads(&self, i: usize) -> bool {
-        let places = self.scalars.input(i);
-        let read = |arg: &u8| places.contains(&usize::from(*arg));
-        self.scalars.steps.iter().any(|step| step.args[..step.op.arguments()].iter().any(read))
-    }
-
     /// All numbers that the program works on: the entries of the outputs, one output after another,
     /// those of the inputs, and others. What is neither must not be changed.
     #[inline(always)]
@@ -342,6 +404,17 @@ impl<T: Real> Small<'_, T> {
             Some(native) => native.run(self.registers()),
             None => self.scalars.run(self.registers),
         }
+    }
+
+    /// Runs the program with inputs and outputs where
+    /// [`make_native_apart`](Program::make_native_apart) was told that they lie.
+    ///
+    /// # Panics
+    /// If that was not called, or could not make a program, or a slice is too short.
+    #[inline]
+    pub fn run_on(&mut self, read: [&[T]; 2], write: [&mut [T]; 2]) {
+        let native = self.native_apart.expect("a program that was made to run apart");
+        native.run_on(self.registers(), read, write);
     }
 
     /// The results of the last run.

@@ -123,7 +123,7 @@ impl<T: Real> Builder<T> {
         self.step(Code::Mul, [c, x, 0])
     }
 
-    fn binary(&mut self, f: Binary, a: Id, b: Id) -> Id {
+    pub fn binary(&mut self, f: Binary, a: Id, b: Id) -> Id {
         match f {
             Binary::Add => self.add(a, b),
             Binary::Sub if b == 0 => a,

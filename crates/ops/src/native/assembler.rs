@@ -1,0 +1,420 @@
+//! The code of a program, instruction by instruction.
+//!
+//! It is for x86-64 with AVX, which encodes `x = y op z` in one instruction, and straight-line: the
+//! addresses of the program's registers and of the slices are in registers of their own. Results that
+//! are wanted are written at once; others only if the processor runs out of registers before they
+//! were read last. Operations that take more than an instruction or two are calls to [`evaluate`]. The
+//! encoding is that of Intel's *Software Developer's Manual*, volume 2, chapter 2.3 (VEX) and the
+//! instructions' pages.
+
+use std::marker::PhantomData;
+
+use crate::lanes::{Apart, SCALAR_REGISTERS, SLICES, ScalarOp, ScalarStep};
+use crate::{Binary, Real, Unary};
+
+/// What is called for a step that is not translated.
+///
+/// # Safety
+/// `step` points to a step.
+unsafe extern "sysv64" fn evaluate<T: Real>(step: *const ScalarStep, a: T, b: T, c: T) -> T {
+    // SAFETY: by contract.
+    unsafe { (*step).op.eval(a, b, c) }
+}
+
+/// A register of the processor.
+type Xmm = u8;
+
+/// The one that holds what no step names.
+const SCRATCH: Xmm = 15;
+
+/// The processor's registers with the addresses that a program is called with (`rdi`, `rsi`, `rdx`,
+/// `rcx`, `r8`), and those that keep them where it calls others (`rbx`, `rbp`, `r13`, `r14`, `r15`).
+const ARGUMENTS: [u8; 1 + SLICES] = [7, 6, 2, 1, 8];
+const PRESERVED: [u8; 1 + SLICES] = [3, 5, 13, 14, 15];
+
+/// Where an operand is.
+#[derive(Clone, Copy)]
+enum Place {
+    Xmm(Xmm),
+    /// A register of the program, in memory.
+    Memory(u8),
+}
+
+/// The instructions, by their opcode, on the lowest number of a register.
+#[derive(Clone, Copy)]
+enum Arithmetic {
+    Sqrt = 0x51,
+    Add = 0x58,
+    Mul = 0x59,
+    Sub = 0x5c,
+    Min = 0x5d,
+    Div = 0x5e,
+    Max = 0x5f,
+}
+
+/// The same on all bits of a register.
+#[derive(Clone, Copy)]
+enum Bitwise {
+    And = 0x54,
+    Or = 0x56,
+    Xor = 0x57,
+}
+
+/// What a register of the processor holds.
+#[derive(Clone, Copy)]
+struct Held {
+    /// The register of the program whose value it is.
+    register: u8,
+    /// The last step that reads it, if any does.
+    until: Option<usize>,
+    /// Whether it is there alone.
+    alone: bool,
+}
+
+/// What becomes of the result of a step.
+#[derive(Clone, Copy)]
+struct Result {
+    /// The last step that reads it, if any does.
+    until: Option<usize>,
+    /// Whether it is wanted in the end.
+    wanted: bool,
+}
+
+/// Where a register of the program lies.
+#[derive(Clone, Copy)]
+struct Home {
+    /// The number of the address, of which 0 is that of the registers.
+    base: usize,
+    entry: usize,
+}
+
+pub(super) struct Assembler<'a, T> {
+    steps: &'a [ScalarStep],
+    results: Vec<Result>,
+    homes: [Home; SCALAR_REGISTERS],
+    /// The processor's registers with the addresses.
+    bases: [u8; 1 + SLICES],
+    code: Vec<u8>,
+    holds: [Option<Held>; SCRATCH as usize],
+    /// When each was used last.
+    used: [usize; SCRATCH as usize],
+    time: usize,
+    /// The number of the step at hand.
+    now: usize,
+    of: PhantomData<T>,
+}
+
+impl<'a, T: Real> Assembler<'a, T> {
+    /// The arguments of [`Native::compile_apart`](super::Native::compile_apart).
+    pub fn new(steps: &'a [ScalarStep], results: usize, apart: &[Apart]) -> Self {
+        let mut homes = std::array::from_fn(|entry| Home { base: 0, entry });
+        let mut wanted = [false; SCALAR_REGISTERS];
+        wanted[..results].fill(true);
+        for Apart { registers, slice, offset } in apart {
+            for (i, register) in registers.clone().enumerate() {
+                homes[register] = Home { base: 1 + slice, entry: offset + i };
+                wanted[register] = true;
+            }
+        }
+        Assembler {
+            steps,
+            results: results_of(steps, wanted),
+            homes,
+            bases: ARGUMENTS,
+            code: Vec::new(),
+            holds: [None; SCRATCH as usize],
+            used: [0; SCRATCH as usize],
+            time: 0,
+            now: 0,
+            of: PhantomData,
+        }
+    }
+
+    /// The code.
+    pub fn assemble(mut self) -> Vec<u8> {
+        let calls = self.steps.iter().any(|step| !is_translated(step.op));
+        if calls {
+            // The addresses go to registers that calls leave alone, pushed before, five of them, after
+            // which the stack is aligned for calls: `push rbx; push rbp; push r13; push r14; push r15;
+            // mov rbx, rdi; mov rbp, rsi; mov r13, rdx; mov r14, rcx; mov r15, r8`.
+            self.code.extend([0x53, 0x55, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57]);
+            self.code.extend([0x48, 0x89, 0xfb, 0x48, 0x89, 0xf5, 0x49, 0x89, 0xd5]);
+            self.code.extend([0x49, 0x89, 0xce, 0x4d, 0x89, 0xc7]);
+            self.bases = PRESERVED;
+        }
+        for (now, step) in self.steps.iter().enumerate() {
+            self.now = now;
+            self.step(step);
+        }
+        if calls {
+            // `pop r15; pop r14; pop r13; pop rbp; pop rbx`.
+            self.code.extend([0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x5d, 0x5b]);
+        }
+        // `ret`.
+        self.code.push(0xc3);
+        self.code
+    }
+
+    fn step(&mut self, step: &ScalarStep) {
+        use Arithmetic::{Add, Div, Max, Min, Mul, Sqrt, Sub};
+        if !is_translated(step.op) {
+            return self.call(step);
+        }
+        let [a, b, c] = step.args.map(|register| self.place(register));
+        let out = self.room(&step.args[..step.op.arguments()]);
+        match step.op {
+            ScalarOp::Copy => self.load(out, a),
+            ScalarOp::Add | ScalarOp::Binary(Binary::Add) => self.two(Add, out, a, b),
+            ScalarOp::Sub | ScalarOp::Binary(Binary::Sub) => self.two(Sub, out, a, b),
+            ScalarOp::Mul | ScalarOp::Binary(Binary::Mul) => self.two(Mul, out, a, b),
+            ScalarOp::Binary(Binary::Div) => self.two(Div, out, a, b),
+            ScalarOp::Binary(Binary::Max) => self.extreme(Max, out, a, b),
+            ScalarOp::Binary(Binary::Min) => self.extreme(Min, out, a, b),
+            ScalarOp::Unary(Unary::Square) => self.two(Mul, out, a, a),
+            ScalarOp::MulAdd => {
+                self.two(Mul, SCRATCH, a, b);
+                self.arithmetic(Add, out, SCRATCH, c);
+            }
+            ScalarOp::MulSub => {
+                self.two(Mul, SCRATCH, a, b);
+                self.arithmetic(Sub, out, SCRATCH, c);
+            }
+            ScalarOp::SubMul => {
+                self.two(Mul, SCRATCH, a, b);
+                // `out` is none of the arguments' registers, so that it can take `c`.
+                self.two(Sub, out, c, Place::Xmm(SCRATCH));
+            }
+            ScalarOp::MulMul => {
+                self.two(Mul, SCRATCH, a, b);
+                self.arithmetic(Mul, out, SCRATCH, c);
+            }
+            ScalarOp::AddAdd => {
+                self.two(Add, SCRATCH, a, b);
+                self.arithmetic(Add, out, SCRATCH, c);
+            }
+            ScalarOp::Unary(Unary::Neg) => {
+                self.constant(Self::SIGN);
+                self.bitwise(Bitwise::Xor, out, a);
+            }
+            ScalarOp::Unary(Unary::Abs) => {
+                self.constant(Self::SIGN - 1);
+                self.bitwise(Bitwise::And, out, a);
+            }
+            ScalarOp::Unary(Unary::Recip) => {
+                self.constant(Self::ONE);
+                self.arithmetic(Div, out, SCRATCH, a);
+            }
+            ScalarOp::Unary(Unary::Sqrt) => {
+                self.load(SCRATCH, a);
+                self.arithmetic(Sqrt, out, SCRATCH, Place::Xmm(SCRATCH));
+            }
+            _ => unreachable!("it is called"),
+        }
+        self.result(out, step.out);
+    }
+
+    /// Where the value of a register of the program is.
+    fn place(&mut self, register: u8) -> Place {
+        self.time += 1;
+        let holds = |held: &Option<Held>| held.is_some_and(|held| held.register == register);
+        match self.holds.iter().position(holds) {
+            Some(xmm) => {
+                self.used[xmm] = self.time;
+                Place::Xmm(xmm as Xmm)
+            }
+            None => Place::Memory(register),
+        }
+    }
+
+    /// A register of the processor for a result: one that is no longer read, or else that of which the
+    /// last use is longest ago, and none that holds an argument.
+    fn room(&mut self, args: &[u8]) -> Xmm {
+        let free = |&xmm: &usize| self.holds[xmm].is_none_or(|held| !args.contains(&held.register));
+        let key = |&xmm: &usize| (self.is_read(xmm), self.used[xmm]);
+        let xmm = (0..self.holds.len()).filter(free).min_by_key(key).expect("more than arguments");
+        self.save(xmm);
+        self.holds[xmm] = None;
+        xmm as Xmm
+    }
+
+    /// Whether the step at hand or a later one reads what a register of the processor holds.
+    fn is_read(&self, xmm: usize) -> bool {
+        self.holds[xmm].is_some_and(|held| held.until.is_some_and(|until| until >= self.now))
+    }
+
+    /// Writes what a register of the processor holds, if it is still to be read and nowhere else.
+    fn save(&mut self, xmm: usize) {
+        let is_read = self.is_read(xmm);
+        if let Some(held) = self.holds[xmm].as_mut().filter(|held| held.alone && is_read) {
+            held.alone = false;
+            let register = held.register;
+            self.store(xmm as Xmm, register);
+        }
+    }
+
+    /// Notes that a register of the processor is the result of the step at hand for one of the program,
+    /// and writes it if it is wanted.
+    fn result(&mut self, xmm: Xmm, register: u8) {
+        for held in &mut self.holds {
+            held.take_if(|held| held.register == register);
+        }
+        let Result { until, wanted } = self.results[self.now];
+        self.time += 1;
+        self.holds[usize::from(xmm)] = Some(Held { register, until, alone: !wanted });
+        self.used[usize::from(xmm)] = self.time;
+        if wanted {
+            self.store(xmm, register);
+        }
+    }
+
+    fn store(&mut self, xmm: Xmm, register: u8) {
+        self.instruction(0x11, Self::NUMBER, xmm, 0, Place::Memory(register));
+    }
+
+    /// The bits of 1, and of the sign.
+    const ONE: u64 = if size_of::<T>() == 8 { 1f64.to_bits() } else { 1f32.to_bits() as u64 };
+    const SIGN: u64 = 1 << (8 * size_of::<T>() - 1);
+    /// The prefix that says that an instruction is on one number of this type.
+    const NUMBER: u8 = if size_of::<T>() == 8 { 3 } else { 2 };
+    /// The prefix for all bits of a register, as numbers of double precision.
+    const BITS: u8 = 1;
+
+    /// `out = a op b`.
+    fn two(&mut self, op: Arithmetic, out: Xmm, a: Place, b: Place) {
+        let first = match (a, b, op) {
+            (Place::Xmm(xmm), ..) => xmm,
+            // Sums and products commute, and the second may stay in memory.
+            (_, Place::Xmm(xmm), Arithmetic::Add | Arithmetic::Mul) => {
+                return self.arithmetic(op, out, xmm, a);
+            }
+            _ => {
+                self.load(out, a);
+                out
+            }
+        };
+        self.arithmetic(op, out, first, b);
+    }
+
+    fn arithmetic(&mut self, op: Arithmetic, out: Xmm, a: Xmm, b: Place) {
+        self.instruction(op as u8, Self::NUMBER, out, a, b);
+    }
+
+    /// The greater or less of two numbers; NaN if either is.
+    fn extreme(&mut self, op: Arithmetic, out: Xmm, a: Place, b: Place) {
+        let first = match a {
+            Place::Xmm(xmm) => xmm,
+            Place::Memory(_) => {
+                self.load(out, a);
+                out
+            }
+        };
+        // `vcmpunordsd`: all bits set if the first is NaN, where the instruction takes the second.
+        self.instruction(0xc2, Self::NUMBER, SCRATCH, first, Place::Xmm(first));
+        self.code.push(3);
+        self.arithmetic(op, out, first, b);
+        self.bitwise(Bitwise::Or, out, Place::Xmm(out));
+    }
+
+    /// `out = scratch op a`.
+    fn bitwise(&mut self, op: Bitwise, out: Xmm, a: Place) {
+        let from = match a {
+            Place::Xmm(_) => a,
+            Place::Memory(_) => {
+                self.load(out, a);
+                Place::Xmm(out)
+            }
+        };
+        self.instruction(op as u8, Self::BITS, out, SCRATCH, from);
+    }
+
+    fn load(&mut self, out: Xmm, from: Place) {
+        match from {
+            // `vmovapd`, which copies all bits.
+            Place::Xmm(_) => self.instruction(0x28, Self::BITS, out, 0, from),
+            Place::Memory(_) => self.instruction(0x10, Self::NUMBER, out, 0, from),
+        }
+    }
+
+    /// Writes bits to the scratch register: `mov rax, bits; vmovq xmm15, rax`.
+    fn constant(&mut self, bits: u64) {
+        self.rax(bits);
+        self.code.extend([0xc4, 0x61, 0xf9, 0x6e, 0xf8]);
+    }
+
+    /// `mov rax, bits`.
+    fn rax(&mut self, bits: u64) {
+        self.code.extend([0x48, 0xb8]);
+        self.code.extend(bits.to_le_bytes());
+    }
+
+    /// Calls [`evaluate`], whose result is in register 0; what the others held is lost.
+    fn call(&mut self, step: &ScalarStep) {
+        (0..self.holds.len()).for_each(|xmm| self.save(xmm));
+        for (xmm, &arg) in step.args[..step.op.arguments()].iter().enumerate() {
+            self.load(xmm as Xmm, Place::Memory(arg));
+        }
+        // `mov rdi, step`.
+        self.code.extend([0x48, 0xbf]);
+        self.code.extend((std::ptr::from_ref(step) as u64).to_le_bytes());
+        let function: unsafe extern "sysv64" fn(*const ScalarStep, T, T, T) -> T = evaluate::<T>;
+        self.rax(function as usize as u64);
+        // `call rax`.
+        self.code.extend([0xff, 0xd0]);
+        self.holds = [None; SCRATCH as usize];
+        self.result(0, step.out);
+    }
+
+    /// An instruction with the registers `out` and `a` (the number 0 if it has no `a`) and the operand
+    /// `b`, with the prefix C4: bits that extend the register numbers, inverted; `a`, inverted, and
+    /// the kind of number; the opcode; the operands, one of which may be `[base + offset]`.
+    fn instruction(&mut self, opcode: u8, kind: u8, out: Xmm, a: Xmm, b: Place) {
+        let low = |number: u8| u8::from(number < 8);
+        let b_low = match b {
+            Place::Xmm(xmm) => low(xmm),
+            Place::Memory(register) => low(self.base(register)),
+        };
+        self.code.extend([0xc4, low(out) << 7 | 1 << 6 | b_low << 5 | 1, (!a & 15) << 3 | kind]);
+        let out = (out & 7) << 3;
+        match b {
+            Place::Xmm(xmm) => self.code.extend([opcode, 0xc0 | out | xmm & 7]),
+            Place::Memory(register) => {
+                self.code.extend([opcode, 0x80 | out | self.base(register) & 7]);
+                let entry = self.homes[usize::from(register)].entry;
+                let offset = i32::try_from(entry * size_of::<T>()).expect("a short slice");
+                self.code.extend(offset.to_le_bytes());
+            }
+        }
+    }
+
+    /// The processor's register with the address of what a register of the program lies in.
+    fn base(&self, register: u8) -> u8 {
+        self.bases[self.homes[usize::from(register)].base]
+    }
+}
+
+/// Whether an operation is translated, not called.
+fn is_translated(op: ScalarOp) -> bool {
+    use Binary::{Add, Div, Max, Min, Mul, Sub};
+    use Unary::{Abs, Neg, Recip, Sqrt, Square};
+    match op {
+        ScalarOp::Binary(f) => matches!(f, Add | Sub | Mul | Div | Max | Min),
+        ScalarOp::Unary(f) => matches!(f, Neg | Abs | Square | Recip | Sqrt),
+        ScalarOp::Powi(_) | ScalarOp::Select => false,
+        _ => true,
+    }
+}
+
+/// What becomes of the result of each step, if what these registers hold in the end is wanted.
+fn results_of(steps: &[ScalarStep], mut wanted: [bool; SCALAR_REGISTERS]) -> Vec<Result> {
+    let mut until = [None; SCALAR_REGISTERS];
+    let mut results: Vec<Result> = Vec::with_capacity(steps.len());
+    for (i, step) in steps.iter().enumerate().rev() {
+        let out = usize::from(step.out);
+        results.push(Result { until: until[out].take(), wanted: std::mem::take(&mut wanted[out]) });
+        for &arg in &step.args[..step.op.arguments()] {
+            until[usize::from(arg)].get_or_insert(i);
+        }
+    }
+    results.reverse();
+    results
+}
