@@ -65,8 +65,8 @@ mod tests {
             let weights = Weights::new(interpolant);
             for theta in [0.0, 0.3, 0.77, 1.0] {
                 let found: Vec<f64> = weights.at(theta).flatten().collect();
-                for i in 0..interpolant.weights.len() {
-                    assert_eq!(found[i], interpolant.weight(i, theta), "{method:?}, slope {i}");
+                for (i, found) in found.iter().enumerate().take(interpolant.weights.len()) {
+                    assert_eq!(*found, interpolant.weight(i, theta), "{method:?}, slope {i}");
                 }
             }
         }
