@@ -28,7 +28,7 @@ impl Power {
     fn new(y: f64) -> Power {
         let mut coefficient = 1.0;
         Power {
-            exponents: std::array::from_fn(|e| (y * (e as f64 - EXPONENTS as f64)).exp2()),
+            exponents: std::array::from_fn(|e| (e as f64 - EXPONENTS as f64).exp2().powf(y)),
             digits: std::array::from_fn(|i| {
                 let middle = 1.0 + (i as f64 + 0.5) / f64::from(1 << DIGITS);
                 [middle, 1.0 / middle, middle.powf(y)]
