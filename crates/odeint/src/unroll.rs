@@ -97,17 +97,30 @@ impl<'t, T: Real> Number<'t, T> {
     }
 }
 
-/// `y + h Σ c_j k_j`.
+/// `y + h Σ c_j k_j`, added up as [`step::combine`](crate::step::combine) does it.
 pub(crate) fn combine<'t, T: Real>(
     y: Var<'t, T>,
     h: Number<'t, T>,
     c: &[f64],
     k: &[Var<'t, T>],
 ) -> Var<'t, T> {
+    add_up(y, y.shape().numel() > 4, h, c, k)
+}
+
+/// `y + h Σ c_j k_j` from the first term to the last, or with `y` as the last one.
+fn add_up<'t, T: Real>(
+    y: Var<'t, T>,
+    y_last: bool,
+    h: Number<'t, T>,
+    c: &[f64],
+    k: &[Var<'t, T>],
+) -> Var<'t, T> {
     let used = || c.iter().zip(k).filter(|(c, _)| **c != 0.0);
-    let scaled = used().map(|(c, _)| h.value * c);
-    let all: Vec<T> = [1.0].into_iter().chain(scaled).map(T::from_f64).collect();
-    let terms: Vec<_> = [y].into_iter().chain(used().map(|(_, k)| *k)).collect();
+    let mut all: Vec<T> = used().map(|(c, _)| T::from_f64(h.value * c)).collect();
+    let mut terms: Vec<_> = used().map(|(_, k)| *k).collect();
+    let place = if y_last { terms.len() } else { 0 };
+    all.insert(place, T::one());
+    terms.insert(place, y);
     let sum = Var::lincomb(&all, &terms).expect("y is a term");
     match h.change.zip(slope(c, k)) {
         Some((change, slope)) => sum + change * slope,
@@ -201,7 +214,7 @@ pub(crate) fn unroll<'t, T: Real>(
             let t = stage_time(tableau.c[i], start, h, end);
             let row = tableau.a[i];
             let base = if tableau.starts_before(i) {
-                combine(before, h, &tableau.increments(i).collect::<Vec<_>>(), &k)
+                add_up(before, false, h, &tableau.increments(i).collect::<Vec<_>>(), &k)
             } else {
                 combine(y0, h, &row[..i.min(row.len())], &k)
             };

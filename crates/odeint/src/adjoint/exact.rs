@@ -271,9 +271,9 @@ impl<T: Real> Exact<T> {
                 self.columns[j * all + all - 1 - i] = a;
             }
         }
-        let starts = |i: &usize| if tableau.starts_before(*i) { 0.0 } else { 1.0 };
+        let starts = |i| if tableau.starts_before(i) { 0.0 } else { 1.0 };
         self.starts.clear();
-        self.starts.extend((0..all).rev().map(|i| starts(&i)));
+        self.starts.extend((0..all).rev().map(starts));
         self.columns_of = Some(tableau);
     }
 }

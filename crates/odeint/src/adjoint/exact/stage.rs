@@ -107,7 +107,7 @@ impl<T: Real> Exact<T> {
         let first = if tableau.coupled && i < tableau.rows() { 1 } else { i + 1 };
         self.sum_column(from, back, i, first);
         tableau.part(i).mask_blocks(from.grid.block, &mut self.slope);
-        match tableau.is_explicit() {
+        match tableau.starts_before(i) {
             true => stage_state(tableau, i, y0, h, k, &mut self.stage),
             false => combine(Some(y0), h, tableau.row(i), k, &mut self.stage),
         }
