@@ -1,4 +1,4 @@
-//! `dy/dt = tanh(y³ W₁ + b₁) W₂ + b₂` of 20 samples, by Dopri5.
+//! `dy/dt = tanh(y³ W₁ + b₁) W₂ + b₂` of 20 samples, by Dopri5 with the peers' error weights.
 //!
 //! The samples run along the lanes. Two hidden units have 40 numbers, which are five vectors: samples 0 to
 //! 7, 8 to 15, 16 to 19 of the first and 0 to 3 of the second, 4 to 11, 12 to 19. A state is two rows of

@@ -1,7 +1,8 @@
 //! The coefficients of the methods. A row of `A` is a stage, the seventh the end; `WEIGHTS[p - 1][i]` is the
 //! coefficient of `θ^p` in the weight of slope `i` of the interpolant (the eighth is room).
 
-/// The method of Dormand and Prince, J. Comput. Appl. Math. 6 (1980) 19, with the interpolant of `dopri5.f`.
+/// The method of Dormand and Prince, J. Comput. Appl. Math. 6 (1980) 19, with the interpolant of `dopri5.f`
+/// and the error weights of L. F. Shampine, Math. Comp. 46 (1986) 135, which the peers take.
 pub mod dopri5 {
     pub const C: [f64; 7] = [0.0, 1.0 / 5.0, 3.0 / 10.0, 4.0 / 5.0, 8.0 / 9.0, 1.0, 1.0];
     pub const A: [[f64; 6]; 7] = [
@@ -14,13 +15,13 @@ pub mod dopri5 {
         [35.0 / 384.0, 0.0, 500.0 / 1113.0, 125.0 / 192.0, -2187.0 / 6784.0, 11.0 / 84.0],
     ];
     pub const ERROR: [f64; 7] = [
-        71.0 / 57600.0,
+        35.0 / 384.0 - 1951.0 / 21600.0,
         0.0,
-        -71.0 / 16695.0,
-        71.0 / 1920.0,
-        -17253.0 / 339200.0,
-        22.0 / 525.0,
-        -1.0 / 40.0,
+        500.0 / 1113.0 - 22642.0 / 50085.0,
+        125.0 / 192.0 - 451.0 / 720.0,
+        -2187.0 / 6784.0 + 12231.0 / 42400.0,
+        11.0 / 84.0 - 649.0 / 6300.0,
+        -1.0 / 60.0,
     ];
     pub const WEIGHTS: [[f64; 8]; 4] = [
         [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],

@@ -96,10 +96,10 @@ pub use integrator::Integrator;
 pub use mass::{Mass, WithMass, with_mass};
 pub use memory::Memory;
 pub use method::{
-    Bdf, Bosh3, Dop853, Dopri5, Euler, GaussLegendre4, GaussLegendre6, Heun, ImplicitEuler,
-    KenCarp4, KenCarp4Imex, Kvaerno3, Kvaerno4, Kvaerno5, Method, Midpoint, Ralston, Rk4, Rodas5P,
-    Ssprk3, SymplecticEuler, ThreeEighths, TrBdf2, Tsit5, VelocityVerlet, Verner6, Verner7,
-    Verner9, Yoshida4, Yoshida6,
+    Bdf, Bosh3, Dop853, Dopri5, Dopri5Shampine, Euler, GaussLegendre4, GaussLegendre6, Heun,
+    ImplicitEuler, KenCarp4, KenCarp4Imex, Kvaerno3, Kvaerno4, Kvaerno5, Method, Midpoint, Ralston,
+    Rk4, Rodas5P, Ssprk3, SymplecticEuler, ThreeEighths, TrBdf2, Tsit5, VelocityVerlet, Verner6,
+    Verner7, Verner9, Yoshida4, Yoshida6,
 };
 pub use ode::{Gradient, Ode, Times};
 pub use ode_each::Span;

@@ -4,9 +4,9 @@
 use std::ops::ControlFlow;
 
 use costate_odeint::{
-    Auto, Dopri5, ErrorKind, Event, Gradient, Heun, Integrator, KenCarp4Imex, Kvaerno5, Method,
-    Midpoint, Ode, Options, Ralston, Rk4, Rodas5P, Sample, Solver, Stepping, Tsit5, solve,
-    solve_batch,
+    Auto, Dopri5, Dopri5Shampine, ErrorKind, Event, Gradient, Heun, Integrator, KenCarp4Imex,
+    Kvaerno5, Method, Midpoint, Ode, Options, Ralston, Rk4, Rodas5P, Sample, Solver, Stepping,
+    Tsit5, solve, solve_batch,
 };
 use costate_tape::{Tape, Var};
 use ndarray::Array1;
@@ -107,6 +107,11 @@ fn dopri5_has_its_classical_error_weights() {
     let found = Method::from(Dopri5).tableau().error.unwrap();
     for (found, classical) in found.iter().zip(classical) {
         assert!((found - classical).abs() < 1e-16, "{found} for {classical}");
+    }
+    // Shampine's are there under a name that says so.
+    let shampine = Method::from(Dopri5Shampine).tableau().error.unwrap();
+    for (found, classical) in shampine.iter().zip(classical) {
+        assert!((found - classical * (2.0 / 3.0)).abs() < 1e-16, "{found} for {classical}");
     }
 }
 

@@ -31,7 +31,7 @@ mod verner9;
 pub use bdf::Bdf;
 pub use bosh3::Bosh3;
 pub use dop853::Dop853;
-pub use dopri5::Dopri5;
+pub use dopri5::{Dopri5, Dopri5Shampine};
 pub use euler::Euler;
 pub use gauss_legendre::{GaussLegendre4, GaussLegendre6};
 pub use heun::Heun;
@@ -69,7 +69,7 @@ use crate::tableau::Tableau;
 /// | [`Ssprk3`] | 3 | 3 | 3 | fixed steps that must keep monotonicity |
 /// | [`Rk4`], [`ThreeEighths`] | 4 | 4 | 4 | fixed steps |
 /// | [`Bosh3`] | 3(2) | 3 | 3 | loose tolerances |
-/// | [`Tsit5`], [`Dopri5`] | 5(4) | 6 | 5 | most problems that are not stiff |
+/// | [`Tsit5`], [`Dopri5`], [`Dopri5Shampine`] | 5(4) | 6 | 5 | most problems that are not stiff |
 /// | [`Verner6`] | 6(5) | 8 | 6 | tolerances down to 1e-11 |
 /// | [`Verner7`] | 7(6) | 10 | 7 | tight tolerances |
 /// | [`Dop853`] | 8(5, 3) | 12 | 8 | tight tolerances |
@@ -106,7 +106,7 @@ pub enum Method {
 
 impl Method {
     /// Those for any equation that is not stiff.
-    pub fn all() -> [Method; 16] {
+    pub fn all() -> [Method; 17] {
         [
             Euler.into(),
             Midpoint.into(),
@@ -117,6 +117,7 @@ impl Method {
             ThreeEighths.into(),
             Bosh3.into(),
             Dopri5.into(),
+            Dopri5Shampine.into(),
             Tsit5.into(),
             Verner6.into(),
             Verner7.into(),
@@ -206,6 +207,12 @@ impl From<Rk4> for Method {
 impl From<Dopri5> for Method {
     fn from(_: Dopri5) -> Method {
         Method::Explicit(&dopri5::TABLEAU)
+    }
+}
+
+impl From<Dopri5Shampine> for Method {
+    fn from(_: Dopri5Shampine) -> Method {
+        Method::Explicit(&dopri5::SHAMPINE)
     }
 }
 
