@@ -6,8 +6,12 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use costate_ops::{Isa, MatMul, Real, Unary, argmax_axis, lincomb, matmul, max_axis, permute};
-use costate_ops::{sum_to, unary, unary_on};
+use costate_ops::{
+    After, Isa, MatMul, Real, Unary, argmax_axis, binary_in_place_right, lincomb, matmul,
+};
+use costate_ops::{
+    Binary, matmul_then, max_axis, permute, softplus_sigmoid, sum_to, unary, unary_on,
+};
 
 /// The time of one call in ns: the least of several batches, which the machine's other work
 /// disturbs least.
@@ -61,6 +65,41 @@ fn by_gemm<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
             none,
         );
     }
+}
+
+/// A product with a bias or a derivative in its pass, and the two apart.
+fn then<T: Real>(shapes: &[(usize, usize, usize, bool)]) {
+    for &(m, k, n, tb) in shapes {
+        let spec = MatMul { m, k, n, ta: false, tb, accumulate: false };
+        let (a, b, mut c) = (numbers::<T>(m * k), numbers::<T>(k * n), vec![T::zero(); m * n]);
+        let (bias, slopes) = (numbers::<T>(n), numbers::<T>(m * n));
+        for (op, other) in [(Binary::Add, &bias), (Binary::TanhGrad, &slopes)] {
+            let after = match op {
+                Binary::Add => After::Bias(&other[..]),
+                _ => After::TanhGrad(other),
+            };
+            let one = time(|| matmul_then(spec, black_box(&a), black_box(&b), after, &mut c));
+            let two = time(|| {
+                matmul(spec, black_box(&a), black_box(&b), black_box(&mut c));
+                binary_in_place_right(op, other, black_box(&mut c));
+            });
+            let (name, op, right) = (T::NAME, op.name(), if tb { "ᵀ" } else { " " });
+            println!(
+                "{name} [{m:4},{k:4}] [{k:4},{n:4}]{right} and {op:9} {one:9.0} ns, apart {two:9.0} ns"
+            );
+        }
+    }
+}
+
+/// `softplus` and `sigmoid` of the same numbers.
+fn pair<T: Real>(n: usize) {
+    let (x, mut y, mut z) = (numbers::<T>(n), vec![T::zero(); n], vec![T::zero(); n]);
+    let one = time(|| softplus_sigmoid(black_box(&x), &mut y, &mut z));
+    let two = time(|| {
+        unary(Unary::Softplus, black_box(&x), &mut y);
+        unary(Unary::Sigmoid, black_box(&x), &mut z);
+    });
+    println!("{} softplus and sigmoid of {n} {one:9.0} ns, apart {two:9.0} ns", T::NAME);
 }
 
 fn products<T: Real>(shapes: &[(usize, usize, usize)]) {
@@ -150,6 +189,10 @@ fn main() {
     let all = std::env::args().nth(1).is_none();
     products::<f64>(&[(20, 2, 50), (20, 50, 2), (64, 64, 64)]);
     products::<f32>(&[(32, 2, 64), (32, 64, 64), (32, 64, 2), (256, 64, 64), (128, 784, 128)]);
+    then::<f64>(&[(20, 2, 50, false), (20, 50, 2, true)]);
+    then::<f32>(&[(32, 2, 64, false), (32, 3, 64, false), (32, 64, 2, true)]);
+    pair::<f32>(2048);
+    pair::<f64>(2048);
     if !all {
         return;
     }

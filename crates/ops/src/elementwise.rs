@@ -6,7 +6,7 @@ use crate::Real;
 
 /// Number of entries that an expensive function is computed for at a time. The last few entries
 /// of an array are padded to this, so that they go through the same vector instructions.
-const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// From how many entries on an expensive function is spread over threads. Waking the pool costs
 /// about 25 µs, the time of `tanh` of 2¹⁷ numbers in `f32` on AVX-512.
@@ -123,14 +123,19 @@ pub(crate) fn map_wide_in_place<T: Real, const VECTOR: usize>(x: &mut [T], f: im
 
 /// Runs an expensive `f` on pieces of a long array, on all threads.
 pub(crate) fn in_parallel<T: Real>(x: &[T], out: &mut [T], f: impl Fn(&[T], &mut [T]) + Sync) {
-    let chunk = share(x.len(), || LANES).unwrap_or(CHUNK);
+    let chunk = share_or_chunk(x.len());
     out.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(out, x)| f(x, out));
 }
 
 /// Runs an expensive `f` on pieces of a long array, on all threads.
 pub(crate) fn in_parallel_in_place<T: Real>(x: &mut [T], f: impl Fn(&mut [T]) + Sync) {
-    let chunk = share(x.len(), || LANES).unwrap_or(CHUNK);
+    let chunk = share_or_chunk(x.len());
     x.par_chunks_mut(chunk).for_each(&f);
+}
+
+/// How many entries of a long array a thread takes at a time.
+pub(crate) fn share_or_chunk(len: usize) -> usize {
+    share(len, || LANES).unwrap_or(CHUNK)
 }
 
 /// Whether an expensive function of so many entries is worth several threads.

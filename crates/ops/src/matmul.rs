@@ -12,6 +12,7 @@ use rayon::prelude::*;
 
 use crate::elementwise::check_len;
 use crate::isa::{Isa, Kernel, dispatch};
+use crate::matmul_then::Add;
 use crate::narrow::narrow;
 use crate::tile::Rows;
 use crate::{Buffer, Real, transpose};
@@ -58,13 +59,18 @@ impl MatMul {
     }
 
     /// Whether the right side is read where it lies.
-    fn is_small<T: Real>(&self) -> bool {
+    pub(crate) fn is_small<T: Real>(&self) -> bool {
         let right = self.k * self.n * size_of::<T>();
         right <= SMALL && self.m * self.k * self.n < PARALLEL
     }
 
+    /// Whether it is inner products of long rows with few columns.
+    pub(crate) fn has_long_rows(&self) -> bool {
+        !self.ta && self.n <= NARROW && self.k >= LONG
+    }
+
     #[track_caller]
-    fn check(&self, a: usize, b: usize, c: usize) {
+    pub(crate) fn check(&self, a: usize, b: usize, c: usize) {
         // Were these to wrap, the unchecked reads below would not be covered.
         let size = |rows: usize, columns: usize| {
             let size = rows.checked_mul(columns);
@@ -133,7 +139,7 @@ pub(crate) fn matmul_of<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
     if c.is_empty() {
         return;
     }
-    if !spec.ta && spec.n <= NARROW && spec.k >= LONG {
+    if spec.has_long_rows() {
         narrow_of(spec, a, b, c);
     } else if spec.is_small::<T>() {
         small(Isa::detect(), spec, a, b, c);
@@ -456,7 +462,8 @@ fn narrow_of<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
     let MatMul { m, k, n, tb, accumulate, .. } = spec;
     let product = |columns: &[T], c: &mut [T]| {
         let few = m * k * n < PARALLEL;
-        if !(few && narrow(k, accumulate, a, columns, c)) {
+        let and = if accumulate { Add::Result } else { Add::Nothing };
+        if !(few && narrow(k, and, a, columns, c)) {
             large(MatMul { tb: true, ..spec }, a, columns, c);
         }
     };

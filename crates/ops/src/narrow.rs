@@ -9,20 +9,23 @@ use std::arch::x86_64::{
     _mm512_setzero_pd, _mm512_setzero_ps,
 };
 
+use num_traits::Zero;
+
 use crate::Real;
 use crate::isa::Isa;
+use crate::matmul_then::Add;
 
 /// How many rows are done at once: with four columns, their sums take half of the registers.
 const ROWS: usize = 4;
 
-/// `C = A B` or `C += A B`, where `A` has rows of length `k`, and `B` at most four columns, which lie
-/// one after another. Returns whether it was done: it is not if the machine has no AVX-512.
+/// `C = A B` and what is to be added, where `A` has rows of length `k`, and `B` at most four columns, which
+/// lie one after another. Returns whether it was done: it is not if the machine has no AVX-512.
 ///
 /// # Panics
 /// If the lengths do not fit, or there are no or more columns.
 pub(crate) fn narrow<T: Real>(
     k: usize,
-    accumulate: bool,
+    and: Add<'_, T>,
     a: &[T],
     columns: &[T],
     c: &mut [T],
@@ -33,13 +36,22 @@ pub(crate) fn narrow<T: Real>(
     let (a64, columns64): (Option<&[f64]>, Option<&[f64]>) = (cast(a), cast(columns));
     if let (Some(a), Some(columns)) = (a64, columns64) {
         // SAFETY: the machine has AVX-512.
-        unsafe { all::<__m512d>(k, accumulate, a, columns, bytemuck::cast_slice_mut(c)) };
+        unsafe { all::<__m512d>(k, same(and), a, columns, bytemuck::cast_slice_mut(c)) };
     } else {
         let (a, columns) = (bytemuck::cast_slice(a), bytemuck::cast_slice(columns));
         // SAFETY: as above.
-        unsafe { all::<__m512>(k, accumulate, a, columns, bytemuck::cast_slice_mut(c)) };
+        unsafe { all::<__m512>(k, same(and), a, columns, bytemuck::cast_slice_mut(c)) };
     }
     true
+}
+
+/// The same for the type that `T` is.
+fn same<U: Real, T: Real>(and: Add<'_, T>) -> Add<'_, U> {
+    match and {
+        Add::Nothing => Add::Nothing,
+        Add::Result => Add::Result,
+        Add::Bias(bias) => Add::Bias(bytemuck::cast_slice(bias)),
+    }
 }
 
 /// A slice as one of double precision, if it is.
@@ -48,12 +60,12 @@ fn cast<T: Real>(x: &[T]) -> Option<&[f64]> {
 }
 
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-fn all<V: Vector>(k: usize, accumulate: bool, a: &[V::Of], columns: &[V::Of], c: &mut [V::Of]) {
+fn all<V: Vector>(k: usize, and: Add<'_, V::Of>, a: &[V::Of], columns: &[V::Of], c: &mut [V::Of]) {
     match columns.len() / k {
-        1 => rows::<V, 1>(k, accumulate, a, columns, c),
-        2 => rows::<V, 2>(k, accumulate, a, columns, c),
-        3 => rows::<V, 3>(k, accumulate, a, columns, c),
-        4 => rows::<V, 4>(k, accumulate, a, columns, c),
+        1 => rows::<V, 1>(k, and, a, columns, c),
+        2 => rows::<V, 2>(k, and, a, columns, c),
+        3 => rows::<V, 3>(k, and, a, columns, c),
+        4 => rows::<V, 4>(k, and, a, columns, c),
         n => panic!("{n} columns are not few"),
     }
 }
@@ -62,7 +74,7 @@ fn all<V: Vector>(k: usize, accumulate: bool, a: &[V::Of], columns: &[V::Of], c:
 #[inline]
 fn rows<V: Vector, const N: usize>(
     k: usize,
-    accumulate: bool,
+    and: Add<'_, V::Of>,
     a: &[V::Of],
     columns: &[V::Of],
     c: &mut [V::Of],
@@ -70,11 +82,11 @@ fn rows<V: Vector, const N: usize>(
     let mut results = c.chunks_exact_mut(ROWS * N);
     let mut rows = a.chunks_exact(ROWS * k);
     for (a, c) in rows.by_ref().zip(results.by_ref()) {
-        tile::<V, ROWS, N>(k, accumulate, a, columns, c);
+        tile::<V, ROWS, N>(k, and, a, columns, c);
     }
     let (rest, results) = (rows.remainder(), results.into_remainder());
     for (a, c) in rest.chunks_exact(k).zip(results.chunks_exact_mut(N)) {
-        tile::<V, 1, N>(k, accumulate, a, columns, c);
+        tile::<V, 1, N>(k, and, a, columns, c);
     }
 }
 
@@ -83,12 +95,15 @@ fn rows<V: Vector, const N: usize>(
 #[inline]
 fn tile<V: Vector, const R: usize, const N: usize>(
     k: usize,
-    accumulate: bool,
+    and: Add<'_, V::Of>,
     a: &[V::Of],
     columns: &[V::Of],
     c: &mut [V::Of],
 ) {
     assert!(a.len() == R * k && columns.len() == N * k && c.len() == R * N);
+    if let Add::Bias(bias) = and {
+        assert!(bias.len() == N);
+    }
     // SAFETY: what is loaded are numbers of a row or a column of `k`, from number `l` on: `LEN` if there
     // are so many, else all that are left. The lengths are those of as many rows and columns. The
     // processor has the instructions, or this could not have been called.
@@ -112,10 +127,16 @@ fn tile<V: Vector, const R: usize, const N: usize>(
             l += V::LEN;
         }
         for (c, sums) in c.as_chunks_mut::<N>().0.iter_mut().zip(sums) {
-            for (c, sum) in c.iter_mut().zip(sums) {
-                let sum = sum.sum();
-                *c = if accumulate { *c + sum } else { sum };
+            let mut sum = [V::Of::zero(); N];
+            for j in 0..N {
+                sum[j] = sums[j].sum();
             }
+            match and {
+                Add::Nothing => {}
+                Add::Result => (0..N).for_each(|j| sum[j] += c[j]),
+                Add::Bias(bias) => (0..N).for_each(|j| sum[j] += bias[j]),
+            }
+            *c = sum;
         }
     }
 }

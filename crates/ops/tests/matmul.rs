@@ -2,7 +2,8 @@
 
 use crate::common::{assert_same, moderate};
 use costate_ops::{
-    Isa, MatMul, Real, matmul, matmul_batch, matmul_naive, matmul_small, matmul_strips, permute,
+    After, Binary, Isa, MatMul, Real, binary_in_place_right, matmul, matmul_batch, matmul_naive,
+    matmul_small, matmul_strips, matmul_then, permute,
 };
 use proptest::prelude::*;
 use rayon::prelude::*;
@@ -111,6 +112,40 @@ fn every_small_product_follows_its_specification() {
             }
         }
     }
+}
+
+fn afterwards<T: Real>(m: usize, k: usize, n: usize) {
+    let ops = [Binary::Add, Binary::Mul, Binary::TanhGrad, Binary::SigmoidGrad];
+    for spec in forms(m, k, n).filter(|spec| !spec.accumulate) {
+        let (a, b) = (moderate::<T>(m * k, 1), moderate::<T>(k * n, 2));
+        for op in ops {
+            let other = moderate::<T>(if op == Binary::Add { n } else { m * n }, 3);
+            let after = match op {
+                Binary::Add => After::Bias(&other),
+                Binary::Mul => After::Mul(&other),
+                Binary::TanhGrad => After::TanhGrad(&other),
+                _ => After::SigmoidGrad(&other),
+            };
+            let mut right = vec![T::zero(); m * n];
+            matmul(spec, &a, &b, &mut right);
+            binary_in_place_right(op, &other, &mut right);
+            let mut found = vec![T::zero(); m * n];
+            matmul_then(spec, &a, &b, after, &mut found);
+            assert_same(&found, &right, &(spec, op));
+        }
+    }
+}
+
+/// On the ways that do it within the product, and on the others.
+#[test]
+fn what_is_done_after_a_product() {
+    for (m, n) in [(1, 1), (7, 2), (20, 4), (20, 5), (9, 50), (32, 64), (33, 37)] {
+        for k in [0, 1, 2, 3, 4, 5, 15, 16, 50] {
+            afterwards::<f64>(m, k, n);
+            afterwards::<f32>(m, k, n);
+        }
+    }
+    afterwards::<f32>(80, 300, 200);
 }
 
 proptest! {

@@ -3,7 +3,7 @@
 use crate::common::{LENGTHS, assert_same, awkward, numbers, same};
 use costate_ops::{
     Binary, Isa, Real, Unary, axpy, binary, binary_in_place_left, binary_in_place_right, binary_on,
-    copy, lincomb, unary, unary_in_place, unary_in_place_on, unary_on,
+    copy, lincomb, softplus_sigmoid, unary, unary_in_place, unary_in_place_on, unary_on,
 };
 
 /// A function's place in [`Unary::ALL`], and whether its kernel follows [`Unary::eval`] to the
@@ -221,6 +221,28 @@ fn in_place<T: Real>() {
             assert_same(&right, &expected, &("right", op, n, short));
         }
     }
+}
+
+/// On lengths around those of blocks, and on one that is shared out.
+fn pair<T: Real>() {
+    for &n in LENGTHS.iter().chain(&[300_000]) {
+        let mut x = numbers::<T>(n, 9);
+        let given = awkward::<T>();
+        x.iter_mut().zip(given).for_each(|(x, awkward)| *x = awkward);
+        let (mut softplus, mut sigmoid) = (vec![T::zero(); n], vec![T::zero(); n]);
+        softplus_sigmoid(&x, &mut softplus, &mut sigmoid);
+        for (op, found) in [(Unary::Softplus, softplus), (Unary::Sigmoid, sigmoid)] {
+            let mut alone = vec![T::zero(); n];
+            unary(op, &x, &mut alone);
+            assert_same(&found, &alone, &(op, n));
+        }
+    }
+}
+
+#[test]
+fn a_pair_has_the_bits_of_both() {
+    pair::<f64>();
+    pair::<f32>();
 }
 
 #[test]

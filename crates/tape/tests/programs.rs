@@ -156,6 +156,91 @@ fn what_compiling_does() {
     );
 }
 
+/// A product with a short inner length adds a row by itself.
+#[test]
+fn the_text_of_a_product_with_a_bias() {
+    let x = [[20, 3], [3, 50], [1, 50]].map(|shape| ArrayD::zeros(IxDyn(&shape)));
+    let function = Function::trace(&x, |_, x| Ok(vec![(x[0].matmul(x[1]) + x[2]).tanh()])).unwrap();
+    assert_eq!(
+        Program::<f64>::compile(&function).unwrap().to_string(),
+        "program f64(i0[20, 3], i1[3, 50], i2[1, 50])\n  @0[20, 50] = add of matmul[nn] i0[20, 3], \
+         i1[3, 50], i2[1, 50]\n  o0[20, 50] = tanh @0[20, 50]\n  return o0[20, 50]\n"
+    );
+}
+
+/// The derivative of a softplus is computed with it, whatever becomes of both.
+#[test]
+fn softplus_and_its_derivative_are_a_pair() {
+    let x =
+        [ArrayD::from_shape_fn(IxDyn(&[40, 30]), |i| (i[0] as f64 - 17.0) / (1.0 + i[1] as f64))];
+    type Record = for<'t> fn(Var<'t, f64>) -> Vec<Var<'t, f64>>;
+    let forms: [Record; 4] = [
+        |x| vec![x.softplus(), x.sigmoid()],
+        |x| vec![(x.square().sigmoid() * 2.0) / x.square().softplus()],
+        |x| vec![x.sigmoid().sum() + x.softplus().square().sum(), x.sigmoid()],
+        |x| {
+            let part = x.slice_axis(0, 3..30);
+            vec![part.softplus() + part.sigmoid(), x.softplus()]
+        },
+    ];
+    for form in forms {
+        let function = Function::trace(&x, |_, x| Ok(form(x[0]))).unwrap();
+        let program = Program::compile(&function).unwrap();
+        let text = program.to_string();
+        assert_eq!(text.matches("softplus, sigmoid").count(), 1, "{text}");
+        let mut workspace = Workspace::new(&program);
+        let tape = Tape::new();
+        let expected = form(tape.constant(&x[0]));
+        let mut outputs: Vec<_> = expected.iter().map(|y| vec![0.0; y.to_vec().len()]).collect();
+        let mut places: Vec<_> = outputs.iter_mut().map(|y| &mut y[..]).collect();
+        program.run(&mut workspace, &slices(&x), &mut places).unwrap();
+        for (found, y) in outputs.iter().zip(expected) {
+            assert_eq!(bits(found), bits(&y.to_vec()), "{text}");
+        }
+    }
+}
+
+/// With two columns or fifty, in one order or the other, and where somebody else reads the product.
+#[test]
+fn products_do_what_comes_after_them() {
+    fn f<'t>(form: usize, x: &[Var<'t, f64>]) -> Vec<Var<'t, f64>> {
+        let product = x[0].matmul(x[1]);
+        match form {
+            0 => vec![product + x[2]],
+            1 => vec![x[2] + product],
+            2 => vec![product * x[3]],
+            3 => vec![x[3] * product],
+            _ => vec![product + x[2], product],
+        }
+    }
+    for (m, k, n, steps) in [(20, 3, 50, 1), (20, 50, 2, 2), (30, 20, 1, 1), (300, 200, 100, 2)] {
+        let shapes = [vec![m, k], vec![k, n], vec![n], vec![m, n]];
+        let entry = |i: usize| (i as f64 * 0.37).sin();
+        let of = |shape: &Vec<usize>| {
+            let mut next = 7 * shape.len();
+            ArrayD::from_shape_simple_fn(IxDyn(shape), || {
+                next += 1;
+                entry(next)
+            })
+        };
+        let x: Vec<ArrayD<f64>> = shapes.iter().map(of).collect();
+        for form in 0..5 {
+            let function = Function::trace(&x, |_, x| Ok(f(form, x))).unwrap();
+            let program = Program::compile(&function).unwrap();
+            let expected = if form == 4 || (form > 1 && n < 5) { 2 } else { steps };
+            assert_eq!(program.len(), expected, "{m} {k} {n} {form}:\n{program}");
+            let mut workspace = Workspace::new(&program);
+            let inputs = slices(&x);
+            let found = program.evaluate(&mut workspace, &inputs).unwrap();
+            let tape = Tape::new();
+            let vars: Vec<_> = x.iter().map(|x| tape.constant(x)).collect();
+            for (i, y) in f(form, &vars).into_iter().enumerate() {
+                assert_eq!(bits(found.get(i)), bits(&y.to_vec()), "{m} {k} {n} {form}");
+            }
+        }
+    }
+}
+
 /// A program on a few numbers is unfolded: moving them is naming them.
 #[test]
 fn small_programs_are_unfolded() {

@@ -313,17 +313,36 @@ fn exp_of_minus<T: Math, const FMA: bool, const N: usize>(x: [T; N]) -> [T; N] {
 /// `1 / (1 + e⁻ˣ)`.
 #[inline(always)]
 fn sigmoid<T: Math, const FMA: bool, const N: usize>(x: [T; N]) -> [T; N] {
-    let z = exp_of_minus::<T, FMA, N>(x);
+    sigmoid_of(x, exp_of_minus::<T, FMA, N>(x))
+}
+
+/// [`sigmoid`] from `z = e^-|x|`.
+#[inline(always)]
+fn sigmoid_of<T: Math, const N: usize>(x: [T; N], z: [T; N]) -> [T; N] {
     let numerator: [T; N] = each(|i| if x[i] < T::zero() { z[i] } else { T::one() });
     each(|i| numerator[i] / (T::one() + z[i]))
 }
 
-/// `ln(1 + eˣ) = max(x, 0) + ln(1 + z)`, `z = e^-|x|`.
+/// `ln(1 + eˣ)`.
 #[inline(always)]
 fn softplus<T: Math, const FMA: bool, const N: usize>(x: [T; N]) -> [T; N] {
-    let z = exp_of_minus::<T, FMA, N>(x);
+    softplus_of::<T, FMA, N>(x, exp_of_minus::<T, FMA, N>(x))
+}
+
+/// [`softplus`] `= max(x, 0) + ln(1 + z)` from `z = e^-|x|`.
+#[inline(always)]
+fn softplus_of<T: Math, const FMA: bool, const N: usize>(x: [T; N], z: [T; N]) -> [T; N] {
     // NaN fails the comparison and comes in through z.
     let positive = x.map(|x| if x > T::zero() { x } else { T::zero() });
     let ln = halves::<T, FMA, N>(T::LN_1P, z.map(|z| z - T::lit(0.5)));
     each(|i| T::fma::<FMA>(z[i], ln[i], positive[i]))
+}
+
+/// [`softplus`] and its derivative, [`sigmoid`].
+#[inline(always)]
+pub(crate) fn softplus_sigmoid<T: Math, const FMA: bool, const N: usize>(
+    x: [T; N],
+) -> ([T; N], [T; N]) {
+    let z = exp_of_minus::<T, FMA, N>(x);
+    (softplus_of::<T, FMA, N>(x, z), sigmoid_of(x, z))
 }

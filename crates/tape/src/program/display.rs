@@ -106,8 +106,17 @@ impl<T: Real> fmt::Display for Program<T> {
                     write!(f, "{chain}")?;
                     continue;
                 }
+                Instruction::Pair(pair) => {
+                    let ([first, second], arg) = (&pair.outs, &pair.arg);
+                    writeln!(f, "  {first}, {second} = softplus, sigmoid {arg}")?;
+                    continue;
+                }
             };
-            write!(f, "  {} = {}", i.out, i.op.name())?;
+            write!(f, "  {} = ", i.out)?;
+            if let Some(after) = i.after {
+                write!(f, "{} of ", after.name())?;
+            }
+            write!(f, "{}", i.op.name())?;
             match &i.op {
                 Op::Affine { mul, add } => write!(f, "[{mul}, {add}]")?,
                 Op::Powi(n) => write!(f, "[{n}]")?,

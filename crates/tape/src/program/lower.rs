@@ -3,18 +3,21 @@
 //! All values of a run live in one arena. An operation that only looks at its argument
 //! ([`Op::alias_offset`]) is no instruction; broadcasting into a binary operation is none either,
 //! since the kernel repeats the smaller operand by itself; element-wise operations of one length are
-//! done in one pass ([`chain`](super::chain)); an element-wise operation whose argument is not
-//! needed again writes over it; and memory whose value is no longer needed is given to the next
+//! done in one pass ([`chain`](super::chain), [`pair`](super::pair)); an element-wise operation whose argument is not
+//! needed again writes over it; products do what can be done with each of their sums
+//! ([`after`](super::after)); and memory whose value is no longer needed is given to the next
 //! value that fits.
 
-use costate_ops::Real;
+use costate_ops::{Binary, Real};
 use smallvec::SmallVec;
 
 use crate::function::Function;
 use crate::op::Op;
 use crate::shape::Shape;
 
+use super::after::{Fused, fuse};
 use super::chain::{Built, ChainInstruction, Unit, units};
+use super::pair::{self, Pair};
 use super::{Direct, Instruction, Operand, Place, Single};
 
 /// Values start at multiples of 64 bytes, the length of a cache line.
@@ -112,6 +115,8 @@ fn overwrites<T: Real>(op: &Op<T>, i: usize) -> bool {
 /// What is known of a function's values while it is lowered.
 struct Planner<'f, T: Real> {
     f: &'f Function<T>,
+    /// What is done after a product.
+    after: Vec<Option<Binary>>,
     /// The node whose memory a node's value is in.
     root: Vec<usize>,
     /// For each of those, the last unit that reads it.
@@ -222,6 +227,7 @@ impl<T: Real> Planner<'_, T> {
             op: node.op.clone(),
             args,
             out,
+            after: self.after[id],
             in_place,
             state: None,
             producer: None,
@@ -252,10 +258,20 @@ impl<T: Real> Planner<'_, T> {
         self.finish(&dying, &[], unit);
         ChainInstruction { chain, len, args, outs }
     }
+
+    fn pair(&mut self, pair: [usize; 2], unit: usize) -> Pair {
+        let from = self.f.nodes[pair[0]].args[0] as usize;
+        let arg = self.operand(from).clone();
+        let dying = self.dying(&[from], unit);
+        let outs = pair.map(|id| self.place(id));
+        self.finish(&dying, &pair, unit);
+        Pair { arg, outs }
+    }
 }
 
 /// Plans the instructions of a simplified function.
 pub(crate) fn lower<T: Real>(f: &Function<T>) -> Lowered<T> {
+    let Fused { function: f, after, gone } = &fuse(f);
     let folded = virtual_broadcasts(f);
     let mut root: Vec<usize> = (0..f.nodes.len()).collect();
     let view = |id: usize| f.nodes[id].op.alias_offset().is_some() || folded[id];
@@ -264,9 +280,9 @@ pub(crate) fn lower<T: Real>(f: &Function<T>) -> Lowered<T> {
         if view(id) {
             root[id] = root[node.args[0] as usize];
         }
-        skip[id] = view(id) || matches!(node.op, Op::Input) || node.constant.is_some();
+        skip[id] = view(id) || matches!(node.op, Op::Input) || node.constant.is_some() || gone[id];
     }
-    let units = units(f, &skip, &root);
+    let units = pair::join(f, units(f, &skip, &root));
     let mut last_use: Vec<usize> = vec![0; f.nodes.len()];
     for (n, unit) in units.iter().enumerate() {
         match unit {
@@ -277,6 +293,10 @@ pub(crate) fn lower<T: Real>(f: &Function<T>) -> Lowered<T> {
             Unit::Chain(built) => {
                 built.results.iter().for_each(|&r| last_use[r] = n);
                 built.args.iter().for_each(|&a| last_use[root[a]] = n);
+            }
+            Unit::Pair(pair) => {
+                pair.iter().for_each(|&id| last_use[id] = n);
+                last_use[root[f.nodes[pair[0]].args[0] as usize]] = n;
             }
         }
     }
@@ -296,7 +316,8 @@ pub(crate) fn lower<T: Real>(f: &Function<T>) -> Lowered<T> {
 
     let mut constants = Vec::new();
     let operands = vec![None; f.nodes.len()];
-    let mut p = Planner { f, root, last_use, operands, direct, arena: Arena::default() };
+    let (after, arena) = (after.clone(), Arena::default());
+    let mut p = Planner { f, after, root, last_use, operands, direct, arena };
     let mut inputs = 0;
     for (id, node) in f.nodes.iter().enumerate() {
         let place = match (&node.op, &node.constant) {
@@ -335,6 +356,7 @@ pub(crate) fn lower<T: Real>(f: &Function<T>) -> Lowered<T> {
                 instructions.push(Instruction::Single(Box::new(single)));
             }
             Unit::Chain(built) => instructions.push(Instruction::Chain(p.chain(built, n))),
+            Unit::Pair(pair) => instructions.push(Instruction::Pair(Box::new(p.pair(pair, n)))),
         }
     }
     p.show(&mut views, &folded);

@@ -1,11 +1,13 @@
 //! Programs: functions compiled for replay.
 
+mod after;
 mod chain;
 mod display;
 mod kinds;
 mod lower;
 mod matrix;
 mod numbers;
+mod pair;
 mod rows;
 mod run;
 mod scalar;
@@ -17,7 +19,7 @@ use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use costate_ops::{self as ops, Buffer, ChainRegisters, Native, Real};
+use costate_ops::{self as ops, Binary, Buffer, ChainRegisters, Native, Real};
 use smallvec::SmallVec;
 
 use crate::function::Function;
@@ -67,6 +69,7 @@ pub(crate) struct Operand {
 pub(crate) enum Instruction<T: Real> {
     Single(Box<Single<T>>),
     Chain(ChainInstruction<T>),
+    Pair(Box<pair::Pair>),
 }
 
 impl<T: Real> Instruction<T> {
@@ -92,6 +95,8 @@ pub(crate) struct Single<T: Real> {
     pub op: Op<T>,
     pub args: SmallVec<[Operand; 3]>,
     pub out: Operand,
+    /// What a product does with each of its sums and the third argument.
+    pub after: Option<Binary>,
     /// The argument that is written over.
     pub in_place: Option<usize>,
     /// The number of a call's state in the workspace, and of the one it reads.
@@ -221,6 +226,7 @@ impl<T: Real> Program<T> {
     pub fn len(&self) -> usize {
         let count = |i: &Instruction<T>| match i {
             Instruction::Single(_) => 1,
+            Instruction::Pair(_) => 2,
             Instruction::Chain(chain) => chain.chain.steps.len(),
         };
         match (&self.inner.scalars, &self.inner.rows) {
@@ -269,7 +275,7 @@ impl<T: Real> Workspace<T> {
                 Op::Call(call) => Some(call.new_state()),
                 _ => None,
             },
-            Instruction::Chain(_) => None,
+            Instruction::Chain(_) | Instruction::Pair(_) => None,
         });
         let chains = program.inner.instructions.iter().any(|i| matches!(i, Instruction::Chain(_)));
         let registers = chains.then(ChainRegisters::new);

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use costate_ops::{self as ops, LaneRegisters, Native, Real};
+use costate_ops::{self as ops, After, Binary, LaneRegisters, Native, Real};
 use smallvec::SmallVec;
 
 use crate::call::Evaluation;
@@ -192,6 +192,10 @@ impl<T: Real> Program<T> {
             for instruction in &inner.instructions {
                 let instruction = match instruction {
                     Instruction::Single(single) => single,
+                    Instruction::Pair(pair) => {
+                        pair.run(inputs, &inner.constants, values, direct);
+                        continue;
+                    }
                     Instruction::Chain(chain) => {
                         let (constants, arena) = (&inner.constants, &mut *values);
                         let direct = &mut *direct;
@@ -523,7 +527,14 @@ fn step<T: Real>(
         (Op::Powi(n), Some(_)) => ops::powi_in_place(*n, out),
         (Op::MatMul { ta, tb }, _) => {
             let (a, b) = (from.arg(&i.args[0]), from.arg(&i.args[1]));
-            matmul::eval(*ta, *tb, &[a, b], out);
+            let after = match i.after {
+                None => After::Nothing,
+                Some(Binary::Add) => After::Bias(arg(2)),
+                Some(Binary::TanhGrad) => After::TanhGrad(arg(2)),
+                Some(Binary::SigmoidGrad) => After::SigmoidGrad(arg(2)),
+                Some(_) => After::Mul(arg(2)),
+            };
+            matmul::eval_then(*ta, *tb, [a, b], after, out);
         }
         (Op::SumTo, _) => ops::sum_to(arg(0), &i.args[0].shape, out, &i.out.shape),
         (Op::Call(call), _) => {
