@@ -7,11 +7,9 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use costate_ops::{
-    After, Isa, MatMul, Real, Unary, argmax_axis, binary_in_place_right, lincomb, matmul,
+    After, Isa, MatMul, Product, Real, Unary, argmax_axis, binary_in_place_right, lincomb, matmul,
 };
-use costate_ops::{
-    Binary, matmul_then, max_axis, permute, softplus_sigmoid, sum_to, unary, unary_on,
-};
+use costate_ops::{Binary, max_axis, permute, softplus_sigmoid, sum_to, unary, unary_on};
 
 /// The time of one call in ns: the least of several batches, which the machine's other work
 /// disturbs least.
@@ -78,7 +76,8 @@ fn then<T: Real>(shapes: &[(usize, usize, usize, bool)]) {
                 Binary::Add => After::Bias(&other[..]),
                 _ => After::TanhGrad(other),
             };
-            let one = time(|| matmul_then(spec, black_box(&a), black_box(&b), after, &mut c));
+            let product = Product::new::<T>(spec);
+            let one = time(|| product.run(black_box(&a), black_box(&b), after, &mut c));
             let two = time(|| {
                 matmul(spec, black_box(&a), black_box(&b), black_box(&mut c));
                 binary_in_place_right(op, other, black_box(&mut c));

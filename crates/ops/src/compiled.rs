@@ -5,8 +5,8 @@ use crate::binary::{binary_left_of, binary_of, binary_right_of};
 use crate::lanes::{LaneRegisters, ScalarStep, run_lanes_on};
 use crate::linear::lincomb_of;
 use crate::matmul::{MatMul, matmul_of, matmul_strips_of};
-use crate::matmul_then::{After, matmul_then_of};
 use crate::pair::softplus_sigmoid_of;
+use crate::product::{After, Product, product_of};
 use crate::unary::{unary_in_place_of, unary_of};
 use crate::{Binary, Isa, Real, Unary};
 
@@ -20,7 +20,7 @@ pub trait Compiled: Sized {
     fn softplus_sigmoid(x: &[Self], softplus: &mut [Self], sigmoid: &mut [Self]);
     fn lincomb(c: &[Self], xs: &[&[Self]], out: &mut [Self]);
     fn matmul(spec: MatMul, a: &[Self], b: &[Self], c: &mut [Self]);
-    fn matmul_then(spec: MatMul, a: &[Self], b: &[Self], after: After<'_, Self>, c: &mut [Self])
+    fn product(product: &Product, a: &[Self], b: &[Self], after: After<'_, Self>, c: &mut [Self])
     where
         Self: Real;
     fn matmul_strips(spec: MatMul, a: &[Self], strips: &[Self], c: &mut [Self]);
@@ -56,8 +56,8 @@ macro_rules! compile {
             fn matmul(spec: MatMul, a: &[$T], b: &[$T], c: &mut [$T]) {
                 matmul_of(spec, a, b, c);
             }
-            fn matmul_then(spec: MatMul, a: &[$T], b: &[$T], after: After<'_, $T>, c: &mut [$T]) {
-                matmul_then_of(spec, a, b, after, c);
+            fn product(product: &Product, a: &[$T], b: &[$T], after: After<'_, $T>, c: &mut [$T]) {
+                product_of(product, a, b, after, c);
             }
             fn matmul_strips(spec: MatMul, a: &[$T], strips: &[$T], c: &mut [$T]) {
                 matmul_strips_of(spec, a, strips, c);

@@ -34,7 +34,6 @@ mod linear;
 mod lu;
 mod math;
 mod matmul;
-mod matmul_then;
 #[cfg_attr(not(target_arch = "x86_64"), path = "narrow_elsewhere.rs")]
 mod narrow;
 #[cfg(target_arch = "x86_64")]
@@ -44,6 +43,7 @@ mod native;
 mod native;
 mod pages;
 mod pair;
+mod product;
 mod real;
 mod reduce;
 mod scalar;
@@ -74,10 +74,10 @@ pub use lu::{Triangle, log_det, solve, solve_triangular};
 #[doc(hidden)]
 pub use matmul::small as matmul_small;
 pub use matmul::{MatMul, is_shared, matmul, matmul_batch, matmul_naive, matmul_strips};
-pub use matmul_then::{After, matmul_then};
 pub use native::Native;
 pub use pages::Pages;
 pub use pair::softplus_sigmoid;
+pub use product::{After, Product};
 pub use real::Real;
 pub use reduce::{argmax_axis, dot, first_not_finite, max_axis, sum};
 pub use scalar::run_scalars;

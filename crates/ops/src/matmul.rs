@@ -12,8 +12,8 @@ use rayon::prelude::*;
 
 use crate::elementwise::check_len;
 use crate::isa::{Isa, Kernel, dispatch};
-use crate::matmul_then::Add;
 use crate::narrow::narrow;
+use crate::product::Add;
 use crate::tile::Rows;
 use crate::{Buffer, Real, transpose};
 
@@ -69,16 +69,23 @@ impl MatMul {
         !self.ta && self.n <= NARROW && self.k >= LONG
     }
 
+    /// How many entries both sides and the result have.
     #[track_caller]
-    pub(crate) fn check(&self, a: usize, b: usize, c: usize) {
-        // Were these to wrap, the unchecked reads below would not be covered.
+    pub(crate) fn lens(&self) -> [usize; 3] {
+        // Were these to wrap, the unchecked reads of tiles would not be covered.
         let size = |rows: usize, columns: usize| {
             let size = rows.checked_mul(columns);
             size.unwrap_or_else(|| panic!("matmul: {rows} times {columns} entries overflow"))
         };
-        check_len("matmul, left", a, size(self.m, self.k));
-        check_len("matmul, right", b, size(self.k, self.n));
-        check_len("matmul, result", c, size(self.m, self.n));
+        [size(self.m, self.k), size(self.k, self.n), size(self.m, self.n)]
+    }
+
+    #[track_caller]
+    fn check(&self, a: usize, b: usize, c: usize) {
+        let [left, right, result] = self.lens();
+        check_len("matmul, left", a, left);
+        check_len("matmul, right", b, right);
+        check_len("matmul, result", c, result);
     }
 }
 

@@ -13,7 +13,7 @@ use num_traits::Zero;
 
 use crate::Real;
 use crate::isa::Isa;
-use crate::matmul_then::Add;
+use crate::product::Add;
 
 /// How many rows are done at once: with four columns, their sums take half of the registers.
 const ROWS: usize = 4;

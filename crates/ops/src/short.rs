@@ -4,7 +4,7 @@
 //! after the product, such as a bias, is done before it is written.
 
 use crate::isa::Kernel;
-use crate::matmul_then::After;
+use crate::product::After;
 use crate::{Binary, Real};
 
 /// Up to which inner length.

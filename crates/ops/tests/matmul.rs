@@ -2,8 +2,8 @@
 
 use crate::common::{assert_same, moderate};
 use costate_ops::{
-    After, Binary, Isa, MatMul, Real, binary_in_place_right, matmul, matmul_batch, matmul_naive,
-    matmul_small, matmul_strips, matmul_then, permute,
+    After, Binary, Isa, MatMul, Product, Real, binary_in_place_right, matmul, matmul_batch,
+    matmul_naive, matmul_small, matmul_strips, permute,
 };
 use proptest::prelude::*;
 use rayon::prelude::*;
@@ -25,9 +25,9 @@ fn whole<T: Real>(n: usize, seed: u64) -> Vec<T> {
     moderate::<T>(n, seed).iter().map(|&x| (x * T::from_f64(9.0)).round()).collect()
 }
 
-type Product<'f, T> = &'f dyn Fn(MatMul, &[T], &[T], &mut [T]);
+type Compute<'f, T> = &'f dyn Fn(MatMul, &[T], &[T], &mut [T]);
 
-fn exact<T: Real>(spec: MatMul, product: Product<'_, T>) {
+fn exact<T: Real>(spec: MatMul, product: Compute<'_, T>) {
     let MatMul { m, k, n, .. } = spec;
     let (a, b, start) = (whole::<T>(m * k, 1), whole::<T>(k * n, 2), whole::<T>(m * n, 3));
     let (mut c, mut expected) = (start.clone(), start);
@@ -40,7 +40,7 @@ fn exact<T: Real>(spec: MatMul, product: Product<'_, T>) {
 
 /// Any order of adding keeps within `γ_(k+1) (|A||B| + |C|)`: Higham, "Accuracy and stability of
 /// numerical algorithms", 2nd edition, section 3.5.
-fn close<T: Real>(spec: MatMul, product: Product<'_, T>) {
+fn close<T: Real>(spec: MatMul, product: Compute<'_, T>) {
     let MatMul { m, k, n, .. } = spec;
     let (a, b, start) = (moderate::<T>(m * k, 1), moderate::<T>(k * n, 2), moderate::<T>(m * n, 3));
     let wide = |x: &[T]| x.iter().map(|x| x.as_f64()).collect::<Vec<f64>>();
@@ -130,7 +130,7 @@ fn afterwards<T: Real>(m: usize, k: usize, n: usize) {
             matmul(spec, &a, &b, &mut right);
             binary_in_place_right(op, &other, &mut right);
             let mut found = vec![T::zero(); m * n];
-            matmul_then(spec, &a, &b, after, &mut found);
+            Product::new::<T>(spec).run(&a, &b, after, &mut found);
             assert_same(&found, &right, &(spec, op));
         }
     }

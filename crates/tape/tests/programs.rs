@@ -168,6 +168,43 @@ fn the_text_of_a_product_with_a_bias() {
     );
 }
 
+/// What follows from weights alone is computed once: transposes of small ones, strips of large ones.
+#[test]
+fn weights_that_were_laid_out_give_the_same_bits() {
+    // The last right side is so large that products read it in strips.
+    for [rows, inputs, hidden, outputs] in [[20, 2, 50, 2], [32, 64, 64, 3], [64, 256, 512, 256]] {
+        let shapes =
+            [[rows, inputs], [inputs, hidden], [1, hidden], [hidden, outputs], [rows, outputs]];
+        let mut next = 0;
+        let x = shapes.map(|shape| {
+            ArrayD::from_shape_simple_fn(IxDyn(&shape), || {
+                next += 1;
+                (f64::from(next) * 0.37).sin() as f32
+            })
+        });
+        // The field and its vjp.
+        let function = Function::trace(&x, |tape, x| {
+            let y = (x[0].matmul(x[1]) + x[2]).tanh().matmul(x[3]);
+            let bars = tape.vjp(&[y], &[x[4]], &x[..4])?;
+            Ok([y].into_iter().chain(bars).collect())
+        })
+        .unwrap();
+        let parts = function.hoist(1..4).expect("products with weights");
+        let run = |f: &Function<f32>, inputs: &[&[f32]]| -> Vec<Vec<f32>> {
+            let program = Program::compile(f).unwrap();
+            let mut workspace = Workspace::new(&program);
+            let found = program.evaluate(&mut workspace, inputs).unwrap();
+            (0..program.output_shapes().len()).map(|i| found.get(i).to_vec()).collect()
+        };
+        let x: Vec<&[f32]> = x.iter().map(|x| x.as_slice().unwrap()).collect();
+        let once = run(&parts.once, &x[1..4]);
+        let mut inputs = x[..4].to_vec();
+        inputs.extend(once.iter().map(|x| &x[..]));
+        inputs.push(x[4]);
+        assert!(run(&parts.each, &inputs) == run(&function, &x), "{rows} rows, {hidden} hidden");
+    }
+}
+
 /// The derivative of a softplus is computed with it, whatever becomes of both.
 #[test]
 fn softplus_and_its_derivative_are_a_pair() {

@@ -1,6 +1,6 @@
 //! Products of matrices, transposed or not at no cost.
 
-use costate_ops::{After, MatMul, Real};
+use costate_ops::{MatMul, Product, Real};
 use smallvec::SmallVec;
 
 use super::{Arg, Cotangents, Op, Rule, add_options};
@@ -25,17 +25,14 @@ pub(crate) fn eval<T: Real>(ta: bool, tb: bool, args: &[Arg<'_, T>], out: &mut [
     costate_ops::matmul(spec, args[0].data, args[1].data, out);
 }
 
-/// The product, with something done with each of its sums.
-pub(crate) fn eval_then<T: Real>(
-    ta: bool,
-    tb: bool,
-    [a, b]: [Arg<'_, T>; 2],
-    after: After<'_, T>,
-    out: &mut [T],
-) {
-    let (m, k, n) = extents(a.shape, ta, b.shape, tb);
-    let spec = MatMul { m, k, n, ta, tb, accumulate: false };
-    costate_ops::matmul_then(spec, a.data, b.data, after, out);
+/// How a product is computed of matrices of these shapes; of strips it is for [`eval`] to do so.
+pub(crate) fn product<T: Real>(op: &Op<T>, a: &[usize], b: &[usize]) -> Option<Product> {
+    let Op::MatMul { ta, tb } = *op else { return None };
+    if b.len() != 2 {
+        return None;
+    }
+    let (m, k, n) = extents(a, ta, b, tb);
+    Some(Product::new::<T>(MatMul { m, k, n, ta, tb, accumulate: false }))
 }
 
 pub(crate) fn eval_batch<T: Real>(ta: bool, tb: bool, args: &[Arg<'_, T>], out: &mut [T]) {

@@ -1,8 +1,8 @@
 //! Products that do an operation with each of their sums before they write it, instead of in a pass
 //! of its own: add a bias, or multiply with the derivative of an activation. Which products do is for
-//! their kernels to say ([`MatMul::takes`]).
+//! their kernels to say ([`Product::takes`](costate_ops::Product::takes)).
 
-use costate_ops::{Binary, MatMul, Real};
+use costate_ops::{Binary, Real};
 
 use crate::function::{FnNode, Function};
 use crate::op::{Op, matmul};
@@ -67,8 +67,9 @@ fn row<T: Real>(f: &Function<T>, id: usize, sum: &FnNode<T>) -> Option<usize> {
 /// Whether a value is a product whose kernel does such an operation.
 fn takes<T: Real>(f: &Function<T>, id: usize, op: Binary) -> bool {
     let node = &f.nodes[id];
-    let Op::MatMul { ta, tb } = node.op else { return false };
+    if !matches!(node.op, Op::MatMul { .. }) {
+        return false;
+    }
     let shape = |i: usize| &f.nodes[node.args[i] as usize].shape;
-    let (m, k, n) = matmul::extents(shape(0), ta, shape(1), tb);
-    MatMul { m, k, n, ta, tb, accumulate: false }.takes::<T>(op)
+    matmul::product(&node.op, shape(0), shape(1)).is_some_and(|product| product.takes(op))
 }

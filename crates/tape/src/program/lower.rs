@@ -12,7 +12,7 @@ use costate_ops::{Binary, Real};
 use smallvec::SmallVec;
 
 use crate::function::Function;
-use crate::op::Op;
+use crate::op::{Op, matmul};
 use crate::shape::Shape;
 
 use super::after::{Fused, fuse};
@@ -224,6 +224,10 @@ impl<T: Real> Planner<'_, T> {
         };
         self.finish(&dying, &[id], unit);
         Single {
+            product: match &node.op {
+                Op::MatMul { .. } => matmul::product(&node.op, &args[0].shape, &args[1].shape),
+                _ => None,
+            },
             op: node.op.clone(),
             args,
             out,

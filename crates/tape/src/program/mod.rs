@@ -19,7 +19,7 @@ use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use costate_ops::{self as ops, Binary, Buffer, ChainRegisters, Native, Real};
+use costate_ops::{self as ops, Binary, Buffer, ChainRegisters, Native, Product, Real};
 use smallvec::SmallVec;
 
 use crate::function::Function;
@@ -95,7 +95,9 @@ pub(crate) struct Single<T: Real> {
     pub op: Op<T>,
     pub args: SmallVec<[Operand; 3]>,
     pub out: Operand,
-    /// What a product does with each of its sums and the third argument.
+    /// Of a product of matrices how it is computed, and what is done with each of its sums and the third
+    /// argument.
+    pub product: Option<Product>,
     pub after: Option<Binary>,
     /// The argument that is written over.
     pub in_place: Option<usize>,

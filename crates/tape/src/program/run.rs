@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::call::Evaluation;
 use crate::error::Error;
-use crate::op::{Arg, Op, Result, eval, matmul};
+use crate::op::{Arg, Op, Result, eval};
 
 use super::chain::Memory;
 use super::scalar::Scalars;
@@ -516,6 +516,17 @@ fn step<T: Real>(
     states: &mut [Box<dyn Any + Send>],
 ) -> Result<()> {
     let arg = |n: usize| from.get(&i.args[n]);
+    if let Some(product) = &i.product {
+        let after = match i.after {
+            None => After::Nothing,
+            Some(Binary::Add) => After::Bias(arg(2)),
+            Some(Binary::TanhGrad) => After::TanhGrad(arg(2)),
+            Some(Binary::SigmoidGrad) => After::SigmoidGrad(arg(2)),
+            Some(_) => After::Mul(arg(2)),
+        };
+        product.run(arg(0), arg(1), after, out);
+        return Ok(());
+    }
     match (&i.op, i.in_place) {
         (Op::Unary(f), None) => ops::unary(*f, arg(0), out),
         (Op::Unary(f), Some(_)) => ops::unary_in_place(*f, out),
@@ -525,17 +536,6 @@ fn step<T: Real>(
         (Op::Affine { mul, add }, None) => ops::affine(*mul, *add, arg(0), out),
         (Op::Affine { mul, add }, Some(_)) => ops::affine_in_place(*mul, *add, out),
         (Op::Powi(n), Some(_)) => ops::powi_in_place(*n, out),
-        (Op::MatMul { ta, tb }, _) => {
-            let (a, b) = (from.arg(&i.args[0]), from.arg(&i.args[1]));
-            let after = match i.after {
-                None => After::Nothing,
-                Some(Binary::Add) => After::Bias(arg(2)),
-                Some(Binary::TanhGrad) => After::TanhGrad(arg(2)),
-                Some(Binary::SigmoidGrad) => After::SigmoidGrad(arg(2)),
-                Some(_) => After::Mul(arg(2)),
-            };
-            matmul::eval_then(*ta, *tb, [a, b], after, out);
-        }
         (Op::SumTo, _) => ops::sum_to(arg(0), &i.args[0].shape, out, &i.out.shape),
         (Op::Call(call), _) => {
             let args = arguments(i, from);
