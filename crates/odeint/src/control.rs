@@ -3,7 +3,7 @@
 use costate_ops::Real;
 
 use crate::options::Options;
-use crate::power::{inverse_root, power};
+use crate::power::{inverse_root_times, power};
 
 /// How the size of an adaptive step follows from the errors of the last ones.
 ///
@@ -114,35 +114,36 @@ impl Controller {
         Controller::pid(2.0 / 9.0, -2.0 / 9.0, 1.0 / 18.0)
     }
 
-    /// The new step divided by the old one, which was accepted with this square of its error, after
-    /// two with those of `history`.
+    /// The size of the next step after one of this size, which was accepted with this square of its error
+    /// after two with those of `history`; no longer than that one if it was rejected before.
     #[inline]
-    pub(crate) fn factor(&self, square: f64, history: [f64; 2], embedded_order: u32) -> f64 {
+    pub(crate) fn next_size(
+        &self,
+        size: f64,
+        square: f64,
+        history: [f64; 2],
+        embedded_order: u32,
+        rejected: bool,
+    ) -> f64 {
+        let most = if rejected { 1.0 } else { self.max_factor };
         if square == 0.0 {
-            return self.max_factor;
+            return size * most;
         }
         let (i, p, d) = (self.integral, self.proportional, self.derivative);
-        if (i, p, d) == (1.0, 0.0, 0.0) {
-            let factor = self.safety * inverse_root(square, 2 * (embedded_order + 1));
-            return self.within(factor, self.max_factor);
-        }
-        let k = 2.0 * f64::from(embedded_order + 1);
-        let mut factor = self.safety * power(square, -(i + p + d) / k);
-        if p != 0.0 || d != 0.0 {
-            // A step without error says nothing of how errors change.
-            let [before, long_before] = history.map(|square| square.max(1e-8));
-            factor *= power(before, (p + 2.0 * d) / k) * power(long_before, -d / k);
-        }
-        self.within(factor, self.max_factor)
-    }
-
-    /// A factor within its limits.
-    #[inline]
-    fn within(&self, factor: f64, most: f64) -> f64 {
-        if factor < self.min_factor || factor > most {
-            return rarely(factor.clamp(self.min_factor, most));
-        }
-        factor
+        let (least, most) = (size * self.min_factor, size * most);
+        let next = if (i, p, d) == (1.0, 0.0, 0.0) {
+            inverse_root_times(size * self.safety, square, 2 * (embedded_order + 1))
+        } else {
+            let k = 2.0 * f64::from(embedded_order + 1);
+            let mut factor = self.safety * power(square, -(i + p + d) / k);
+            if p != 0.0 || d != 0.0 {
+                // A step without error says nothing of how errors change.
+                let [before, long_before] = history.map(|square| square.max(1e-8));
+                factor *= power(before, (p + 2.0 * d) / k) * power(long_before, -d / k);
+            }
+            size * factor
+        };
+        if next < least || next > most { rarely(next.clamp(least, most)) } else { next }
     }
 
     /// The new try divided by the old one, which was rejected with this square of its error.
@@ -151,7 +152,7 @@ impl Controller {
         if !square.is_finite() {
             return self.min_factor;
         }
-        let factor = self.safety * inverse_root(square, 2 * (embedded_order + 1));
+        let factor = inverse_root_times(self.safety, square, 2 * (embedded_order + 1));
         factor.clamp(self.min_factor, 0.9)
     }
 }
@@ -277,8 +278,8 @@ mod tests {
             let errors = [0.3f64, 0.7, 0.2];
             let exact: f64 = errors.iter().zip(beta).map(|(e, b)| e.powf(-b / 5.0)).product();
             let [square, before, long_before] = errors.map(|e| e * e);
-            let found = controller.factor(square, [before, long_before], 4);
-            assert!((found - 0.9 * exact).abs() < 1e-14, "{controller:?}: {found}");
+            let found = controller.next_size(2.0, square, [before, long_before], 4, false);
+            assert!((found - 1.8 * exact).abs() < 1e-9, "{controller:?}: {found}");
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::step::{Step, combine};
 use crate::unroll::Frozen;
 
 /// One accepted step.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct GridStep {
     pub t0: f64,
     pub h: f64,
@@ -203,6 +203,43 @@ impl<T: Real> Grid<T> {
         let (t0, h, t1) = (frame.t0, frame.h, frame.t1);
         let step = GridStep { t0, h, t1, saves, rounds: 1, second: false, order: 0, basis: 0 };
         self.steps.push(step);
+    }
+
+    /// Room for the next step of [few numbers](crate::Integrator::record_few), which is not part of the grid until
+    /// it is [pushed](Grid::push_next): the state at its start, which is there, and at its end; and its
+    /// slopes, of which the first one is there.
+    #[inline(always)]
+    pub fn next_few(&mut self) -> (&mut [T], &mut [T]) {
+        let (dim, steps) = (self.dim, self.steps.len());
+        let (y, k) = (steps * dim, steps * self.stride);
+        let (y_end, k_end) = (y + 2 * dim, k + self.stride + dim);
+        if self.y.len() < y_end || self.k.len() < k_end {
+            // More than one at a time: it is shortened in the end.
+            self.y.resize(2 * y_end);
+            self.k.resize(2 * k_end);
+        }
+        (&mut self.y[y..y_end], &mut self.k[k..k_end])
+    }
+
+    /// Adds the step.
+    #[inline(always)]
+    pub fn push_next(&mut self, (t0, h, t1): (f64, f64, f64), saves: Range<usize>) {
+        let step = GridStep { t0, h, t1, saves, rounds: 1, second: false, order: 0, basis: 0 };
+        self.steps.push(step);
+    }
+
+    /// Says that no more such steps come.
+    pub fn end_few(&mut self) {
+        let steps = self.steps.len();
+        self.y.resize((steps + 1) * self.dim);
+        self.k.resize(steps * self.stride + self.dim);
+        self.own_start.resize(steps, 0);
+    }
+
+    /// The states at both ends of the last step, and its slopes.
+    pub fn last_few(&self) -> (&[T], &[T]) {
+        let (dim, stride) = (self.dim, self.stride);
+        (&self.y[self.y.len() - 2 * dim..], &self.k[self.k.len() - stride - dim..])
     }
 
     /// Adds the differences of a multistep method after a step.

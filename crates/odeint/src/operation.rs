@@ -4,6 +4,7 @@ mod adjoint;
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, Weak};
 
 use costate_ops::Real;
@@ -22,7 +23,7 @@ use crate::method::Method;
 use crate::ode::Gradient;
 use crate::options::Options;
 use crate::reversible::Reversible;
-use crate::solve::{check_times, drive_on};
+use crate::solve::{Observe, check_times, drive_on};
 use crate::stats::Stats;
 use crate::tangent::recorded;
 use crate::unroll::{Frozen, unroll};
@@ -219,6 +220,49 @@ impl<T: Real> SolveOp<T> {
     }
 }
 
+/// What records a solve.
+struct Record<'a, T: Real> {
+    grid: &'a mut Grid<T>,
+    points: &'a mut Checkpoints<T>,
+    /// Whether steps of few numbers need no more than their states and slopes.
+    plain: bool,
+    /// Whether states and slopes are kept, and differences of a multistep method.
+    keep: bool,
+    differences: bool,
+    /// Whether the state is solved for again.
+    resolves: bool,
+    /// How many points are kept.
+    limit: usize,
+}
+
+impl<T: Real> Observe<T> for Record<'_, T> {
+    fn step(&mut self, integrator: &mut Integrator<T>, saves: Range<usize>) {
+        let grid = &mut *self.grid;
+        if self.plain {
+            return grid.push_few(integrator.frame(), saves);
+        }
+        grid.push(&integrator.last_step(), saves, self.keep);
+        if self.keep {
+            let has_end = integrator.has_end();
+            grid.take_kept(integrator.kept(), has_end);
+        }
+        if let Some(found) = integrator.differences().filter(|_| self.differences) {
+            grid.push_differences(found);
+        }
+        if self.resolves {
+            grid.measure(integrator.y());
+        }
+        if self.limit > 0 && !integrator.is_done() {
+            self.points.push(grid.steps.len(), integrator);
+        }
+    }
+
+    #[inline]
+    fn few(&mut self) -> Option<&mut Grid<T>> {
+        self.plain.then_some(&mut *self.grid)
+    }
+}
+
 impl<T: Real> CallOp<T> for SolveOp<T> {
     fn name(&self) -> &str {
         "solve"
@@ -307,25 +351,7 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         points.start(integrator, limit);
         let ends = self.probe.grid.as_deref();
         let plain = keep && limit == 0 && !resolves && integrator.takes_few(&field);
-        let record = |integrator: &mut Integrator<T>, saves| {
-            if plain {
-                return grid.push_few(integrator.frame(), saves);
-            }
-            grid.push(&integrator.last_step(), saves, keep);
-            if keep {
-                let has_end = integrator.has_end();
-                grid.take_kept(integrator.kept(), has_end);
-            }
-            if let Some(found) = integrator.differences().filter(|_| differences) {
-                grid.push_differences(found);
-            }
-            if resolves {
-                grid.measure(integrator.y());
-            }
-            if limit > 0 && !integrator.is_done() {
-                points.push(grid.steps.len(), integrator);
-            }
-        };
+        let record = Record { grid, points, plain, keep, differences, resolves, limit };
         let (ts, ys) = (&state.ts, &mut *e.output);
         let mut stats = drive_on(integrator, &mut field, ts, ys, ends, dense, record)?;
         stats.grid_bytes = grid.step_bytes();

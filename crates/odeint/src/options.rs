@@ -75,6 +75,14 @@ impl Options {
         Options { stepping: Stepping::Steps(n), ..Options::default() }
     }
 
+    /// The smallest adaptive step at the time `t`: below 16 units in the last place of it, `t + h` has
+    /// hardly a digit of `h`.
+    #[inline]
+    pub(crate) fn smallest_step(&self, t: f64) -> f64 {
+        let digits = 8.0 * f64::EPSILON * t.abs().max(f64::MIN_POSITIVE);
+        digits.max(self.min_dt)
+    }
+
     pub(crate) fn check(&self, tableau: &Tableau) -> Result<(), Error> {
         let bad = |option, value, expected| {
             Err(Error::from(ErrorKind::BadOption { option, value, expected }))

@@ -9,7 +9,7 @@ use crate::control;
 use crate::error::FieldError;
 use crate::field::{Counted, Field};
 use crate::integrator::Frame;
-use crate::options::Stepping;
+use crate::options::{Options, Stepping};
 use crate::tableau::{Part, Tableau};
 
 /// The largest state that is small.
@@ -118,10 +118,16 @@ impl Small {
         f: &mut (impl Field<T> + ?Sized),
         next: f64,
     ) -> Result<Option<f64>, FieldError> {
-        if let Some(square) = self.at_once::<T, D>(frame, f, next) {
+        let (t0, h) = (frame.t1, next - frame.t1);
+        let Frame { options, atol, y0, y1, k, stats, .. } = &mut *frame;
+        let measure = Measure { options, atol };
+        let y1 = y1.first_chunk_mut::<D>().expect("a state of that many components");
+        if let Some((evaluations, square)) =
+            self.at_once::<T, D>(&measure, f, [t0, next], first(y0), k, y1)
+        {
+            stats.f_evals += evaluations;
             return Ok(square);
         }
-        let (t0, h) = (frame.t1, next - frame.t1);
         let mut errors = [[T::zero(); D]; 2];
         let mut f = Counted { field: f, stats: &mut frame.stats };
         let k = frame.k.as_chunks_mut::<D>().0;
@@ -152,47 +158,30 @@ impl Small {
         for (e, terms) in errors.iter_mut().zip(&self.errors) {
             *e = self.sum(terms, [T::zero(); D], h, k);
         }
-        Ok(self.measured(frame, &errors[..self.errors.len()]))
+        let measure = Measure { options: &frame.options, atol: &frame.atol };
+        Ok(measure.square(&errors[..self.errors.len()], first(&frame.y0), first(&frame.y1)))
     }
 
-    /// [`step`](Self::step), if the field takes it at once.
+    /// [`step`](Self::step) from the first to the second of the times, if the field takes it at once.
+    /// Returns how often the field was evaluated, and the square.
     #[inline(always)]
     pub fn at_once<T: Real, const D: usize>(
         &self,
-        frame: &mut Frame<T>,
+        measure: &Measure<'_>,
         f: &mut (impl Field<T> + ?Sized),
-        next: f64,
-    ) -> Option<Option<f64>> {
+        times: [f64; 2],
+        y0: &[T; D],
+        k: &mut [T],
+        y1: &mut [T; D],
+    ) -> Option<(usize, Option<f64>)> {
         let mut errors = [[T::zero(); D]; 2];
-        let (options, times) = (&frame.options, [frame.t1, next]);
+        let Measure { options, atol } = *measure;
         let adaptive = options.stepping == Stepping::Adaptive;
-        let alike = adaptive && frame.atol.is_empty();
+        let alike = adaptive && atol.is_empty();
         let tolerances = alike.then_some([options.atol, options.rtol]);
-        let (y0, k, y1) = (first::<T, D>(&frame.y0), &mut frame.k, &mut frame.y1[..D]);
         let step = f.explicit_step(times, y0, k, y1, tolerances, errors.as_flattened_mut())?;
-        frame.stats.f_evals += step.evaluations;
-        Some(step.square.or_else(|| self.measured(frame, &errors[..self.errors.len()])))
-    }
-
-    /// The square of the error measure of a step with these error estimates, if steps are adaptive.
-    #[inline(always)]
-    fn measured<T: Real, const D: usize>(
-        &self,
-        frame: &Frame<T>,
-        errors: &[[T; D]],
-    ) -> Option<f64> {
-        if frame.options.stepping != Stepping::Adaptive {
-            return None;
-        }
-        let square = |e: &[T; D]| {
-            let (y0, y1): (&[T; D], &[T; D]) = (first(&frame.y0), first(&frame.y1));
-            control::mean_square(e, y0, y1, &frame.options, &frame.atol)
-        };
-        match errors {
-            [] => None,
-            [error] => Some(square(error)),
-            [error, low, ..] => Some(control::mixed(square(error), square(low))),
-        }
+        let of = || measure.square(&errors[..self.errors.len()], y0, y1);
+        Some((step.evaluations, step.square.or_else(of)))
     }
 
     /// `y` and some terms, times `h`.
@@ -211,6 +200,35 @@ impl Small {
             }
         }
         y
+    }
+}
+
+/// What errors are measured by.
+#[derive(Clone, Copy)]
+pub(crate) struct Measure<'a> {
+    pub options: &'a Options,
+    /// Absolute tolerances of each component, if they differ.
+    pub atol: &'a [f64],
+}
+
+impl Measure<'_> {
+    /// The square of the error measure of a step with these error estimates, if steps are adaptive.
+    #[inline(always)]
+    fn square<T: Real, const D: usize>(
+        &self,
+        errors: &[[T; D]],
+        y0: &[T; D],
+        y1: &[T; D],
+    ) -> Option<f64> {
+        if self.options.stepping != Stepping::Adaptive {
+            return None;
+        }
+        let square = |e: &[T; D]| control::mean_square(e, y0, y1, self.options, self.atol);
+        match errors {
+            [] => None,
+            [error] => Some(square(error)),
+            [error, low, ..] => Some(control::mixed(square(error), square(low))),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use costate_ops::Real;
 
 use crate::error::{Error, ErrorKind, Partial};
 use crate::field::Field;
-use crate::grid::StepEnd;
+use crate::grid::{Grid, StepEnd};
 use crate::integrator::Integrator;
 use crate::method::Method;
 use crate::options::Options;
@@ -88,9 +88,10 @@ pub fn solve_with<T: Real>(
     let mut integrator = Integrator::new(method, y0, ts[0], ts[ts.len() - 1], *options)?;
     let dim = y0.len();
     let mut ys = vec![T::zero(); ts.len() * dim];
-    let stats = drive(&mut integrator, &mut f, ts, &mut ys, |integrator, saves| {
-        observe(&integrator.last_step(), saves);
-    })?;
+    let stats =
+        drive(&mut integrator, &mut f, ts, &mut ys, |integrator: &mut Integrator<T>, saves| {
+            observe(&integrator.last_step(), saves);
+        })?;
     Ok(Solution { ts: ts.to_vec(), ys, dim, stats })
 }
 
@@ -120,14 +121,34 @@ pub(crate) fn position(t: f64, t0: f64, h: f64, t1: f64) -> f64 {
     if (t1 - t).abs() <= 4.0 * f64::EPSILON * t1.abs() { 1.0 } else { (t - t0) / h }
 }
 
-/// Steps a new integrator to its end, writing the states at `ts` to `ys`, and calls `observe` after
-/// each step with the places of the times in `(t0, t1]` of it.
+/// What looks at the steps of a solve: a closure, or a record of them.
+pub(crate) trait Observe<T: Real> {
+    /// A step was taken, with the places of the times in `(t0, t1]` of it.
+    fn step(&mut self, integrator: &mut Integrator<T>, saves: Range<usize>);
+
+    /// Where steps of [few numbers](Integrator::record_few) are to be recorded, if nothing else looks at
+    /// them.
+    #[inline]
+    fn few(&mut self) -> Option<&mut Grid<T>> {
+        None
+    }
+}
+
+impl<T: Real, F: FnMut(&mut Integrator<T>, Range<usize>)> Observe<T> for F {
+    #[inline(always)]
+    fn step(&mut self, integrator: &mut Integrator<T>, saves: Range<usize>) {
+        self(integrator, saves);
+    }
+}
+
+/// Steps a new integrator to its end, writing the states at `ts` to `ys`, and has `observe` look at each
+/// step.
 pub(crate) fn drive<T: Real>(
     integrator: &mut Integrator<T>,
     f: &mut impl Field<T>,
     ts: &[f64],
     ys: &mut [T],
-    observe: impl FnMut(&mut Integrator<T>, Range<usize>),
+    observe: impl Observe<T>,
 ) -> Result<Stats, Error> {
     drive_on(integrator, f, ts, ys, None, false, observe)
 }
@@ -142,7 +163,7 @@ pub(crate) fn drive_on<T: Real>(
     ys: &mut [T],
     grid: Option<&[StepEnd]>,
     dense: bool,
-    mut observe: impl FnMut(&mut Integrator<T>, Range<usize>),
+    mut observe: impl Observe<T>,
 ) -> Result<Stats, Error> {
     let mut ends = grid.map(|grid| grid.iter().zip((0..grid.len()).rev()));
     let dim = integrator.y().len();
@@ -152,11 +173,17 @@ pub(crate) fn drive_on<T: Real>(
     let few = grid.is_none() && integrator.takes_few(f);
     let mut run = |saved: &mut usize, integrator: &mut Integrator<T>| -> Result<(), Error> {
         while !integrator.is_done() {
-            if few && integrator.step_few(f) {
-                let first = *saved;
-                *saved = integrator.save_few(ts, first, ys);
-                observe(integrator, first..*saved);
-                continue;
+            if few {
+                if let Some(grid) = observe.few() {
+                    *saved = integrator.record_few(f, ts, *saved, ys, grid);
+                    if integrator.is_done() {
+                        break;
+                    }
+                } else if let Some(next) = integrator.step_few(f, ts, *saved, ys) {
+                    let first = std::mem::replace(saved, next);
+                    observe.step(integrator, first..next);
+                    continue;
+                }
             }
             if integrator.options().stop_at_saves {
                 integrator.stop_at(ts[*saved]);
@@ -204,7 +231,7 @@ pub(crate) fn drive_on<T: Real>(
                     }
                 }
             }
-            observe(integrator, first..*saved);
+            observe.step(integrator, first..*saved);
         }
         Ok(())
     };

@@ -249,7 +249,7 @@ impl<T: Real> VectorField<T> {
         };
         let small = |program: &FieldProgram<T>| program.is_small();
         let all_small = small(&jacobian) && captured.as_ref().is_none_or(small);
-        Ok(all_small.then_some(FewPrograms { jacobian, captured, back: None }))
+        Ok(all_small.then_some(FewPrograms { jacobian, captured }))
     }
 
     /// From the inputs and a cotangent of the slope to the slope and the cotangent of the state.

@@ -29,6 +29,12 @@ impl Weights {
         Weights { coefficients, degree }
     }
 
+    /// The coefficients of slope `i`, from the highest power of `θ` down to 1.
+    pub fn coefficients(&self, i: usize) -> impl Iterator<Item = f64> {
+        let powers = &self.coefficients[i / WEIGHTS * self.degree..][..self.degree];
+        powers.iter().map(move |power| power[i % WEIGHTS])
+    }
+
     /// Those at `theta`, some at a time; there may be more of them than slopes, which are 0.
     #[inline(always)]
     pub fn at(&self, theta: f64) -> impl Iterator<Item = [f64; WEIGHTS]> {

@@ -4,12 +4,12 @@
 //! then paid once a step instead of once a stage, sums of stages need no loops, and as
 //! [machine code](Program::make_native) the numbers of a step stay in the processor's registers.
 
-mod back;
+mod lanes;
 
 use costate_ops::{Binary, Real, Unary};
 use costate_tape::{Number, Numbers, Port, Small as AtWork};
 
-pub(crate) use self::back::WholeStepBack;
+pub(crate) use self::lanes::{StepsBack, StepsBackMemory};
 use crate::field::AtOnce;
 use crate::small::Small;
 use crate::tableau::Tableau;
@@ -281,7 +281,7 @@ fn copy<T: Copy>(from: &[T], to: &mut [T]) {
 
 /// Writes the times of stages.
 #[inline(always)]
-fn set_times<T: Real>(times: &[f64], t0: f64, t1: f64, out: &mut [T]) {
+pub(crate) fn set_times<T: Real>(times: &[f64], t0: f64, t1: f64, out: &mut [T]) {
     let h = t1 - t0;
     for (to, &c) in out.iter_mut().zip(times) {
         *to = T::from_f64(if c == 1.0 { t1 } else { t0 + c * h });

@@ -56,6 +56,45 @@ impl ScalarOp {
     }
 }
 
+impl ScalarOp {
+    /// [`eval`](ScalarOp::eval) of several sets of arguments.
+    #[inline(always)]
+    pub(crate) fn eval_lanes<T: Real, const N: usize>(
+        self,
+        a: &[T; N],
+        b: &[T; N],
+        c: &[T; N],
+    ) -> [T; N] {
+        use ScalarOp::*;
+        let each = |f: &dyn Fn(usize) -> T| std::array::from_fn(f);
+        match self {
+            Copy => *a,
+            Add => std::array::from_fn(|i| a[i] + b[i]),
+            Sub => std::array::from_fn(|i| a[i] - b[i]),
+            Mul => std::array::from_fn(|i| a[i] * b[i]),
+            MulAdd => std::array::from_fn(|i| a[i] * b[i] + c[i]),
+            MulSub => std::array::from_fn(|i| a[i] * b[i] - c[i]),
+            SubMul => std::array::from_fn(|i| c[i] - a[i] * b[i]),
+            MulMul => std::array::from_fn(|i| a[i] * b[i] * c[i]),
+            AddAdd => std::array::from_fn(|i| a[i] + b[i] + c[i]),
+            Unary(crate::Unary::Neg) => std::array::from_fn(|i| -a[i]),
+            Unary(crate::Unary::Square) => std::array::from_fn(|i| a[i] * a[i]),
+            Binary(f) => each(&|i| f.eval(a[i], b[i])),
+            Select => each(&|i| if a[i] != T::zero() { b[i] } else { c[i] }),
+            Unary(f) => {
+                let mut x = *a;
+                unary_in_place(f, &mut x);
+                x
+            }
+            Powi(n) => {
+                let mut x = *a;
+                powi_in_place(n, &mut x);
+                x
+            }
+        }
+    }
+}
+
 /// One operation on registers: `out = op(a, b, c)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScalarStep {
@@ -132,37 +171,11 @@ struct Run<'a, T: Real> {
 impl<T: Real> Kernel for Run<'_, T> {
     #[inline(always)]
     fn run<const FMA: bool, const VECTOR: usize>(self) {
-        use ScalarOp::*;
         let r = self.registers;
         for step in self.steps {
             let [a, b, c] = &step.args;
             let (a, b, c) = (&r[usize::from(*a)], &r[usize::from(*b)], &r[usize::from(*c)]);
-            let each = |f: &dyn Fn(usize) -> T| std::array::from_fn(f);
-            let result: [T; LANES] = match step.op {
-                Copy => *a,
-                Add => std::array::from_fn(|i| a[i] + b[i]),
-                Sub => std::array::from_fn(|i| a[i] - b[i]),
-                Mul => std::array::from_fn(|i| a[i] * b[i]),
-                MulAdd => std::array::from_fn(|i| a[i] * b[i] + c[i]),
-                MulSub => std::array::from_fn(|i| a[i] * b[i] - c[i]),
-                SubMul => std::array::from_fn(|i| c[i] - a[i] * b[i]),
-                MulMul => std::array::from_fn(|i| a[i] * b[i] * c[i]),
-                AddAdd => std::array::from_fn(|i| a[i] + b[i] + c[i]),
-                Unary(crate::Unary::Neg) => std::array::from_fn(|i| -a[i]),
-                Unary(crate::Unary::Square) => std::array::from_fn(|i| a[i] * a[i]),
-                Binary(f) => each(&|i| f.eval(a[i], b[i])),
-                Select => each(&|i| if a[i] != T::zero() { b[i] } else { c[i] }),
-                Unary(f) => {
-                    let mut x = *a;
-                    unary_in_place(f, &mut x);
-                    x
-                }
-                Powi(n) => {
-                    let mut x = *a;
-                    powi_in_place(n, &mut x);
-                    x
-                }
-            };
+            let result = step.op.eval_lanes(a, b, c);
             r[usize::from(step.out)] = result;
         }
     }

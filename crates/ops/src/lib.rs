@@ -74,7 +74,7 @@ pub use lu::{Triangle, log_det, solve, solve_triangular};
 #[doc(hidden)]
 pub use matmul::small as matmul_small;
 pub use matmul::{MatMul, is_shared, matmul, matmul_batch, matmul_naive, matmul_strips};
-pub use native::Native;
+pub use native::{Native, NativeLanes};
 pub use pages::Pages;
 pub use pair::softplus_sigmoid;
 pub use product::{After, Product};

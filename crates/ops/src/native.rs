@@ -8,6 +8,8 @@
 //! that are handed over, so that nothing is copied to and fro.
 
 mod assembler;
+mod encoding;
+mod lanes;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -15,6 +17,8 @@ use std::marker::PhantomData;
 use memmap2::{Mmap, MmapMut};
 
 use self::assembler::Assembler;
+use self::encoding::Width;
+pub use self::lanes::NativeLanes;
 use crate::Real;
 use crate::lanes::{Apart, SCALAR_REGISTERS, SLICES, ScalarStep};
 
@@ -80,23 +84,12 @@ impl<T: Real> Native<T> {
         results: usize,
         apart: &[Apart],
     ) -> Option<Native<T>> {
-        let mut lens = [0; SLICES];
-        for Apart { registers, slice, offset } in apart {
-            assert!(registers.end <= SCALAR_REGISTERS && *slice < SLICES, "no such place");
-            lens[*slice] = lens[*slice].max(offset + registers.len());
-            let is_read = *slice < SLICES / 2;
-            let written = |step: &ScalarStep| registers.contains(&usize::from(step.out));
-            assert!(!(is_read && steps.iter().any(written)), "slice {slice} is only read");
-        }
+        let lens = lens(steps, apart);
         if cfg!(miri) || !is_x86_feature_detected!("avx") {
             return None;
         }
         let steps: Box<[ScalarStep]> = steps.into();
-        let assembled = Assembler::<T>::new(&steps, results, apart).assemble();
-        let mut code = MmapMut::map_anon(assembled.len()).ok()?;
-        code.copy_from_slice(&assembled);
-        // Never writable and executable at once.
-        let code = code.make_exec().ok()?;
+        let code = executable::<T>(&steps, results, apart, Width::One)?;
         Some(Native { code, _steps: steps, lens, of: PhantomData })
     }
 
@@ -138,4 +131,35 @@ impl<T: Real> Native<T> {
             entry(registers.as_mut_ptr(), a, b, c, d);
         }
     }
+}
+
+/// How long each slice must be.
+///
+/// # Panics
+/// If there are no such registers or slices, or a step writes a register that is only read.
+#[track_caller]
+fn lens(steps: &[ScalarStep], apart: &[Apart]) -> [usize; SLICES] {
+    let mut lens = [0; SLICES];
+    for Apart { registers, slice, offset } in apart {
+        assert!(registers.end <= SCALAR_REGISTERS && *slice < SLICES, "no such place");
+        lens[*slice] = lens[*slice].max(offset + registers.len());
+        let is_read = *slice < SLICES / 2;
+        let written = |step: &ScalarStep| registers.contains(&usize::from(step.out));
+        assert!(!(is_read && steps.iter().any(written)), "slice {slice} is only read");
+    }
+    lens
+}
+
+/// The code of steps, which must live as long as it does.
+fn executable<T: Real>(
+    steps: &[ScalarStep],
+    results: usize,
+    apart: &[Apart],
+    width: Width,
+) -> Option<Mmap> {
+    let assembled = Assembler::<T>::new(steps, results, apart, width).assemble();
+    let mut code = MmapMut::map_anon(assembled.len()).ok()?;
+    code.copy_from_slice(&assembled);
+    // Never writable and executable at once.
+    code.make_exec().ok()
 }

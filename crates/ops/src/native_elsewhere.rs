@@ -2,8 +2,8 @@
 
 use std::marker::PhantomData;
 
-use crate::Real;
-use crate::lanes::{Apart, SCALAR_REGISTERS, ScalarStep};
+use crate::lanes::{Apart, LANES, LaneRegisters, SCALAR_REGISTERS, ScalarStep};
+use crate::{Isa, Real};
 
 /// A program as machine code, which is made for x86-64 only.
 #[derive(Debug)]
@@ -30,6 +30,35 @@ impl<T: Real> Native<T> {
 
     /// Cannot be called.
     pub fn run_on(&self, _: &mut [T; SCALAR_REGISTERS], _: [&[T]; 2], _: [&mut [T]; 2]) {
+        match self.none {}
+    }
+}
+
+/// A program as machine code on several sets of numbers, which is made for x86-64 only.
+#[derive(Debug)]
+pub struct NativeLanes<T> {
+    none: std::convert::Infallible,
+    of: PhantomData<fn(T)>,
+}
+
+impl<T: Real> NativeLanes<T> {
+    /// `None`.
+    pub fn compile_apart(_: &[ScalarStep], _: usize, _: &[Apart]) -> Option<NativeLanes<T>> {
+        None
+    }
+
+    /// `None`.
+    pub fn compile_on(_: Isa, _: &[ScalarStep], _: usize, _: &[Apart]) -> Option<NativeLanes<T>> {
+        None
+    }
+
+    /// Cannot be called.
+    pub fn run_on(
+        &self,
+        _: &mut LaneRegisters<T>,
+        _: [&[[T; LANES]]; 2],
+        _: [&mut [[T; LANES]]; 2],
+    ) {
         match self.none {}
     }
 }

@@ -1,7 +1,8 @@
 //! Programs as machine code give the bits of their steps, one by one.
 
 use costate_ops::{
-    Apart, Binary, Native, Real, SCALAR_REGISTERS, ScalarOp, ScalarStep, Unary, run_scalars,
+    Apart, Binary, Isa, LANES, LaneRegisters, Native, NativeLanes, Real, SCALAR_REGISTERS,
+    ScalarOp, ScalarStep, Unary, run_lanes, run_scalars,
 };
 use proptest::prelude::*;
 
@@ -54,14 +55,7 @@ fn check<T: Real>(
         }
     }
 
-    // Some of them apart, of which those that are read have not to be written.
-    let written = |register: usize| steps.iter().any(|step| usize::from(step.out) == register);
-    let mut apart = vec![
-        Apart { registers: 0..3, slice: 2, offset: 4 },
-        Apart { registers: 5..9, slice: 3, offset: 0 },
-    ];
-    let read = [3..5, 250..256].into_iter().enumerate().filter(|(_, r)| !r.clone().any(written));
-    apart.extend(read.map(|(slice, registers)| Apart { registers, slice, offset: slice }));
+    let apart = apart(steps);
     let native = Native::<T>::compile_apart(steps, results, &apart).expect("as above");
     let (mut found, mut slices) = (start, vec![vec![T::zero(); 7]; 4]);
     for Apart { registers, slice, offset } in &apart {
@@ -83,6 +77,62 @@ fn check<T: Real>(
     Ok(())
 }
 
+/// Some registers apart, of which those that are read have not to be written.
+fn apart(steps: &[ScalarStep]) -> Vec<Apart> {
+    let written = |register: usize| steps.iter().any(|step| usize::from(step.out) == register);
+    let mut apart = vec![
+        Apart { registers: 0..3, slice: 2, offset: 4 },
+        Apart { registers: 5..9, slice: 3, offset: 0 },
+    ];
+    let read = [3..5, 250..256].into_iter().enumerate().filter(|(_, r)| !r.clone().any(written));
+    apart.extend(read.map(|(slice, registers)| Apart { registers, slice, offset: slice }));
+    apart
+}
+
+/// [`check`] on several sets of numbers, in each of which they are turned on.
+fn check_lanes<T: Real>(
+    steps: &[ScalarStep],
+    results: usize,
+    numbers: &[f64],
+) -> Result<(), TestCaseError> {
+    let mut start = LaneRegisters::<T>::new();
+    for (i, register) in start.all_mut().iter_mut().enumerate() {
+        *register =
+            std::array::from_fn(|lane| T::from_f64(numbers[(i + 3 * lane) % SCALAR_REGISTERS]));
+    }
+    let mut expected = start.clone();
+    run_lanes(steps, &mut expected);
+    for isa in Isa::available() {
+        for apart in [vec![], apart(steps)] {
+            let Some(native) = NativeLanes::<T>::compile_on(isa, steps, results, &apart) else {
+                continue;
+            };
+            let (mut found, mut slices) = (start.clone(), vec![vec![[T::zero(); LANES]; 7]; 4]);
+            let hole = [T::from_f64(99.0); LANES];
+            for Apart { registers, slice, offset } in &apart {
+                for (i, register) in registers.clone().enumerate() {
+                    let place = &mut slices[*slice][offset + i];
+                    *place = std::mem::replace(&mut found.all_mut()[register], hole);
+                }
+            }
+            let [a, b, c, d] = &mut slices[..] else { unreachable!("four") };
+            native.run_on(&mut found, [a, b], [c, d]);
+            for Apart { registers, slice, offset } in &apart {
+                for (i, register) in registers.clone().enumerate() {
+                    found.all_mut()[register] = slices[*slice][offset + i];
+                }
+            }
+            let wanted = (0..results).chain(apart.iter().flat_map(|apart| apart.registers.clone()));
+            for i in wanted {
+                for lane in 0..LANES {
+                    same(i, found.all()[i][lane], expected.all()[i][lane])?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 fn same<T: Real>(i: usize, found: T, expected: T) -> Result<(), TestCaseError> {
     // Which NaN comes out depends on the order of operands, which the compiler may change.
     let both_nan = found.is_nan() && expected.is_nan();
@@ -100,6 +150,8 @@ proptest! {
     ) {
         check::<f64>(&steps, results, &numbers)?;
         check::<f32>(&steps, results, &numbers)?;
+        check_lanes::<f64>(&steps, results, &numbers)?;
+        check_lanes::<f32>(&steps, results, &numbers)?;
     }
 }
 
@@ -128,6 +180,10 @@ fn slices_must_be_long_enough() {
 fn machine_code_is_made_where_it_can_be() {
     let made = Native::<f64>::compile(&[], 0).is_some();
     assert_eq!(made, is_x86_feature_detected!("avx"));
+    for isa in Isa::available() {
+        let made = NativeLanes::<f64>::compile_on(isa, &[], 0, &[]).is_some();
+        assert_eq!(made, isa > Isa::Baseline);
+    }
 }
 
 /// One step of each operation, with operands in memory and in the processor's registers.
@@ -148,6 +204,9 @@ fn each_operation_alone() {
                 let steps = [add(1, 2, 10), add(2, 3, 11), add(3, 4, 12), step, add(out, 12, 13)];
                 check::<f64>(&steps, 256, &numbers).unwrap_or_else(|e| panic!("{step:?}: {e}"));
                 check::<f32>(&steps, 256, &numbers).unwrap_or_else(|e| panic!("{step:?}: {e}"));
+                for check in [check_lanes::<f64>, check_lanes::<f32>] {
+                    check(&steps, 256, &numbers).unwrap_or_else(|e| panic!("{step:?}: {e}"));
+                }
             }
         }
     }

@@ -7,21 +7,16 @@
 //! matrix. Nor does anything wait for the cotangents of parameters: stages are collected, of as many
 //! steps as it takes, until there is one for every lane.
 
-use std::ops::Range;
-use std::sync::Arc;
-
 use costate_ops::{Buffer, LANES, Real};
 use smallvec::SmallVec;
 
 use super::{Backward, Cotangents, Reverse};
 use crate::error::FieldError;
-use crate::grid::GridStep;
 use crate::method::Method;
 use crate::solve::position;
 use crate::stats::Stats;
 use crate::step::sum_few;
-use crate::vector_field::{FieldMemory, FieldProgram, LaneMemory};
-use crate::whole_step::WholeStepBack;
+use crate::vector_field::{FieldProgram, LaneMemory};
 
 /// Systems with more components are not of a few numbers.
 pub(crate) const FEW: usize = 4;
@@ -36,8 +31,6 @@ pub(crate) struct FewPrograms<T: Real> {
     /// From time, state and cotangent of the slope to the cotangents of captured inputs, if any are
     /// wanted.
     pub captured: Option<FieldProgram<T>>,
-    /// A step as one program, if there can be: it takes those steps whose end slope has a cotangent.
-    pub back: Option<Arc<WholeStepBack<T>>>,
 }
 
 /// The memory of a pass.
@@ -45,14 +38,8 @@ pub(crate) struct FewPrograms<T: Real> {
 pub(crate) struct Few<T: Real> {
     jacobian: LaneMemory<T>,
     captured: Option<Queue<T>>,
-    /// The program of whole steps with its memory, and the cotangents that it found for what is
-    /// captured.
-    back: Option<(Arc<WholeStepBack<T>>, FieldMemory<T>)>,
-    found: Vec<T>,
     /// The columns of `a`: entry `i · slopes + j` is `a_ji`.
     columns: Vec<T>,
-    /// Where steps that are taken at once have the cotangents that are carried.
-    carry: Buffer<T>,
     p: Buffer<T>,
     /// The cotangent of the end slope of the step at hand, if something has been carried to it.
     end: Buffer<T>,
@@ -126,10 +113,7 @@ impl<T: Real> Few<T> {
         Few {
             jacobian: LaneMemory::new(&programs.jacobian),
             captured,
-            back: programs.back.as_ref().map(|back| (Arc::clone(back), back.memory())),
-            found: Vec::new(),
             columns: Vec::new(),
-            carry: Buffer::default(),
             p: Buffer::default(),
             end: Buffer::default(),
             carried: false,
@@ -147,61 +131,11 @@ impl<T: Real> Few<T> {
         if let Some((queue, program)) = self.captured.as_mut().zip(programs.captured.as_ref()) {
             queue.memory.begin(program, captured)?;
         }
-        if let Some((back, memory)) = &mut self.back {
-            back.begin(memory, captured)?;
-        }
         Ok(())
     }
 
     /// The steps of a grid in reverse.
     fn steps_of<const D: usize>(&mut self, from: &Backward<'_, T>) {
-        let mut left = from.grid.steps.len();
-        if self.back.is_none() {
-            return self.by_stages::<D>(from, 0..left);
-        }
-        if !self.carried && left > 0 {
-            self.by_stages::<D>(from, left - 1..left);
-            left -= 1;
-        }
-        self.at_once::<D>(from, left);
-    }
-
-    /// The first steps of a grid in reverse, each at once, after what has been carried to their end.
-    fn at_once<const D: usize>(&mut self, from: &Backward<'_, T>, count: usize) {
-        let Some((back, memory)) = &mut self.back else { return };
-        let mut whole = back.at_work(memory);
-        let (grid, stride) = (from.grid, whole.step.stride() * D);
-        let (states, slopes) = (grid.all_y(), grid.all_k());
-        // The cotangents are read from one place and written to the other, in turns.
-        let mut cotangents = std::mem::take(&mut self.carry);
-        let len = 2 * D + self.found.len();
-        cotangents.resize(2 * len);
-        let (mut here, mut there) = cotangents.split_at_mut(len);
-        here[..D].copy_from_slice(&self.p);
-        here[D..2 * D].copy_from_slice(&self.end);
-        here[2 * D..].copy_from_slice(&self.found);
-        let mut evaluations = 0;
-        for (n, step) in grid.steps[..count].iter().enumerate().rev() {
-            let GridStep { t0, h, t1, ref saves, .. } = *step;
-            let place = |i: usize| (position(from.ts[i], t0, h, t1), from.g(i));
-            for (_, g) in saves.clone().map(place).filter(|(theta, _)| *theta >= 1.0) {
-                add(&mut here[..D], g);
-            }
-            let inside = saves.clone().map(place).filter(|(theta, _)| *theta < 1.0);
-            whole.set_inside::<D>(t1 - t0, inside);
-            let (states, slopes) = (&states[n * D..(n + 2) * D], &slopes[n * stride..]);
-            evaluations += whole.run([t0, t1], states, slopes, here, there);
-            std::mem::swap(&mut here, &mut there);
-        }
-        self.p.copy_from_slice(&here[..D]);
-        self.end.copy_from_slice(&here[D..2 * D]);
-        self.found.copy_from_slice(&here[2 * D..]);
-        self.carry = cotangents;
-        self.evaluations += evaluations;
-    }
-
-    /// Steps of a grid in reverse, stage by stage.
-    fn by_stages<const D: usize>(&mut self, from: &Backward<'_, T>, steps: Range<usize>) {
         let tableau = from.method.tableau();
         let (rows, all) = (tableau.rows(), tableau.slopes());
         let zero = [T::zero(); D];
@@ -215,8 +149,7 @@ impl<T: Real> Few<T> {
         // Those of the slopes at the times inside a step.
         let mut weights: SmallVec<[T; 64]> = SmallVec::new();
         let mut evaluations = 0;
-        for (i, step) in from.grid.steps.iter().enumerate().take(steps.end).skip(steps.start).rev()
-        {
+        for (i, step) in from.grid.steps.iter().enumerate().rev() {
             let (n, h) = (from.grid.first + i, T::from_f64(step.h));
             let mut inside: SmallVec<[&[T]; 8]> = SmallVec::new();
             weights.clear();
@@ -351,8 +284,6 @@ impl<T: Real> Reverse<T> for Few<T> {
             queue.waiting = 0;
             queue.sums.fill([T::zero(); LANES]);
         }
-        self.found.clear();
-        self.found.resize(self.back.as_ref().map_or(0, |(back, _)| back.captured), T::zero());
         for buffer in [&mut self.p, &mut self.end] {
             buffer.resize(dim);
             buffer.fill(T::zero());
@@ -390,7 +321,6 @@ impl<T: Real> Reverse<T> for Few<T> {
         }
         if let Some(queue) = &mut self.captured {
             queue.finish(to.captured);
-            add(to.captured, &self.found);
         }
         add(&mut self.p, from.g(0));
         to.y0.copy_from_slice(&self.p);
@@ -419,7 +349,7 @@ fn transposed<T: Real, const D: usize>(
 }
 
 #[inline(always)]
-fn add<T: Real>(to: &mut [T], x: &[T]) {
+pub(super) fn add<T: Real>(to: &mut [T], x: &[T]) {
     for (to, &x) in to.iter_mut().zip(x) {
         *to += x;
     }

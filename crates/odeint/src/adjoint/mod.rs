@@ -8,6 +8,7 @@ mod programs;
 mod quadrature;
 mod retake;
 mod rosenbrock;
+mod side_by_side;
 mod stages;
 mod undo;
 
@@ -17,6 +18,7 @@ pub(crate) use few::{FEW, Few, FewPrograms};
 pub(crate) use multistep::Multistep;
 pub(crate) use programs::{Programs, WithPrograms};
 pub(crate) use retake::{Again, Retake};
+pub(crate) use side_by_side::SideBySide;
 pub(crate) use stages::Stages;
 pub(crate) use undo::Undo;
 

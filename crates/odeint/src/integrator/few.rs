@@ -5,14 +5,141 @@ use costate_ops::Real;
 use super::{Frame, Integrator};
 use crate::control::rarely;
 use crate::field::Field;
-use crate::options::Stepping;
-use crate::small::first;
+use crate::grid::Grid;
+use crate::options::{Options, Stepping};
+use crate::small::{Measure, Small, first};
 use crate::solve::position;
-use crate::stepper::{Family, Stepper, Tried};
-use crate::weights::WEIGHTS;
+use crate::stats::Stats;
+use crate::stepper::Family;
+use crate::weights::{WEIGHTS, Weights};
+
+/// What tries of steps need besides times, states and slopes.
+struct Tries<'a> {
+    small: &'a Small,
+    options: &'a Options,
+    atol: &'a [f64],
+    /// That of the embedded method.
+    order: u32,
+    end: f64,
+    history: &'a mut [f64; 2],
+    stats: &'a mut Stats,
+}
+
+impl Tries<'_> {
+    /// Tries until a step is taken from `y0` at `t`, the first try `dt` long; `k` begins with the slope
+    /// there. Returns the time at its end, and the size that the next one should have. `None` if it is no
+    /// ordinary step: then nothing of it counts.
+    #[inline(always)]
+    fn take<T: Real, const D: usize>(
+        &mut self,
+        f: &mut impl Field<T>,
+        [t, dt]: [f64; 2],
+        y0: &[T; D],
+        k: &mut [T],
+        y1: &mut [T; D],
+    ) -> Option<[f64; 2]> {
+        let Options { max_dt, max_steps, controller, .. } = self.options;
+        let smallest = self.options.smallest_step(t);
+        let (left, forward) = ((self.end - t).abs(), self.end > t);
+        let measure = Measure { options: self.options, atol: self.atol };
+        let tries = self.stats.accepted + self.stats.rejected;
+        // By branches, which are foreseen: a step waits for its size.
+        let mut h = dt;
+        if h < smallest || h > *max_dt {
+            h = rarely(h.max(smallest).min(*max_dt));
+        }
+        let (mut rejections, mut evaluations) = (0, 0);
+        loop {
+            let stretches = h >= left || (1.01 * h >= left && left <= *max_dt);
+            let sum = if forward { t + h } else { t - h };
+            let next = if stretches { self.end } else { sum };
+            let size = (next - t).abs();
+            let ordinary = tries + rejections < *max_steps && size > 1.1 * smallest;
+            if !ordinary {
+                return None;
+            }
+            let (evaluated, square) = self.small.at_once(&measure, f, [t, next], y0, k, y1)?;
+            let square = square?;
+            evaluations += evaluated;
+            if square <= 1.0 && y1.iter().all(|y| y.is_finite()) {
+                let (history, rejected) = (*self.history, rejections > 0);
+                let found = controller.next_size(size, square, history, self.order, rejected);
+                *self.history = [square, history[0]];
+                self.stats.f_evals += evaluations;
+                self.stats.rejected += rejections;
+                self.stats.accepted += 1;
+                return Some([next, if found > *max_dt { rarely(*max_dt) } else { found }]);
+            }
+            rejections += 1;
+            h = (size * controller.factor_after_rejection(square, self.order)).max(smallest);
+        }
+    }
+}
+
+/// A step that was taken.
+struct Taken<'a, T, const D: usize> {
+    span: (f64, f64, f64),
+    y0: &'a [T; D],
+    k: &'a [T],
+    y1: &'a [T; D],
+}
+
+impl<T: Real, const D: usize> Taken<'_, T, D> {
+    /// Writes the states at the times from `ts[saved]` up to the end of the step, which is the last one
+    /// if it is at `end`. Returns the place of the first time after it.
+    #[inline(always)]
+    fn save(&self, weights: &Weights, end: f64, ts: &[f64], saved: usize, ys: &mut [T]) -> usize {
+        let Some(&t) = ts.get(saved) else { return saved };
+        if self.reaches(t, end) { self.save_reached(weights, end, ts, saved, ys) } else { saved }
+    }
+
+    /// Whether a time is not after the end of the step.
+    #[inline(always)]
+    fn reaches(&self, t: f64, end: f64) -> bool {
+        let (t0, h, t1) = self.span;
+        let before = if h > 0.0 { t <= t1 } else { t >= t1 };
+        before || t1 == end || position(t, t0, h, t1) == 1.0
+    }
+
+    fn save_reached(
+        &self,
+        weights: &Weights,
+        end: f64,
+        ts: &[f64],
+        mut saved: usize,
+        ys: &mut [T],
+    ) -> usize {
+        let (t0, h, t1) = self.span;
+        let ys = ys.as_chunks_mut::<D>().0;
+        while let Some(&t) = ts.get(saved).filter(|t| self.reaches(**t, end)) {
+            ys[saved] = self.interpolate(weights, position(t, t0, h, t1));
+            saved += 1;
+        }
+        saved
+    }
+
+    /// [`Step::interpolate`](crate::Step::interpolate), to the same bits but for the sign of zeros.
+    #[inline(always)]
+    fn interpolate(&self, weights: &Weights, theta: f64) -> [T; D] {
+        if theta == 1.0 {
+            return *self.y1;
+        }
+        let (_, h, _) = self.span;
+        let mut y = *self.y0;
+        for (weights, k) in weights.at(theta).zip(self.k.as_chunks::<D>().0.chunks(WEIGHTS)) {
+            let weights = weights.map(|weight| T::from_f64(h * weight));
+            for (weight, k) in weights.into_iter().zip(k) {
+                for d in 0..D {
+                    y[d] += weight * k[d];
+                }
+            }
+        }
+        y
+    }
+}
 
 impl<T: Real> Integrator<T> {
-    /// Whether [`step_few`](Self::step_few) may take steps by this field.
+    /// Whether steps by this field may be [few](Self::step_few).
     pub(crate) fn takes_few(&self, f: &impl Field<T>) -> bool {
         let Family::Explicit(explicit) = &self.family else { return false };
         explicit.few().is_some()
@@ -24,131 +151,135 @@ impl<T: Real> Integrator<T> {
             && self.frame.tableau.error_needs_end()
     }
 
-    /// Takes the step that [`step`](Self::step) would, in a fraction of the time around the field's work,
-    /// if it is an ordinary one: neither the first, nor one on the way to a stop, nor one that fails.
-    /// Returns whether it did; else nothing was done.
-    #[inline]
-    pub(crate) fn step_few(&mut self, f: &mut impl Field<T>) -> bool {
+    /// Whether the next step can be an ordinary one: neither the first, nor one on the way to a stop.
+    #[inline(always)]
+    fn goes_on(&self) -> bool {
         let first = !self.frame.has_end || self.dt == 0.0;
-        if first || self.stop != self.end || self.is_done() {
-            return false;
+        !first && self.stop == self.end && !self.is_done()
+    }
+
+    /// Takes the step that [`step`](Self::step) would, in a fraction of the time around the field's work,
+    /// if it is an ordinary one: neither the first, nor one on the way to a stop, nor one that fails; and
+    /// writes the states at the times from `ts[saved]` on that it reaches. Returns the place of the first
+    /// time after it. `None` if it did nothing.
+    #[inline]
+    pub(crate) fn step_few(
+        &mut self,
+        f: &mut impl Field<T>,
+        ts: &[f64],
+        saved: usize,
+        ys: &mut [T],
+    ) -> Option<usize> {
+        if !self.goes_on() {
+            return None;
         }
         match self.frame.y1.len() {
-            1 => self.step_few_of::<1>(f),
-            2 => self.step_few_of::<2>(f),
-            3 => self.step_few_of::<3>(f),
-            4 => self.step_few_of::<4>(f),
-            _ => false,
+            1 => self.step_few_of::<1>(f, ts, saved, ys),
+            2 => self.step_few_of::<2>(f, ts, saved, ys),
+            3 => self.step_few_of::<3>(f, ts, saved, ys),
+            4 => self.step_few_of::<4>(f, ts, saved, ys),
+            _ => None,
         }
     }
 
     #[inline(always)]
-    fn step_few_of<const D: usize>(&mut self, f: &mut impl Field<T>) -> bool {
-        let smallest = self.smallest_step();
+    fn step_few_of<const D: usize>(
+        &mut self,
+        f: &mut impl Field<T>,
+        ts: &[f64],
+        saved: usize,
+        ys: &mut [T],
+    ) -> Option<usize> {
         let Integrator { family: Family::Explicit(explicit), frame, end, dt, .. } = self else {
-            return false;
+            return None;
         };
-        let (t, evaluations) = (frame.t1, frame.stats.f_evals);
-        let (left, direction) = ((*end - t).abs(), if *end > t { 1.0 } else { -1.0 });
-        let (last, max_dt) = (frame.tableau.rows() - 1, frame.options.max_dt);
-        std::mem::swap(&mut frame.y0, &mut frame.y1);
-        let k = frame.k.as_chunks_mut::<D>().0;
-        k[0] = k[last];
-        // By branches, which are foreseen: a step waits for its size.
-        let mut h = *dt;
-        if h < smallest || h > max_dt {
-            h = rarely(h.max(smallest).min(max_dt));
-        }
-        let mut rejections = 0;
-        let next = loop {
-            let stretches = h >= left || (1.01 * h >= left && left <= max_dt);
-            let next = if stretches { *end } else { t + direction * h };
-            let size = next - t;
-            let tries = frame.stats.accepted + frame.stats.rejected;
-            let ordinary = tries < frame.options.max_steps
-                && size * direction > 0.0
-                && size.abs() > 1.1 * smallest;
-            let (small, _) = explicit.few().expect("asked before");
-            let found = if ordinary { small.at_once::<T, D>(frame, f, next) } else { None };
-            let Some(Some(square)) = found else {
-                // As it was.
-                let k = frame.k.as_chunks_mut::<D>().0;
-                k[last] = k[0];
-                std::mem::swap(&mut frame.y0, &mut frame.y1);
-                frame.stats.f_evals = evaluations;
-                frame.stats.rejected -= rejections;
-                return false;
-            };
-            let tried = Tried { size, asked: h, square, rejections, errors: rejections };
-            if square <= 1.0 && frame.y1[..D].iter().all(|y| y.is_finite()) {
-                let size = explicit.next_size(frame, tried);
-                *dt = if size > max_dt { rarely(max_dt) } else { size };
-                break next;
-            }
-            frame.stats.rejected += 1;
-            rejections += 1;
-            h = explicit.next_try(frame, tried).max(smallest);
+        let (small, weights) = explicit.few()?;
+        let Frame { tableau, options, atol, t0, t1, h, y0, y1, k, history, stats, .. } = frame;
+        let (last, order) = (tableau.rows() - 1, tableau.control_order()?);
+        let mut tries = Tries { small, options, atol, order, end: *end, history, stats };
+        std::mem::swap(y0, y1);
+        let slopes = k.as_chunks_mut::<D>().0;
+        slopes[0] = slopes[last];
+        let into = y1.first_chunk_mut::<D>().expect("a state of that many components");
+        let Some([next, size]) = tries.take(f, [*t1, *dt], first::<T, D>(y0), k, into) else {
+            // As it was.
+            let slopes = k.as_chunks_mut::<D>().0;
+            slopes[last] = slopes[0];
+            std::mem::swap(y0, y1);
+            return None;
         };
-        (frame.t0, frame.t1, frame.h) = (t, next, next - t);
+        let span = (*t1, next - *t1, next);
+        ((*t0, *h, *t1), *dt) = (span, size);
+        let k = &k[..(last + 1) * D];
+        let taken = Taken::<T, D> { span, y0: first(y0), k, y1: first(y1) };
+        let saved = taken.save(weights, *end, ts, saved, ys);
         (frame.has_first, frame.has_dense) = (true, true);
-        frame.stats.accepted += 1;
-        true
+        Some(saved)
     }
 
-    /// Writes the states at the times from `ts[saved]` up to the end of the last step, which was one of
-    /// [few](Self::step_few). Returns the place of the first time after it.
-    #[inline(always)]
-    pub(crate) fn save_few(&self, ts: &[f64], saved: usize, ys: &mut [T]) -> usize {
-        let Some(&t) = ts.get(saved) else { return saved };
-        if self.is_reached(t) { self.save_reached(ts, saved, ys) } else { saved }
+    /// [`step_few`](Self::step_few) as long as it can, where all that a grid keeps of a step is its states
+    /// and slopes: they are written there at once. The grid has all steps up to here.
+    pub(crate) fn record_few(
+        &mut self,
+        f: &mut impl Field<T>,
+        ts: &[f64],
+        saved: usize,
+        ys: &mut [T],
+        grid: &mut Grid<T>,
+    ) -> usize {
+        if !self.goes_on() || grid.steps.is_empty() {
+            return saved;
+        }
+        match self.frame.y1.len() {
+            1 => self.record_few_of::<1>(f, ts, saved, ys, grid),
+            2 => self.record_few_of::<2>(f, ts, saved, ys, grid),
+            3 => self.record_few_of::<3>(f, ts, saved, ys, grid),
+            4 => self.record_few_of::<4>(f, ts, saved, ys, grid),
+            _ => saved,
+        }
     }
 
-    /// Whether a time is not after the end of the last step.
-    #[inline(always)]
-    fn is_reached(&self, t: f64) -> bool {
-        let Frame { t0, h, t1, .. } = self.frame;
-        let before = if self.end >= self.start { t <= t1 } else { t >= t1 };
-        before || position(t, t0, h, t1) == 1.0 || self.is_done()
-    }
-
-    fn save_reached(&self, ts: &[f64], mut saved: usize, ys: &mut [T]) -> usize {
-        let Frame { t0, h, t1, .. } = self.frame;
-        while let Some(&t) = ts.get(saved).filter(|t| self.is_reached(**t)) {
-            let theta = position(t, t0, h, t1);
-            match self.frame.y1.len() {
-                1 => self.save_few_of::<1>(theta, &mut ys[saved..]),
-                2 => self.save_few_of::<2>(theta, &mut ys[2 * saved..]),
-                3 => self.save_few_of::<3>(theta, &mut ys[3 * saved..]),
-                _ => self.save_few_of::<4>(theta, &mut ys[4 * saved..]),
-            }
-            saved += 1;
+    fn record_few_of<const D: usize>(
+        &mut self,
+        f: &mut impl Field<T>,
+        ts: &[f64],
+        mut saved: usize,
+        ys: &mut [T],
+        grid: &mut Grid<T>,
+    ) -> usize {
+        let Integrator { family: Family::Explicit(explicit), frame, end, dt, .. } = self else {
+            return saved;
+        };
+        let Some((small, weights)) = explicit.few() else { return saved };
+        let Frame { tableau, options, atol, t0, t1, h, y0, y1, k, history, stats, .. } = frame;
+        let Some(order) = tableau.control_order() else { return saved };
+        let mut tries = Tries { small, options, atol, order, end: *end, history, stats };
+        let (mut t, before) = (*t1, grid.steps.len());
+        while t != *end {
+            let (states, slopes) = grid.next_few();
+            let (start, into) = states.split_at_mut(D);
+            let start = first::<T, D>(start);
+            let into = into.first_chunk_mut::<D>().expect("a state of that many components");
+            let Some([next, size]) = tries.take(f, [t, *dt], start, slopes, into) else {
+                break;
+            };
+            let span = (t, next - t, next);
+            let taken = Taken { span, y0: start, k: slopes, y1: into };
+            let first = saved;
+            saved = taken.save(weights, *end, ts, saved, ys);
+            grid.push_next(span, first..saved);
+            (t, *dt) = (next, size);
+        }
+        grid.end_few();
+        if grid.steps.len() > before {
+            let (states, slopes) = grid.last_few();
+            y0.copy_from_slice(&states[..D]);
+            y1.copy_from_slice(&states[D..]);
+            k[..slopes.len()].copy_from_slice(slopes);
+            let last = grid.steps.last().expect("one was taken");
+            (*t0, *h, *t1) = (last.t0, last.h, last.t1);
+            (frame.has_first, frame.has_dense) = (true, true);
         }
         saved
-    }
-
-    /// [`Step::interpolate`](crate::Step::interpolate), to the same bits.
-    #[inline(always)]
-    fn save_few_of<const D: usize>(&self, theta: f64, out: &mut [T]) {
-        let out: &mut [T; D] = out.first_chunk_mut().expect("room for each time");
-        let frame = &self.frame;
-        if theta == 1.0 {
-            *out = *first(&frame.y1);
-            return;
-        }
-        let Family::Explicit(explicit) = &self.family else { return };
-        let (_, weights) = explicit.few().expect("asked before");
-        let k = frame.k[..frame.tableau.rows() * D].as_chunks::<D>().0;
-        let mut y: [T; D] = *first(&frame.y0);
-        for (weights, k) in weights.at(theta).zip(k.chunks(WEIGHTS)) {
-            for (&weight, k) in weights.iter().zip(k) {
-                if weight != 0.0 {
-                    let weight = T::from_f64(frame.h * weight);
-                    for d in 0..D {
-                        y[d] += weight * k[d];
-                    }
-                }
-            }
-        }
-        *out = y;
     }
 }

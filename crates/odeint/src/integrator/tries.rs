@@ -116,12 +116,10 @@ impl<T: Real> Integrator<T> {
         }
     }
 
-    /// The smallest adaptive step: below 16 units in the last place of the time, `t + h` has hardly
-    /// a digit of `h`.
+    /// The smallest adaptive step.
     #[inline]
     pub(super) fn smallest_step(&self) -> f64 {
-        let digits = 8.0 * f64::EPSILON * self.frame.t1.abs().max(f64::MIN_POSITIVE);
-        digits.max(self.frame.options.min_dt)
+        self.frame.options.smallest_step(self.frame.t1)
     }
 
     /// The end of a step of about `h`, so that the end is hit exactly and no tiny step is left

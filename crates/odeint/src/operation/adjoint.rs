@@ -10,14 +10,14 @@ use smallvec::SmallVec;
 use super::{SEVERAL, SolveOp, SolveState};
 use crate::adjoint::{
     Again, Backward, Continuous, Cotangents, Equations, Exact, Few, FewPrograms, Multistep,
-    Programs, Retake, Reverse, Undo, WithPrograms,
+    Programs, Retake, Reverse, SideBySide, Undo, WithPrograms,
 };
 use crate::method::Method;
 use crate::ode::Gradient;
 use crate::stats::Stats;
 use crate::tangent::recorded;
 use crate::vector_field::{FieldMemory, FieldProgram, Replay, SolverMemory};
-use crate::whole_step::WholeStepBack;
+use crate::whole_step::StepsBack;
 
 impl<T: Real> SolveOp<T> {
     /// The backward pass: to the cotangents of `y0` and of those inputs that are needed.
@@ -32,10 +32,11 @@ impl<T: Real> SolveOp<T> {
             && !(times || records)
             && FewPrograms::<T>::suit(self.method, components);
         let vjp = self.field.vjp(times, &wrt)?;
-        let few = if suits { self.field.few(&wrt)? } else { None };
-        let back = || WholeStepBack::new(&vjp, self.method.tableau()).map(Arc::new);
+        let back = suits.then(|| StepsBack::new(&vjp, self.method.tableau())).flatten();
+        let few = if suits && back.is_none() { self.field.few(&wrt)? } else { None };
         Ok(AdjointOp {
-            few: few.map(|few| FewPrograms { back: back(), ..few }),
+            few,
+            back: back.map(Arc::new),
             hamiltonian: match self.gradient {
                 Gradient::Continuous | Gradient::Interpolated => Some(self.field.hamiltonian()?),
                 _ => None,
@@ -83,6 +84,8 @@ pub(crate) struct AdjointOp<T: Real> {
     second: Option<FieldProgram<T>>,
     /// The programs for a system of a few numbers, which the exact pass has its own way with.
     few: Option<FewPrograms<T>>,
+    /// Those of steps side by side, instead.
+    back: Option<Arc<StepsBack<T>>>,
 }
 
 /// The memory of a backward pass.
@@ -99,6 +102,7 @@ pub(crate) struct AdjointState<T: Real> {
     retake: Retake<T>,
     undo: Undo<T>,
     few: Option<Few<T>>,
+    back: Option<SideBySide<T>>,
     exact: Exact<T>,
     multistep: Multistep<T>,
     continuous: Continuous<T>,
@@ -167,6 +171,7 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
             retake: Retake::default(),
             undo: Undo::default(),
             few: self.few.as_ref().map(Few::new),
+            back: self.back.as_ref().map(SideBySide::new),
             exact: Exact::default(),
             multistep: Multistep::default(),
             continuous: Continuous::default(),
@@ -251,8 +256,13 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
                 let mut programs = Programs { vjp, parts, kept, jacobian, second, pass };
                 let mut exact;
                 let mut multistep;
-                let pass: &mut dyn Reverse<T> = match (&self.few, &mut state.few) {
-                    (Some(programs), Some(few)) => {
+                let few = self.few.as_ref().zip(state.few.as_mut());
+                let pass: &mut dyn Reverse<T> = match (&mut state.back, few) {
+                    (Some(back), _) => {
+                        back.begin(&captured)?;
+                        back
+                    }
+                    (_, Some((programs, few))) => {
                         few.begin(programs, &captured)?;
                         few
                     }

@@ -60,10 +60,11 @@ pub(crate) trait Stepper<T: Real> {
     #[inline]
     fn next_size(&mut self, frame: &mut Frame<T>, tried: Tried) -> f64 {
         let order = frame.tableau.control_order().expect("checked with the options");
-        let factor = frame.options.controller.factor(tried.square, frame.history, order);
-        let factor = if tried.rejections > 0 { factor.min(1.0) } else { factor };
+        let (size, square, rejected) = (tried.size.abs(), tried.square, tried.rejections > 0);
+        let controller = &frame.options.controller;
+        let next = controller.next_size(size, square, frame.history, order, rejected);
         frame.history = [tried.square, frame.history[0]];
-        tried.size.abs() * factor
+        next
     }
 
     /// The size of the next try, after one with too large an error.

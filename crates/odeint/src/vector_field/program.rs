@@ -68,14 +68,6 @@ impl<T: Real> FieldProgram<T> {
         }
         Ok(Some((small, fixed.len())))
     }
-
-    /// The program at work with what was set before.
-    ///
-    /// # Panics
-    /// If it is not small.
-    pub fn small_again<'a>(&'a self, memory: &'a mut FieldMemory<T>) -> Small<'a, T> {
-        self.each.small(&mut memory.each).expect("it is small")
-    }
 }
 
 /// What is captured, and what follows from it alone.
@@ -133,8 +125,18 @@ impl<T: Real> LaneMemory<T> {
 
     /// Sets what is captured.
     pub fn begin(&mut self, program: &FieldProgram<T>, captured: &[&[T]]) -> Result<()> {
+        self.begin_from(program, 2, captured)
+    }
+
+    /// Sets what is captured, which are the program's inputs from number `first` on.
+    pub fn begin_from(
+        &mut self,
+        program: &FieldProgram<T>,
+        first: usize,
+        captured: &[&[T]],
+    ) -> Result<()> {
         let mut set = |i: usize, x: &[T]| {
-            for (place, &x) in self.lanes.input(2 + i).iter_mut().zip(x) {
+            for (place, &x) in self.lanes.input(first + i).iter_mut().zip(x) {
                 *place = [x; LANES];
             }
         };

@@ -3,13 +3,13 @@
 //! It is for x86-64 with AVX, which encodes `x = y op z` in one instruction, and straight-line: the
 //! addresses of the program's registers and of the slices are in registers of their own. Results that
 //! are wanted are written at once; others only if the processor runs out of registers before they
-//! were read last. Operations that take more than an instruction or two are calls to [`evaluate`]. The
-//! encoding is that of Intel's *Software Developer's Manual*, volume 2, chapter 2.3 (VEX) and the
-//! instructions' pages.
+//! were read last. Operations that take more than an instruction or two are calls to [`evaluate`], or,
+//! where an instruction is on several numbers, to [`evaluate_lanes`].
 
 use std::marker::PhantomData;
 
-use crate::lanes::{Apart, SCALAR_REGISTERS, SLICES, ScalarOp, ScalarStep};
+use super::encoding::{Code, DOUBLE, Operand, Width};
+use crate::lanes::{Apart, LANES, SCALAR_REGISTERS, SLICES, ScalarOp, ScalarStep};
 use crate::{Binary, Real, Unary};
 
 /// What is called for a step that is not translated.
@@ -21,11 +21,23 @@ unsafe extern "sysv64" fn evaluate<T: Real>(step: *const ScalarStep, a: T, b: T,
     unsafe { (*step).op.eval(a, b, c) }
 }
 
-/// A register of the processor.
-type Xmm = u8;
+/// The same on several numbers.
+///
+/// # Safety
+/// `step` points to a step, the others to numbers.
+unsafe extern "sysv64" fn evaluate_lanes<T: Real, const N: usize>(
+    step: *const ScalarStep,
+    a: *const [T; N],
+    b: *const [T; N],
+    c: *const [T; N],
+    out: *mut [T; N],
+) {
+    // SAFETY: by contract.
+    unsafe { *out = (*step).op.eval_lanes(&*a, &*b, &*c) };
+}
 
-/// The one that holds what no step names.
-const SCRATCH: Xmm = 15;
+/// A register of the processor.
+pub(super) type Xmm = u8;
 
 /// The processor's registers with the addresses that a program is called with (`rdi`, `rsi`, `rdx`,
 /// `rcx`, `r8`), and those that keep them where it calls others (`rbx`, `rbp`, `r13`, `r14`, `r15`).
@@ -94,10 +106,13 @@ pub(super) struct Assembler<'a, T> {
     homes: [Home; SCALAR_REGISTERS],
     /// The processor's registers with the addresses.
     bases: [u8; 1 + SLICES],
-    code: Vec<u8>,
-    holds: [Option<Held>; SCRATCH as usize],
+    code: Code,
+    /// What its registers hold, but for the last one.
+    holds: Vec<Option<Held>>,
     /// When each was used last.
-    used: [usize; SCRATCH as usize],
+    used: Vec<usize>,
+    /// The last one, which holds what no step names.
+    scratch: Xmm,
     time: usize,
     /// The number of the step at hand.
     now: usize,
@@ -105,10 +120,12 @@ pub(super) struct Assembler<'a, T> {
 }
 
 impl<'a, T: Real> Assembler<'a, T> {
-    /// The arguments of [`Native::compile_apart`](super::Native::compile_apart).
-    pub fn new(steps: &'a [ScalarStep], results: usize, apart: &[Apart]) -> Self {
+    /// The arguments of [`Native::compile_apart`](super::Native::compile_apart). With instructions on
+    /// several numbers, each entry has one of every lane.
+    pub fn new(steps: &'a [ScalarStep], results: usize, apart: &[Apart], width: Width) -> Self {
         let mut homes = std::array::from_fn(|entry| Home { base: 0, entry });
         let mut wanted = [false; SCALAR_REGISTERS];
+        let scratch = width.registers() - 1;
         wanted[..results].fill(true);
         for Apart { registers, slice, offset } in apart {
             for (i, register) in registers.clone().enumerate() {
@@ -121,9 +138,10 @@ impl<'a, T: Real> Assembler<'a, T> {
             results: results_of(steps, wanted),
             homes,
             bases: ARGUMENTS,
-            code: Vec::new(),
-            holds: [None; SCRATCH as usize],
-            used: [0; SCRATCH as usize],
+            code: Code { bytes: Vec::new(), width },
+            holds: vec![None; usize::from(scratch)],
+            used: vec![0; usize::from(scratch)],
+            scratch,
             time: 0,
             now: 0,
             of: PhantomData,
@@ -137,22 +155,24 @@ impl<'a, T: Real> Assembler<'a, T> {
             // The addresses go to registers that calls leave alone, pushed before, five of them, after
             // which the stack is aligned for calls: `push rbx; push rbp; push r13; push r14; push r15;
             // mov rbx, rdi; mov rbp, rsi; mov r13, rdx; mov r14, rcx; mov r15, r8`.
-            self.code.extend([0x53, 0x55, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57]);
-            self.code.extend([0x48, 0x89, 0xfb, 0x48, 0x89, 0xf5, 0x49, 0x89, 0xd5]);
-            self.code.extend([0x49, 0x89, 0xce, 0x4d, 0x89, 0xc7]);
+            let code = &mut self.code.bytes;
+            code.extend([0x53, 0x55, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57]);
+            code.extend([0x48, 0x89, 0xfb, 0x48, 0x89, 0xf5, 0x49, 0x89, 0xd5]);
+            code.extend([0x49, 0x89, 0xce, 0x4d, 0x89, 0xc7]);
             self.bases = PRESERVED;
         }
         for (now, step) in self.steps.iter().enumerate() {
             self.now = now;
             self.step(step);
         }
+        self.code.forget_upper();
         if calls {
             // `pop r15; pop r14; pop r13; pop rbp; pop rbx`.
-            self.code.extend([0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x5d, 0x5b]);
+            self.code.bytes.extend([0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x5d, 0x5b]);
         }
         // `ret`.
-        self.code.push(0xc3);
-        self.code
+        self.code.bytes.push(0xc3);
+        self.code.bytes
     }
 
     fn step(&mut self, step: &ScalarStep) {
@@ -160,6 +180,7 @@ impl<'a, T: Real> Assembler<'a, T> {
         if !is_translated(step.op) {
             return self.call(step);
         }
+        let scratch = self.scratch;
         let [a, b, c] = step.args.map(|register| self.place(register));
         let out = self.room(&step.args[..step.op.arguments()]);
         match step.op {
@@ -172,42 +193,43 @@ impl<'a, T: Real> Assembler<'a, T> {
             ScalarOp::Binary(Binary::Min) => self.extreme(Min, out, a, b),
             ScalarOp::Unary(Unary::Square) => self.two(Mul, out, a, a),
             ScalarOp::MulAdd => {
-                self.two(Mul, SCRATCH, a, b);
-                self.arithmetic(Add, out, SCRATCH, c);
+                self.two(Mul, scratch, a, b);
+                self.arithmetic(Add, out, scratch, c);
             }
             ScalarOp::MulSub => {
-                self.two(Mul, SCRATCH, a, b);
-                self.arithmetic(Sub, out, SCRATCH, c);
+                self.two(Mul, scratch, a, b);
+                self.arithmetic(Sub, out, scratch, c);
             }
             ScalarOp::SubMul => {
-                self.two(Mul, SCRATCH, a, b);
+                self.two(Mul, scratch, a, b);
                 // `out` is none of the arguments' registers, so that it can take `c`.
-                self.two(Sub, out, c, Place::Xmm(SCRATCH));
+                self.two(Sub, out, c, Place::Xmm(scratch));
             }
             ScalarOp::MulMul => {
-                self.two(Mul, SCRATCH, a, b);
-                self.arithmetic(Mul, out, SCRATCH, c);
+                self.two(Mul, scratch, a, b);
+                self.arithmetic(Mul, out, scratch, c);
             }
             ScalarOp::AddAdd => {
-                self.two(Add, SCRATCH, a, b);
-                self.arithmetic(Add, out, SCRATCH, c);
+                self.two(Add, scratch, a, b);
+                self.arithmetic(Add, out, scratch, c);
             }
             ScalarOp::Unary(Unary::Neg) => {
-                self.constant(Self::SIGN);
+                self.code.constant(Self::SIGN);
                 self.bitwise(Bitwise::Xor, out, a);
             }
             ScalarOp::Unary(Unary::Abs) => {
-                self.constant(Self::SIGN - 1);
+                self.code.constant(!Self::SIGN);
                 self.bitwise(Bitwise::And, out, a);
             }
             ScalarOp::Unary(Unary::Recip) => {
-                self.constant(Self::ONE);
-                self.arithmetic(Div, out, SCRATCH, a);
+                self.code.constant(Self::ONE);
+                self.arithmetic(Div, out, scratch, a);
             }
-            ScalarOp::Unary(Unary::Sqrt) => {
-                self.load(SCRATCH, a);
-                self.arithmetic(Sqrt, out, SCRATCH, Place::Xmm(SCRATCH));
+            ScalarOp::Unary(Unary::Sqrt) if self.code.width == Width::One => {
+                self.load(scratch, a);
+                self.arithmetic(Sqrt, out, scratch, Place::Xmm(scratch));
             }
+            ScalarOp::Unary(Unary::Sqrt) => self.arithmetic(Sqrt, out, 0, a),
             _ => unreachable!("it is called"),
         }
         self.result(out, step.out);
@@ -268,16 +290,23 @@ impl<'a, T: Real> Assembler<'a, T> {
     }
 
     fn store(&mut self, xmm: Xmm, register: u8) {
-        self.instruction(0x11, Self::NUMBER, xmm, 0, Place::Memory(register));
+        self.instruction(0x11, self.number(), xmm, 0, Place::Memory(register));
     }
 
-    /// The bits of 1, and of the sign.
-    const ONE: u64 = if size_of::<T>() == 8 { 1f64.to_bits() } else { 1f32.to_bits() as u64 };
-    const SIGN: u64 = 1 << (8 * size_of::<T>() - 1);
-    /// The prefix that says that an instruction is on one number of this type.
-    const NUMBER: u8 = if size_of::<T>() == 8 { 3 } else { 2 };
-    /// The prefix for all bits of a register, as numbers of double precision.
-    const BITS: u8 = 1;
+    const IS_DOUBLE: bool = size_of::<T>() == 8;
+    /// The bits of 1, and of the sign; of numbers of single precision twice.
+    const ONE: u64 = if Self::IS_DOUBLE { 1f64.to_bits() } else { twice(1f32.to_bits()) };
+    const SIGN: u64 = if Self::IS_DOUBLE { 1 << 63 } else { twice(1 << 31) };
+
+    /// The prefix that says what an instruction is on.
+    fn number(&self) -> u8 {
+        match (self.code.width, Self::IS_DOUBLE) {
+            (Width::One, true) => 3,
+            (Width::One, false) => 2,
+            (_, true) => DOUBLE,
+            (_, false) => 0,
+        }
+    }
 
     /// `out = a op b`.
     fn two(&mut self, op: Arithmetic, out: Xmm, a: Place, b: Place) {
@@ -296,100 +325,114 @@ impl<'a, T: Real> Assembler<'a, T> {
     }
 
     fn arithmetic(&mut self, op: Arithmetic, out: Xmm, a: Xmm, b: Place) {
-        self.instruction(op as u8, Self::NUMBER, out, a, b);
+        self.instruction(op as u8, self.number(), out, a, b);
     }
 
     /// The greater or less of two numbers; NaN if either is.
     fn extreme(&mut self, op: Arithmetic, out: Xmm, a: Place, b: Place) {
-        let first = match a {
-            Place::Xmm(xmm) => xmm,
-            Place::Memory(_) => {
-                self.load(out, a);
-                out
-            }
-        };
-        // `vcmpunordsd`: all bits set if the first is NaN, where the instruction takes the second.
-        self.instruction(0xc2, Self::NUMBER, SCRATCH, first, Place::Xmm(first));
-        self.code.push(3);
+        let first = self.loaded(a, out);
+        // All bits set, or a bit of a mask, if the first is NaN, where the instruction takes the second:
+        // `vcmpunordsd`.
+        let (unordered, itself) = (0xc2, Operand::Register(first));
+        if self.code.width == Width::Zmm {
+            let mask = 1;
+            self.code.instruction(unordered, DOUBLE, mask, first, itself);
+            self.code.bytes.push(3);
+            // `out` may be where the first one is.
+            self.load(self.scratch, Place::Xmm(first));
+            self.arithmetic(op, out, first, b);
+            self.code.evex(0x28, DOUBLE, out, 0, Operand::Register(self.scratch), mask);
+            return;
+        }
+        self.code.instruction(unordered, self.number(), self.scratch, first, itself);
+        self.code.bytes.push(3);
         self.arithmetic(op, out, first, b);
         self.bitwise(Bitwise::Or, out, Place::Xmm(out));
     }
 
     /// `out = scratch op a`.
     fn bitwise(&mut self, op: Bitwise, out: Xmm, a: Place) {
-        let from = match a {
-            Place::Xmm(_) => a,
-            Place::Memory(_) => {
-                self.load(out, a);
-                Place::Xmm(out)
-            }
-        };
-        self.instruction(op as u8, Self::BITS, out, SCRATCH, from);
+        let from = Place::Xmm(self.loaded(a, out));
+        self.instruction(op as u8, DOUBLE, out, self.scratch, from);
     }
 
     fn load(&mut self, out: Xmm, from: Place) {
         match from {
             // `vmovapd`, which copies all bits.
-            Place::Xmm(_) => self.instruction(0x28, Self::BITS, out, 0, from),
-            Place::Memory(_) => self.instruction(0x10, Self::NUMBER, out, 0, from),
+            Place::Xmm(_) => self.instruction(0x28, DOUBLE, out, 0, from),
+            Place::Memory(_) => self.instruction(0x10, self.number(), out, 0, from),
         }
     }
 
-    /// Writes bits to the scratch register: `mov rax, bits; vmovq xmm15, rax`.
-    fn constant(&mut self, bits: u64) {
-        self.rax(bits);
-        self.code.extend([0xc4, 0x61, 0xf9, 0x6e, 0xf8]);
-    }
-
-    /// `mov rax, bits`.
-    fn rax(&mut self, bits: u64) {
-        self.code.extend([0x48, 0xb8]);
-        self.code.extend(bits.to_le_bytes());
-    }
-
-    /// Calls [`evaluate`], whose result is in register 0; what the others held is lost.
-    fn call(&mut self, step: &ScalarStep) {
-        (0..self.holds.len()).for_each(|xmm| self.save(xmm));
-        for (xmm, &arg) in step.args[..step.op.arguments()].iter().enumerate() {
-            self.load(xmm as Xmm, Place::Memory(arg));
-        }
-        // `mov rdi, step`.
-        self.code.extend([0x48, 0xbf]);
-        self.code.extend((std::ptr::from_ref(step) as u64).to_le_bytes());
-        let function: unsafe extern "sysv64" fn(*const ScalarStep, T, T, T) -> T = evaluate::<T>;
-        self.rax(function as usize as u64);
-        // `call rax`.
-        self.code.extend([0xff, 0xd0]);
-        self.holds = [None; SCRATCH as usize];
-        self.result(0, step.out);
-    }
-
-    /// An instruction with the registers `out` and `a` (the number 0 if it has no `a`) and the operand
-    /// `b`, with the prefix C4: bits that extend the register numbers, inverted; `a`, inverted, and
-    /// the kind of number; the opcode; the operands, one of which may be `[base + offset]`.
-    fn instruction(&mut self, opcode: u8, kind: u8, out: Xmm, a: Xmm, b: Place) {
-        let low = |number: u8| u8::from(number < 8);
-        let b_low = match b {
-            Place::Xmm(xmm) => low(xmm),
-            Place::Memory(register) => low(self.base(register)),
-        };
-        self.code.extend([0xc4, low(out) << 7 | 1 << 6 | b_low << 5 | 1, (!a & 15) << 3 | kind]);
-        let out = (out & 7) << 3;
-        match b {
-            Place::Xmm(xmm) => self.code.extend([opcode, 0xc0 | out | xmm & 7]),
-            Place::Memory(register) => {
-                self.code.extend([opcode, 0x80 | out | self.base(register) & 7]);
-                let entry = self.homes[usize::from(register)].entry;
-                let offset = i32::try_from(entry * size_of::<T>()).expect("a short slice");
-                self.code.extend(offset.to_le_bytes());
+    /// The register that a number is in, which is `out` if it has to be read.
+    fn loaded(&mut self, a: Place, out: Xmm) -> Xmm {
+        match a {
+            Place::Xmm(xmm) => xmm,
+            Place::Memory(_) => {
+                self.load(out, a);
+                out
             }
         }
     }
 
-    /// The processor's register with the address of what a register of the program lies in.
-    fn base(&self, register: u8) -> u8 {
-        self.bases[self.homes[usize::from(register)].base]
+    /// Calls [`evaluate`], whose result is in register 0, or [`evaluate_lanes`], whose result is in
+    /// memory; what the registers held is lost.
+    fn call(&mut self, step: &ScalarStep) {
+        (0..self.holds.len()).for_each(|xmm| self.save(xmm));
+        let one = self.code.width == Width::One;
+        if one {
+            for (xmm, &arg) in step.args[..step.op.arguments()].iter().enumerate() {
+                self.load(xmm as Xmm, Place::Memory(arg));
+            }
+        } else {
+            for (to, register) in ARGUMENTS[1..].iter().zip(step.args.into_iter().chain([step.out]))
+            {
+                let (base, offset) = self.address(register);
+                self.code.address(*to, base, offset);
+            }
+            self.code.forget_upper();
+        }
+        // `mov rdi, step`.
+        self.code.bytes.extend([0x48, 0xbf]);
+        self.code.bytes.extend((std::ptr::from_ref(step) as u64).to_le_bytes());
+        let function = match self.code.width {
+            Width::One => evaluate::<T> as *const () as usize,
+            // As many numbers as a register holds.
+            Width::Ymm if Self::IS_DOUBLE => evaluate_lanes::<T, 4> as *const () as usize,
+            _ => evaluate_lanes::<T, LANES> as *const () as usize,
+        };
+        self.code.rax(function as u64);
+        // `call rax`.
+        self.code.bytes.extend([0xff, 0xd0]);
+        self.holds.fill(None);
+        if one {
+            self.result(0, step.out);
+        }
     }
+
+    fn instruction(&mut self, opcode: u8, kind: u8, out: Xmm, a: Xmm, b: Place) {
+        let b = match b {
+            Place::Xmm(xmm) => Operand::Register(xmm),
+            Place::Memory(register) => {
+                let (base, offset) = self.address(register);
+                Operand::Memory(base, offset)
+            }
+        };
+        self.code.instruction(opcode, kind, out, a, b);
+    }
+
+    /// The processor's register with the address of what a register of the program lies in, and how many
+    /// bytes from there.
+    fn address(&self, register: u8) -> (u8, usize) {
+        let Home { base, entry } = self.homes[usize::from(register)];
+        let lanes = if self.code.width == Width::One { 1 } else { LANES };
+        (self.bases[base], entry * lanes * size_of::<T>())
+    }
+}
+
+/// 32 bits twice.
+const fn twice(bits: u32) -> u64 {
+    (bits as u64) << 32 | bits as u64
 }
 
 /// Whether an operation is translated, not called.

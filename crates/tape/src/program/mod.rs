@@ -19,7 +19,7 @@ use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use costate_ops::{self as ops, Binary, Buffer, ChainRegisters, Native, Product, Real};
+use costate_ops::{self as ops, Binary, Buffer, ChainRegisters, Native, NativeLanes, Product, Real};
 use smallvec::SmallVec;
 
 use crate::function::Function;
@@ -138,6 +138,8 @@ struct Inner<T: Real> {
     native: OnceLock<Option<Native<T>>>,
     /// The same with inputs and outputs in slices.
     native_apart: OnceLock<Option<Native<T>>>,
+    /// The latter on several sets of inputs.
+    native_lanes: OnceLock<Option<NativeLanes<T>>>,
     /// The program split into blocks of rows, instead of instructions.
     rows: Option<Rows<T>>,
     constants: Vec<T>,
@@ -161,6 +163,7 @@ impl<T: Real> Inner<T> {
             scalars: None,
             native: OnceLock::new(),
             native_apart: OnceLock::new(),
+            native_lanes: OnceLock::new(),
             rows: None,
             constants: Vec::new(),
             input_lens: input_shapes.iter().map(Shape::numel).collect(),

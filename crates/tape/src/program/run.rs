@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use costate_ops::{self as ops, After, Binary, LaneRegisters, Native, Real};
+use costate_ops::{self as ops, After, Binary, LaneRegisters, Native, NativeLanes, Real};
 use smallvec::SmallVec;
 
 use crate::call::Evaluation;
@@ -306,22 +306,53 @@ impl<T: Real> Program<T> {
     pub fn make_native_apart(&self, places: &[(Port, usize, usize)]) -> bool {
         let make = || {
             let scalars = self.inner.scalars.as_ref()?;
-            let apart: Vec<ops::Apart> = places
-                .iter()
-                .map(|&(port, slice, offset)| {
-                    let registers = match port {
-                        Port::Input(i) => scalars.input(i),
-                        Port::Output(i) => {
-                            let Operand { offset, len, .. } = self.inner.outputs[i];
-                            offset..offset + len
-                        }
-                    };
-                    ops::Apart { registers, slice, offset }
-                })
-                .collect();
-            Native::compile_apart(&scalars.steps, self.results(), &apart)
+            Native::compile_apart(&scalars.steps, self.results(), &self.apart(places)?)
         };
         self.inner.native_apart.get_or_init(make).is_some()
+    }
+
+    /// The same for [`Lanes::run_on`].
+    ///
+    /// ```
+    /// use costate_tape::{Numbers, Port};
+    ///
+    /// let mut numbers = Numbers::new();
+    /// let x = numbers.input(2);
+    /// let sum = numbers.add(x[0], x[1]);
+    /// let program = numbers.compile(&[vec![sum]]).expect("few numbers");
+    /// if program.make_native_lanes(&[(Port::Input(0), 0, 0), (Port::Output(0), 2, 1)]) {
+    ///     let mut lanes = program.lanes().expect("few numbers");
+    ///     let mut found = [[0.0; 8]; 2];
+    ///     lanes.run_on([&[[3.0; 8], [4.0; 8]], &[]], [&mut found, &mut []]);
+    ///     assert_eq!(found, [[0.0; 8], [7.0; 8]]);
+    /// }
+    /// ```
+    ///
+    /// # Panics
+    /// As for [`make_native_apart`](Program::make_native_apart).
+    pub fn make_native_lanes(&self, places: &[(Port, usize, usize)]) -> bool {
+        let make = || {
+            let scalars = self.inner.scalars.as_ref()?;
+            let apart = self.apart(places)?;
+            NativeLanes::compile_apart(&scalars.steps, self.results(), &apart)
+        };
+        self.inner.native_lanes.get_or_init(make).is_some()
+    }
+
+    /// The registers of inputs and outputs, with the slices in which they lie.
+    fn apart(&self, places: &[(Port, usize, usize)]) -> Option<Vec<ops::Apart>> {
+        let scalars = self.inner.scalars.as_ref()?;
+        let apart = |&(port, slice, offset): &(Port, usize, usize)| {
+            let registers = match port {
+                Port::Input(i) => scalars.input(i),
+                Port::Output(i) => {
+                    let Operand { offset, len, .. } = self.inner.outputs[i];
+                    offset..offset + len
+                }
+            };
+            ops::Apart { registers, slice, offset }
+        };
+        Some(places.iter().map(apart).collect())
     }
 
     /// Whether anything in a [small](Program::small) program depends on input `i`; of others it is not
@@ -496,6 +527,21 @@ impl<T: Real> Lanes<T> {
     pub fn run(&mut self) {
         let scalars = self.program.inner.scalars.as_ref().expect("checked when it was made");
         ops::run_lanes(&scalars.steps, &mut self.registers);
+    }
+
+    /// Runs the program with inputs and outputs where
+    /// [`make_native_lanes`](Program::make_native_lanes) was told that they lie.
+    ///
+    /// # Panics
+    /// If that was not called, or could not make a program, or a slice is too short.
+    #[inline]
+    pub fn run_on(&mut self, read: [&[[T; ops::LANES]]; 2], write: [&mut [[T; ops::LANES]]; 2]) {
+        let native = self.program.inner.native_lanes.get().and_then(Option::as_ref);
+        native.expect("a program that was made to run apart").run_on(
+            &mut self.registers,
+            read,
+            write,
+        );
     }
 
     /// The entries of all outputs, one after another, each of all sets.
