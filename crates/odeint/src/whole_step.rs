@@ -118,8 +118,9 @@ pub(crate) struct WholeStep<T: Real> {
     times: Vec<f64>,
     coefficients: Vec<f64>,
     errors: usize,
-    /// Whether there is an error measure.
+    /// Whether there is an error measure, and whether it and the step size are passed.
     measured: bool,
+    passing: bool,
     /// Whether the field depends on the time.
     timed: bool,
 }
@@ -170,7 +171,14 @@ impl<T: Real> WholeStep<T> {
         let slopes = (0..evaluations).map(|i| (Port::Output(i), 3, (i + 1) * dim));
         let ends = [(Port::Input(1), 0, 0), (Port::Output(evaluations), 2, 0)];
         let places: Vec<_> = slopes.chain(ends).chain([(Port::Input(2), 3, 0)]).collect();
-        program.make_native_apart(&places).then(|| WholeStep {
+        // A step waits for its size, and the next one for the error: neither goes through memory.
+        let passing = measured && matches!(coefficients.inputs, Inputs::Size(_));
+        let made = match passing {
+            true => program.make_native_passing(&places, [3, evaluations + 1 + rows.errors.len()]),
+            false => program.make_native_apart(&places),
+        };
+        made.then(|| WholeStep {
+            passing,
             timed: program.reads(0),
             program: field.with_each(program),
             times: rows.times,
@@ -251,21 +259,24 @@ impl<T: Real> WholeStepAtWork<'_, T> {
         if step.timed {
             set_times(&step.times, t0, t1, &mut registers[self.times..]);
         }
-        scale(&step.coefficients, t1 - t0, &mut registers[self.coefficients..]);
         if let Some(tolerances) = tolerances {
             let places = &mut registers[self.tolerances..][..2];
             (places[0], places[1]) = (T::from_f64(tolerances[0]), T::from_f64(tolerances[1]));
         }
-        self.small.run_on([y0, &[]], [y1, k]);
         let evaluations = step.times.len();
-        let registers = self.small.registers();
         let (first, n) = ((evaluations + 1) * y0.len(), y0.len() * step.errors);
-        if tolerances.is_some() && step.measured {
-            let square = registers[first + n].as_f64();
-            if !square.is_nan() {
-                return AtOnce { evaluations, square: Some(square) };
-            }
+        let square = if step.passing {
+            self.small.run_passing(T::from_f64(t1 - t0), [y0, &[]], [y1, k]).as_f64()
+        } else {
+            scale(&step.coefficients, t1 - t0, &mut registers[self.coefficients..]);
+            self.small.run_on([y0, &[]], [y1, k]);
+            let measure = if step.measured { first + n } else { 0 };
+            self.small.registers()[measure].as_f64()
+        };
+        if tolerances.is_some() && step.measured && !square.is_nan() {
+            return AtOnce { evaluations, square: Some(square) };
         }
+        let registers = self.small.registers();
         copy(&registers[first..first + n], errors);
         AtOnce { evaluations, square: None }
     }

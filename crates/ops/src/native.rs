@@ -29,6 +29,8 @@ pub struct Native<T> {
     _steps: Box<[ScalarStep]>,
     /// How long each slice must be.
     lens: [usize; SLICES],
+    /// Whether a number is passed.
+    passing: bool,
     of: PhantomData<fn(T)>,
 }
 
@@ -84,13 +86,53 @@ impl<T: Real> Native<T> {
         results: usize,
         apart: &[Apart],
     ) -> Option<Native<T>> {
+        Native::make(steps, results, apart, None)
+    }
+
+    /// [`compile_apart`](Native::compile_apart) for [`run_passing`](Native::run_passing): the first of
+    /// `passed` is the register whose number is passed, the second one, of the `results`, that whose
+    /// number is returned. So neither waits to be written and read.
+    ///
+    /// ```
+    /// use costate_ops::{Native, SCALAR_REGISTERS, ScalarOp, ScalarStep};
+    ///
+    /// let steps = [ScalarStep { op: ScalarOp::Mul, args: [1, 2, 0], out: 0 }];
+    /// if let Some(native) = Native::<f64>::compile_passing(&steps, 1, &[], [2, 0]) {
+    ///     let mut registers = [3.0; SCALAR_REGISTERS];
+    ///     let found = native.run_passing(5.0, &mut registers, [&[], &[]], [&mut [], &mut []]);
+    ///     assert_eq!((found, registers[0]), (15.0, 15.0));
+    /// }
+    /// ```
+    ///
+    /// # Panics
+    /// Those of [`compile_apart`](Native::compile_apart), and if the first of `passed` lies apart, or the
+    /// second one is no result.
+    pub fn compile_passing(
+        steps: &[ScalarStep],
+        results: usize,
+        apart: &[Apart],
+        passed: [u8; 2],
+    ) -> Option<Native<T>> {
+        let [from, to] = passed.map(usize::from);
+        let is_apart = apart.iter().any(|apart| apart.registers.contains(&from));
+        assert!(!is_apart && to < results, "no registers to be passed");
+        Native::make(steps, results, apart, Some(passed))
+    }
+
+    fn make(
+        steps: &[ScalarStep],
+        results: usize,
+        apart: &[Apart],
+        passed: Option<[u8; 2]>,
+    ) -> Option<Native<T>> {
         let lens = lens(steps, apart);
         if cfg!(miri) || !is_x86_feature_detected!("avx") {
             return None;
         }
         let steps: Box<[ScalarStep]> = steps.into();
-        let code = executable::<T>(&steps, results, apart, Width::One)?;
-        Some(Native { code, _steps: steps, lens, of: PhantomData })
+        let code = Assembler::<T>::new(&steps, results, apart, Width::One).passing(passed);
+        let code = executable(&code.assemble())?;
+        Some(Native { code, _steps: steps, lens, passing: passed.is_some(), of: PhantomData })
     }
 
     /// Runs the program.
@@ -105,7 +147,7 @@ impl<T: Real> Native<T> {
     /// Runs the program with these slices.
     ///
     /// # Panics
-    /// If one of them is too short.
+    /// If one of them is too short, or a number is to be [passed](Native::compile_passing).
     #[inline]
     pub fn run_on(
         &self,
@@ -113,25 +155,59 @@ impl<T: Real> Native<T> {
         read: [&[T]; 2],
         write: [&mut [T]; 2],
     ) {
+        assert!(!self.passing, "a number is to be passed");
+        self.call(T::zero(), registers, read, write);
+    }
+
+    /// Runs the program with a number and with these slices, and returns one: see
+    /// [`compile_passing`](Native::compile_passing). What the register holds for which it is passed is
+    /// unspecified afterwards.
+    ///
+    /// # Panics
+    /// If one of them is too short, or no number is to be passed.
+    #[inline]
+    pub fn run_passing(
+        &self,
+        x: T,
+        registers: &mut [T; SCALAR_REGISTERS],
+        read: [&[T]; 2],
+        write: [&mut [T]; 2],
+    ) -> T {
+        assert!(self.passing, "no number is to be passed");
+        self.call(x, registers, read, write)
+    }
+
+    /// Calls the function; what it returns means nothing if no number is passed.
+    #[inline(always)]
+    fn call(
+        &self,
+        x: T,
+        registers: &mut [T; SCALAR_REGISTERS],
+        read: [&[T]; 2],
+        write: [&mut [T]; 2],
+    ) -> T {
         let lens = [read[0].len(), read[1].len(), write[0].len(), write[1].len()];
         let long = (0..SLICES).all(|i| lens[i] >= self.lens[i]);
         assert!(long, "slices of {lens:?} entries, where {:?} are needed", self.lens);
         let entry = self.code.as_ptr();
         let [a, b] = read.map(<[T]>::as_ptr);
         let [c, d] = write.map(<[T]>::as_mut_ptr);
-        // SAFETY: the code is a whole function of this signature, which the assembler wrote. An
+        // SAFETY: the code is a whole function of this signature, which the assembler wrote; the register of
+        // its last argument and of what it returns is the same one, so that it may leave both alone. An
         // operand's address is one of the five pointers plus a number of entries: eight bits for the
         // registers, and less than the length that was just checked for a slice. It writes to
         // registers and to the last two slices alone, which was checked when it was made. It uses
         // those of the processor's registers that the calling convention leaves to it, and puts back
         // the others. The steps that it points to live as long as it does.
         unsafe {
-            let entry: unsafe extern "sysv64" fn(*mut T, *const T, *const T, *mut T, *mut T) =
-                std::mem::transmute(entry);
-            entry(registers.as_mut_ptr(), a, b, c, d);
+            let entry: Entry<T> = std::mem::transmute(entry);
+            entry(registers.as_mut_ptr(), a, b, c, d, x)
         }
     }
 }
+
+/// What the code is.
+type Entry<T> = unsafe extern "sysv64" fn(*mut T, *const T, *const T, *mut T, *mut T, T) -> T;
 
 /// How long each slice must be.
 ///
@@ -150,16 +226,10 @@ fn lens(steps: &[ScalarStep], apart: &[Apart]) -> [usize; SLICES] {
     lens
 }
 
-/// The code of steps, which must live as long as it does.
-fn executable<T: Real>(
-    steps: &[ScalarStep],
-    results: usize,
-    apart: &[Apart],
-    width: Width,
-) -> Option<Mmap> {
-    let assembled = Assembler::<T>::new(steps, results, apart, width).assemble();
+/// Code that can be run.
+fn executable(assembled: &[u8]) -> Option<Mmap> {
     let mut code = MmapMut::map_anon(assembled.len()).ok()?;
-    code.copy_from_slice(&assembled);
+    code.copy_from_slice(assembled);
     // Never writable and executable at once.
     code.make_exec().ok()
 }

@@ -23,6 +23,27 @@ impl<T: Real> Native<T> {
         None
     }
 
+    /// `None`.
+    pub fn compile_passing(
+        _: &[ScalarStep],
+        _: usize,
+        _: &[Apart],
+        _: [u8; 2],
+    ) -> Option<Native<T>> {
+        None
+    }
+
+    /// Cannot be called.
+    pub fn run_passing(
+        &self,
+        _: T,
+        _: &mut [T; SCALAR_REGISTERS],
+        _: [&[T]; 2],
+        _: [&mut [T]; 2],
+    ) -> T {
+        match self.none {}
+    }
+
     /// Cannot be called.
     pub fn run(&self, _: &mut [T; SCALAR_REGISTERS]) {
         match self.none {}

@@ -74,6 +74,19 @@ fn check<T: Real>(
     for i in 0..results {
         same(i, found[i], expected[i])?;
     }
+
+    // One passed, and one returned.
+    if results > 7 {
+        let native = Native::<T>::compile_passing(steps, results, &[], [200, 7]).expect("as above");
+        let mut found = start;
+        let x = std::mem::replace(&mut found[200], T::from_f64(99.0));
+        let returned = native.run_passing(x, &mut found, [&[], &[]], [&mut [], &mut []]);
+        same(7, returned, expected[7])?;
+        let written = steps.iter().any(|step| step.out == 200);
+        for i in (0..results).filter(|i| *i != 200 || written) {
+            same(i, found[i], expected[i])?;
+        }
+    }
     Ok(())
 }
 

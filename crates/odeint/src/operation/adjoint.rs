@@ -187,11 +187,6 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
     fn eval(&self, e: &mut Evaluation<'_, T>) -> std::result::Result<(), CallError> {
         let forward = e.producer.expect("the tape passes the state of the solve");
         let (ts, grid) = recorded(forward);
-        if forward.downcast_ref::<SolveState<T>>().is_some_and(|solve| solve.solves >= SEVERAL) {
-            // Worth it from the same solve on as the forward pass's.
-            let programs = [Some(&self.vjp), self.second.as_ref()];
-            programs.into_iter().flatten().for_each(FieldProgram::make_native);
-        }
         let state: &mut AdjointState<T> = e.state.downcast_mut().expect("made by `new_state`");
         let (inputs, cotangent) = self.parts(e.inputs);
         let captured: SmallVec<[&[T]; 32]> =
@@ -212,6 +207,18 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
             ys: e.inputs[0].data,
             cotangent: cotangent.data,
         };
+        if let (Some(pass), None) = (&mut state.back, &state.field) {
+            // It needs none of the others.
+            pass.begin(&captured)?;
+            state.stats = pass.run(&backward, &mut bars)?;
+            bars.finish();
+            return Ok(());
+        }
+        if forward.downcast_ref::<SolveState<T>>().is_some_and(|solve| solve.solves >= SEVERAL) {
+            // Worth it from the same solve on as the forward pass's.
+            let programs = [Some(&self.vjp), self.second.as_ref()];
+            programs.into_iter().flatten().for_each(FieldProgram::make_native);
+        }
         let mut pass = self.solve.probe.start();
         let vjp = Replay::new(&self.vjp, &mut state.vjp, &captured)?;
         let programs = self.jacobian().zip(state.jacobian.as_mut());

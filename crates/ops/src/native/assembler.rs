@@ -103,6 +103,10 @@ struct Home {
 pub(super) struct Assembler<'a, T> {
     steps: &'a [ScalarStep],
     results: Vec<Result>,
+    /// The last step that reads what a register holds at first, if any does.
+    until: [Option<usize>; SCALAR_REGISTERS],
+    /// The registers that an argument and the result of the function are in.
+    passed: Option<[u8; 2]>,
     homes: [Home; SCALAR_REGISTERS],
     /// The processor's registers with the addresses.
     bases: [u8; 1 + SLICES],
@@ -133,9 +137,12 @@ impl<'a, T: Real> Assembler<'a, T> {
                 wanted[register] = true;
             }
         }
+        let (results, until) = results_of(steps, wanted);
         Assembler {
             steps,
-            results: results_of(steps, wanted),
+            results,
+            until,
+            passed: None,
             homes,
             bases: ARGUMENTS,
             code: Code { bytes: Vec::new(), width },
@@ -146,6 +153,12 @@ impl<'a, T: Real> Assembler<'a, T> {
             now: 0,
             of: PhantomData,
         }
+    }
+
+    /// Has the function take a number for one register, and return that in another one, which must be one
+    /// that is wanted.
+    pub fn passing(self, passed: Option<[u8; 2]>) -> Self {
+        Assembler { passed, ..self }
     }
 
     /// The code.
@@ -161,9 +174,19 @@ impl<'a, T: Real> Assembler<'a, T> {
             code.extend([0x49, 0x89, 0xce, 0x4d, 0x89, 0xc7]);
             self.bases = PRESERVED;
         }
+        if let Some([register, _]) = self.passed {
+            let until = self.until[usize::from(register)];
+            self.holds[0] = Some(Held { register, until, alone: true });
+        }
         for (now, step) in self.steps.iter().enumerate() {
             self.now = now;
             self.step(step);
+        }
+        if let Some([_, register]) = self.passed {
+            match self.place(register) {
+                Place::Xmm(0) => {}
+                place => self.load(0, place),
+            }
         }
         self.code.forget_upper();
         if calls {
@@ -447,8 +470,12 @@ fn is_translated(op: ScalarOp) -> bool {
     }
 }
 
-/// What becomes of the result of each step, if what these registers hold in the end is wanted.
-fn results_of(steps: &[ScalarStep], mut wanted: [bool; SCALAR_REGISTERS]) -> Vec<Result> {
+/// What becomes of the result of each step, if what these registers hold in the end is wanted, and the last
+/// steps that read what registers hold at first.
+fn results_of(
+    steps: &[ScalarStep],
+    mut wanted: [bool; SCALAR_REGISTERS],
+) -> (Vec<Result>, [Option<usize>; SCALAR_REGISTERS]) {
     let mut until = [None; SCALAR_REGISTERS];
     let mut results: Vec<Result> = Vec::with_capacity(steps.len());
     for (i, step) in steps.iter().enumerate().rev() {
@@ -459,5 +486,5 @@ fn results_of(steps: &[ScalarStep], mut wanted: [bool; SCALAR_REGISTERS]) -> Vec
         }
     }
     results.reverse();
-    results
+    (results, until)
 }

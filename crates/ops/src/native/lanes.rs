@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 
 use memmap2::Mmap;
 
+use super::assembler::Assembler;
 use super::encoding::Width;
 use super::{executable, lens};
 use crate::lanes::{Apart, LANES, LaneRegisters, SLICES, ScalarStep};
@@ -83,7 +84,7 @@ impl<T: Real> NativeLanes<T> {
             _ => (Width::Ymm, LANES / 2),
         };
         let steps: Box<[ScalarStep]> = steps.into();
-        let code = executable::<T>(&steps, results, apart, width)?;
+        let code = executable(&Assembler::<T>::new(&steps, results, apart, width).assemble())?;
         Some(NativeLanes { code, _steps: steps, lens, lanes, of: PhantomData })
     }
 

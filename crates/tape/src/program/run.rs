@@ -311,7 +311,39 @@ impl<T: Real> Program<T> {
         self.inner.native_apart.get_or_init(make).is_some()
     }
 
-    /// The same for [`Lanes::run_on`].
+    /// [`make_native_apart`](Program::make_native_apart) for [`Small::run_passing`]: `passed` are the input,
+    /// of one entry, whose number is passed, and the output whose number is returned.
+    ///
+    /// ```
+    /// use costate_tape::{Numbers, Workspace};
+    ///
+    /// let mut numbers = Numbers::new();
+    /// let x = numbers.input(1);
+    /// let square = numbers.mul(x[0], x[0]);
+    /// let program = numbers.compile(&[vec![square]]).expect("few numbers");
+    /// if program.make_native_passing(&[], [0, 0]) {
+    ///     let mut workspace = Workspace::new(&program);
+    ///     let mut small = program.small(&mut workspace).expect("few numbers");
+    ///     assert_eq!(small.run_passing(3.0, [&[], &[]], [&mut [], &mut []]), 9.0);
+    /// }
+    /// ```
+    ///
+    /// # Panics
+    /// As for [`make_native_apart`](Program::make_native_apart), and if the input lies in a slice.
+    pub fn make_native_passing(
+        &self,
+        places: &[(Port, usize, usize)],
+        [input, output]: [usize; 2],
+    ) -> bool {
+        let make = || {
+            let scalars = self.inner.scalars.as_ref()?;
+            let passed = [scalars.inputs[input].0, self.inner.outputs[output].offset as u8];
+            Native::compile_passing(&scalars.steps, self.results(), &self.apart(places)?, passed)
+        };
+        self.inner.native_apart.get_or_init(make).is_some()
+    }
+
+    /// [`make_native_apart`](Program::make_native_apart) for [`Lanes::run_on`].
     ///
     /// ```
     /// use costate_tape::{Numbers, Port};
@@ -450,6 +482,17 @@ impl<T: Real> Small<'_, T> {
     pub fn run_on(&mut self, read: [&[T]; 2], write: [&mut [T]; 2]) {
         let native = self.native_apart.expect("a program that was made to run apart");
         native.run_on(self.registers(), read, write);
+    }
+
+    /// [`run_on`](Small::run_on) with a number that is passed and one that is returned, as
+    /// [`make_native_passing`](Program::make_native_passing) was told.
+    ///
+    /// # Panics
+    /// If that was not called, or could not make a program, or a slice is too short.
+    #[inline]
+    pub fn run_passing(&mut self, x: T, read: [&[T]; 2], write: [&mut [T]; 2]) -> T {
+        let native = self.native_apart.expect("a program that was made to run apart");
+        native.run_passing(x, self.registers(), read, write)
     }
 
     /// The results of the last run.
