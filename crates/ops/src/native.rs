@@ -10,6 +10,7 @@
 mod assembler;
 mod encoding;
 mod lanes;
+mod lifetimes;
 
 use std::fmt;
 use std::marker::PhantomData;

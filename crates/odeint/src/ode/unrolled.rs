@@ -71,19 +71,12 @@ fn find_grid<T: Real>(
     let mut ys = vec![T::zero(); ts.len() * y0.len()];
     integrator.stand_alone();
     let keep = ode.method.needs_jacobian();
-    drive_on(
-        &mut integrator,
-        field,
-        ts,
-        &mut ys,
-        ends,
-        false,
-        |integrator: &mut Integrator<T>, saves| {
-            grid.push(&integrator.last_step(), saves, keep);
-            if let Some(differences) = integrator.differences() {
-                grid.push_differences(differences);
-            }
-        },
-    )?;
+    let record = |integrator: &mut Integrator<T>, saves| {
+        grid.push(&integrator.last_step(), saves, keep);
+        if let Some(differences) = integrator.differences() {
+            grid.push_differences(differences);
+        }
+    };
+    drive_on(&mut integrator, field, ts, &mut ys, ends, false, record)?;
     Ok(grid.frozen(ts))
 }

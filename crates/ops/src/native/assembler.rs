@@ -9,6 +9,7 @@
 use std::marker::PhantomData;
 
 use super::encoding::{Code, DOUBLE, Operand, Width};
+use super::lifetimes::{Result, Until, results_of};
 use crate::lanes::{Apart, LANES, SCALAR_REGISTERS, SLICES, ScalarOp, ScalarStep};
 use crate::{Binary, Real, Unary};
 
@@ -83,15 +84,6 @@ struct Held {
     alone: bool,
 }
 
-/// What becomes of the result of a step.
-#[derive(Clone, Copy)]
-struct Result {
-    /// The last step that reads it, if any does.
-    until: Option<usize>,
-    /// Whether it is wanted in the end.
-    wanted: bool,
-}
-
 /// Where a register of the program lies.
 #[derive(Clone, Copy)]
 struct Home {
@@ -104,7 +96,7 @@ pub(super) struct Assembler<'a, T> {
     steps: &'a [ScalarStep],
     results: Vec<Result>,
     /// The last step that reads what a register holds at first, if any does.
-    until: [Option<usize>; SCALAR_REGISTERS],
+    until: Until,
     /// The registers that an argument and the result of the function are in.
     passed: Option<[u8; 2]>,
     homes: [Home; SCALAR_REGISTERS],
@@ -468,23 +460,4 @@ fn is_translated(op: ScalarOp) -> bool {
         ScalarOp::Powi(_) | ScalarOp::Select => false,
         _ => true,
     }
-}
-
-/// What becomes of the result of each step, if what these registers hold in the end is wanted, and the last
-/// steps that read what registers hold at first.
-fn results_of(
-    steps: &[ScalarStep],
-    mut wanted: [bool; SCALAR_REGISTERS],
-) -> (Vec<Result>, [Option<usize>; SCALAR_REGISTERS]) {
-    let mut until = [None; SCALAR_REGISTERS];
-    let mut results: Vec<Result> = Vec::with_capacity(steps.len());
-    for (i, step) in steps.iter().enumerate().rev() {
-        let out = usize::from(step.out);
-        results.push(Result { until: until[out].take(), wanted: std::mem::take(&mut wanted[out]) });
-        for &arg in &step.args[..step.op.arguments()] {
-            until[usize::from(arg)].get_or_insert(i);
-        }
-    }
-    results.reverse();
-    (results, until)
 }
