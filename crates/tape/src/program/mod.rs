@@ -19,7 +19,9 @@ use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use costate_ops::{self as ops, Binary, Buffer, ChainRegisters, Native, NativeLanes, Product, Real};
+use costate_ops::{
+    self as ops, Binary, Buffer, ChainRegisters, Native, NativeLanes, Product, Real,
+};
 use smallvec::SmallVec;
 
 use crate::function::Function;
