@@ -111,35 +111,35 @@ fn lotka_volterra(all: &mut Vec<Contender<'_>>) {
     let (library, way) = ("costate", "Tsit5, exact gradient");
     all.push(Contender { problem, library, way, run: loss, expected: expected.clone() });
 
-    // The initial state is two more parameters. The equation is made once, as costate's program is.
+    // The initial state is two more parameters.
     let parameters = [data.get("p"), data.get("y0")].concat();
-    let equation = OdeBuilder::<NalgebraMat<f64>>::new()
-        .p(parameters.clone())
-        .rtol(tolerance)
-        .atol([tolerance; 2])
-        .rhs_sens_implicit(
-            |y: &[f64], p: &[f64], _: f64, dy: &mut [f64]| {
-                dy[0] = p[0] * y[0] - p[1] * y[0] * y[1];
-                dy[1] = -p[2] * y[1] + p[3] * y[0] * y[1];
-            },
-            |y: &[f64], p: &[f64], _: f64, v: &[f64], jv: &mut [f64]| {
-                jv[0] = (p[0] - p[1] * y[1]) * v[0] - p[1] * y[0] * v[1];
-                jv[1] = p[3] * y[1] * v[0] + (p[3] * y[0] - p[2]) * v[1];
-            },
-            |y: &[f64], _: &[f64], _: f64, v: &[f64], sv: &mut [f64]| {
-                sv[0] = y[0] * v[0] - y[0] * y[1] * v[1];
-                sv[1] = -y[1] * v[2] + y[0] * y[1] * v[3];
-            },
-        )
-        .init_sens(
-            |p: &[f64], _: f64, y: &mut [f64]| y.copy_from_slice(&p[4..]),
-            |_: &[f64], _: f64, v: &[f64], sv: &mut [f64]| sv.copy_from_slice(&v[4..]),
-            2,
-        )
-        .build()
-        .expect("an equation");
     let run = move || {
-        let mut solver = equation.tsit45_sens().ok()?;
+        let problem = OdeBuilder::<NalgebraMat<f64>>::new()
+            .p(parameters.clone())
+            .rtol(tolerance)
+            .atol([tolerance; 2])
+            .rhs_sens_implicit(
+                |y: &[f64], p: &[f64], _: f64, dy: &mut [f64]| {
+                    dy[0] = p[0] * y[0] - p[1] * y[0] * y[1];
+                    dy[1] = -p[2] * y[1] + p[3] * y[0] * y[1];
+                },
+                |y: &[f64], p: &[f64], _: f64, v: &[f64], jv: &mut [f64]| {
+                    jv[0] = (p[0] - p[1] * y[1]) * v[0] - p[1] * y[0] * v[1];
+                    jv[1] = p[3] * y[1] * v[0] + (p[3] * y[0] - p[2]) * v[1];
+                },
+                |y: &[f64], _: &[f64], _: f64, v: &[f64], sv: &mut [f64]| {
+                    sv[0] = y[0] * v[0] - y[0] * y[1] * v[1];
+                    sv[1] = -y[1] * v[2] + y[0] * y[1] * v[3];
+                },
+            )
+            .init_sens(
+                |p: &[f64], _: f64, y: &mut [f64]| y.copy_from_slice(&p[4..]),
+                |_: &[f64], _: f64, v: &[f64], sv: &mut [f64]| sv.copy_from_slice(&v[4..]),
+                2,
+            )
+            .build()
+            .ok()?;
+        let mut solver = problem.tsit45_sens().ok()?;
         let (states, sensitivities, _) = solver.solve_dense_sensitivities(&ts).ok()?;
         Some(from_sensitivities(&states, &sensitivities, &target, &[1.0, 1.0]))
     };
@@ -152,35 +152,36 @@ macro_rules! diffsol_robertson {
     ($method:ident, $data:expr) => {{
         let (k, y0, ts, target) =
             ($data.get("k"), $data.get("y0"), $data.get("ts"), $data.get("target"));
-        let equation = OdeBuilder::<NalgebraMat<f64>>::new()
-            .p(k.clone())
-            .rtol(1e-8)
-            .atol([1e-10; 3])
-            .rhs_sens_implicit(
-                |y: &[f64], k: &[f64], _: f64, dy: &mut [f64]| {
-                    let (a, b, c) = (k[0] * y[0], k[1] * y[1] * y[1], k[2] * y[1] * y[2]);
-                    dy.copy_from_slice(&[c - a, a - b - c, b]);
-                },
-                |y: &[f64], k: &[f64], _: f64, v: &[f64], jv: &mut [f64]| {
-                    let a = k[0] * v[0];
-                    let b = 2.0 * k[1] * y[1] * v[1];
-                    let c = k[2] * (y[1] * v[2] + y[2] * v[1]);
-                    jv.copy_from_slice(&[c - a, a - b - c, b]);
-                },
-                |y: &[f64], _: &[f64], _: f64, v: &[f64], sv: &mut [f64]| {
-                    let (a, b, c) = (v[0] * y[0], v[1] * y[1] * y[1], v[2] * y[1] * y[2]);
-                    sv.copy_from_slice(&[c - a, a - b - c, b]);
-                },
-            )
-            .init_sens(
-                move |_: &[f64], _: f64, y: &mut [f64]| y.copy_from_slice(&y0),
-                |_: &[f64], _: f64, _: &[f64], sv: &mut [f64]| sv.fill(0.0),
-                3,
-            )
-            .build()
-            .expect("an equation");
         move || {
-            let mut solver = equation.$method::<NalgebraLU<f64>>().ok()?;
+            let first = y0.clone();
+            let problem = OdeBuilder::<NalgebraMat<f64>>::new()
+                .p(k.clone())
+                .rtol(1e-8)
+                .atol([1e-10; 3])
+                .rhs_sens_implicit(
+                    |y: &[f64], k: &[f64], _: f64, dy: &mut [f64]| {
+                        let (a, b, c) = (k[0] * y[0], k[1] * y[1] * y[1], k[2] * y[1] * y[2]);
+                        dy.copy_from_slice(&[c - a, a - b - c, b]);
+                    },
+                    |y: &[f64], k: &[f64], _: f64, v: &[f64], jv: &mut [f64]| {
+                        let a = k[0] * v[0];
+                        let b = 2.0 * k[1] * y[1] * v[1];
+                        let c = k[2] * (y[1] * v[2] + y[2] * v[1]);
+                        jv.copy_from_slice(&[c - a, a - b - c, b]);
+                    },
+                    |y: &[f64], _: &[f64], _: f64, v: &[f64], sv: &mut [f64]| {
+                        let (a, b, c) = (v[0] * y[0], v[1] * y[1] * y[1], v[2] * y[1] * y[2]);
+                        sv.copy_from_slice(&[c - a, a - b - c, b]);
+                    },
+                )
+                .init_sens(
+                    move |_: &[f64], _: f64, y: &mut [f64]| y.copy_from_slice(&first),
+                    |_: &[f64], _: f64, _: &[f64], sv: &mut [f64]| sv.fill(0.0),
+                    3,
+                )
+                .build()
+                .ok()?;
+            let mut solver = problem.$method::<NalgebraLU<f64>>().ok()?;
             let (states, sensitivities, _) = solver.solve_dense_sensitivities(&ts[1..]).ok()?;
             // The first state is given.
             Some(from_sensitivities(&states, &sensitivities, &target[3..], &[1.0, 1e4, 1.0]))
