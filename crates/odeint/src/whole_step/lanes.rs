@@ -64,6 +64,9 @@ pub(crate) struct StepsBackMemory<T: Real> {
     arrivals: Option<Lanes<T>>,
 }
 
+/// From the cotangent of a slope, of that number, to that of its state.
+type Through<'a, T> = dyn FnMut(&mut Numbers<T>, usize, &[Number]) -> Option<Vec<Number>> + 'a;
+
 /// The numbers of a step in a program.
 struct Step<'a> {
     coefficients: Coefficients<'a>,
@@ -113,19 +116,19 @@ impl<'a> Step<'a> {
     }
 
     /// The inputs of the field's vjp for a slope but the cotangent.
-    fn inputs<'s>(&'s self, i: usize) -> Vec<&'s [Number]> {
+    fn inputs(&self, i: usize) -> Vec<&[Number]> {
         let point = [&self.times[i..=i], &self.states[i]];
         point.into_iter().chain(self.fixed.iter().map(Vec::as_slice)).collect()
     }
 
-    /// From the cotangent of the state at the end to that at the start, by what takes the cotangent of
-    /// a slope to that of its state; with or without what comes from states within the step.
+    /// From the cotangent of the state at the end to that at the start, with or without what comes from
+    /// states within the step.
     fn back<T: Real>(
         &self,
         numbers: &mut Numbers<T>,
         p: &[Number],
         from_inside: bool,
-        through: &mut dyn FnMut(&mut Numbers<T>, usize, &[Number]) -> Option<Vec<Number>>,
+        through: &mut Through<'_, T>,
     ) -> Option<Vec<Number>> {
         let (end, stages) = (self.states.len() - 1, &self.coefficients.rows);
         let zero = vec![numbers.zero(); p.len()];
