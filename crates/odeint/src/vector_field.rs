@@ -7,7 +7,7 @@ mod replay;
 use std::sync::{Arc, OnceLock};
 
 use costate_ops::Real;
-use costate_tape::{Function, Result, Tape, Var};
+use costate_tape::{Function, Part, Result, Tape, Var};
 
 use self::derivatives::{UNFOLDED, compressed, jacobian, rate};
 pub(crate) use self::program::{FieldMemory, FieldProgram, LaneMemory};
@@ -42,6 +42,13 @@ pub(crate) struct VectorField<T: Real> {
     keeping: Option<Kept<T>>,
     /// A whole step, for explicit methods and states of a few numbers; compiled when it is asked for.
     whole_step: OnceLock<Option<WholeStep<T>>>,
+}
+
+/// A program without sums over rows, and how those follow.
+#[derive(Debug)]
+pub(crate) struct Split<T: Real> {
+    pub program: FieldProgram<T>,
+    pub parts: Vec<Part>,
 }
 
 /// A field in two parts, with the inputs of the field.
@@ -211,13 +218,18 @@ impl<T: Real> VectorField<T> {
 
     /// The [`vjp`](Self::vjp) that reads what an evaluation kept, if it keeps anything.
     pub fn backward(&self, time: bool, captured: &[usize]) -> Result<Option<FieldProgram<T>>> {
-        let Some(kept) = &self.keeping else { return Ok(None) };
+        let function = self.backward_function(time, captured);
+        function.map(|function| self.compile(&function)).transpose()
+    }
+
+    fn backward_function(&self, time: bool, captured: &[usize]) -> Option<Function<T>> {
+        let kept = self.keeping.as_ref()?;
         assert!(kept.time || !time, "the cotangent of a time that was not asked for");
         let first = if kept.time { 2 } else { 1 };
         let captured = captured.iter().map(|i| first + i);
         let outputs: Vec<usize> =
             [0].into_iter().chain(time.then_some(1)).chain(captured).collect();
-        self.compile(&kept.backward.with_outputs(&outputs)).map(Some)
+        Some(kept.backward.with_outputs(&outputs))
     }
 
     /// Where arrays that are kept lie.
@@ -228,10 +240,31 @@ impl<T: Real> VectorField<T> {
     /// From the inputs and a cotangent of the slope to the cotangents of the state, of the time if
     /// asked for, and of the captured inputs of the given numbers.
     pub fn vjp(&self, time: bool, captured: &[usize]) -> Result<FieldProgram<T>> {
+        self.compile(&self.vjp_function(time, captured)?)
+    }
+
+    fn vjp_function(&self, time: bool, captured: &[usize]) -> Result<Function<T>> {
         let times = time.then_some(0);
         let captured = captured.iter().map(|i| i + 2);
         let wrt: Vec<usize> = [1].into_iter().chain(times).chain(captured).collect();
-        self.compile(&self.function.vjp(&wrt)?)
+        self.function.vjp(&wrt)
+    }
+
+    /// [`vjp`](Self::vjp) without its sums over rows, if it has any.
+    pub fn split_vjp(&self, time: bool, captured: &[usize]) -> Result<Option<Split<T>>> {
+        self.split(&self.vjp_function(time, captured)?, time)
+    }
+
+    /// The same of [`backward`](Self::backward).
+    pub fn split_backward(&self, time: bool, captured: &[usize]) -> Result<Option<Split<T>>> {
+        let function = self.backward_function(time, captured);
+        function.map_or(Ok(None), |function| self.split(&function, time))
+    }
+
+    fn split(&self, function: &Function<T>, time: bool) -> Result<Option<Split<T>>> {
+        let outputs = if time { 2 } else { 1 }..function.output_shapes().len();
+        let Some(split) = function.without_sums(outputs) else { return Ok(None) };
+        Ok(Some(Split { program: self.compile(&split.function)?, parts: split.parts }))
     }
 
     /// The programs of the backward pass of a system of a few numbers, if this is one, with respect

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use costate_ops::{
     After, Isa, MatMul, Product, Real, Unary, argmax_axis, binary_in_place_right, lincomb, matmul,
 };
-use costate_ops::{Binary, max_axis, permute, softplus_sigmoid, sum_to, unary, unary_on};
+use costate_ops::{Binary, max_axis, permute, softplus_sigmoid, sum_outer, sum_to};
+use costate_ops::{unary, unary_on};
 
 /// The time of one call in ns: the least of several batches, which the machine's other work
 /// disturbs least.
@@ -99,6 +100,19 @@ fn pair<T: Real>(n: usize) {
         unary(Unary::Sigmoid, black_box(&x), &mut z);
     });
     println!("{} softplus and sigmoid of {n} {one:9.0} ns, apart {two:9.0} ns", T::NAME);
+}
+
+/// The gradients of weights and biases, added up.
+fn outer<T: Real>(sizes: &[[usize; 3]]) {
+    for &size in sizes {
+        let [rows, m, n] = size;
+        let (a, b) = (numbers::<T>(rows * m), numbers::<T>(rows * n));
+        let (mut c, mut sums) = (vec![T::zero(); m * n], vec![T::zero(); n]);
+        let ns = time(|| {
+            sum_outer(size, true, black_box(&a), black_box(&b), &mut c, black_box(&mut sums))
+        });
+        println!("{} [{rows:3},{m:3}]ᵀ[{rows:3},{n:3}] and sums {ns:9.0} ns", T::NAME);
+    }
 }
 
 fn products<T: Real>(shapes: &[(usize, usize, usize)]) {
@@ -192,6 +206,8 @@ fn main() {
     then::<f32>(&[(32, 2, 64, false), (32, 3, 64, false), (32, 64, 2, true)]);
     pair::<f32>(2048);
     pair::<f64>(2048);
+    outer::<f64>(&[[20, 2, 50], [20, 0, 2]]);
+    outer::<f32>(&[[32, 2, 64], [32, 64, 64], [32, 0, 2]]);
     if !all {
         return;
     }

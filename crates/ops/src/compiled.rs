@@ -5,6 +5,7 @@ use crate::binary::{binary_left_of, binary_of, binary_right_of};
 use crate::lanes::{LaneRegisters, ScalarStep, run_lanes_on};
 use crate::linear::lincomb_of;
 use crate::matmul::{MatMul, matmul_of, matmul_strips_of};
+use crate::outer::sum_outer_on;
 use crate::pair::softplus_sigmoid_of;
 use crate::product::{After, Product, product_of};
 use crate::unary::{unary_in_place_of, unary_of};
@@ -24,6 +25,14 @@ pub trait Compiled: Sized {
     where
         Self: Real;
     fn matmul_strips(spec: MatMul, a: &[Self], strips: &[Self], c: &mut [Self]);
+    fn sum_outer(
+        size: [usize; 3],
+        accumulate: bool,
+        a: &[Self],
+        b: &[Self],
+        c: &mut [Self],
+        sums: &mut [Self],
+    );
     fn run_lanes(steps: &[ScalarStep], registers: &mut LaneRegisters<Self>)
     where
         Self: Real;
@@ -61,6 +70,16 @@ macro_rules! compile {
             }
             fn matmul_strips(spec: MatMul, a: &[$T], strips: &[$T], c: &mut [$T]) {
                 matmul_strips_of(spec, a, strips, c);
+            }
+            fn sum_outer(
+                size: [usize; 3],
+                accumulate: bool,
+                a: &[$T],
+                b: &[$T],
+                c: &mut [$T],
+                sums: &mut [$T],
+            ) {
+                sum_outer_on(Isa::detect(), size, accumulate, a, b, c, sums);
             }
             fn run_lanes(steps: &[ScalarStep], registers: &mut LaneRegisters<$T>) {
                 run_lanes_on(Isa::detect(), steps, registers);

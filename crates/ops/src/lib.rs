@@ -41,6 +41,7 @@ mod native;
 #[cfg(not(target_arch = "x86_64"))]
 #[path = "native_elsewhere.rs"]
 mod native;
+mod outer;
 mod pages;
 mod pair;
 mod product;
@@ -75,6 +76,7 @@ pub use lu::{Triangle, log_det, solve, solve_triangular};
 pub use matmul::small as matmul_small;
 pub use matmul::{MatMul, is_shared, matmul, matmul_batch, matmul_naive, matmul_strips};
 pub use native::{Native, NativeLanes};
+pub use outer::{sum_outer, sum_outer_on};
 pub use pages::Pages;
 pub use pair::softplus_sigmoid;
 pub use product::{After, Product};

@@ -8,6 +8,7 @@ mod lanes;
 mod lu;
 mod matmul;
 mod native;
+mod outer;
 mod places;
 mod specification;
 

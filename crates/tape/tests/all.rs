@@ -10,6 +10,7 @@ mod recording;
 mod rows;
 mod rules;
 mod strategies;
+mod sums;
 mod transform;
 mod vmap;
 

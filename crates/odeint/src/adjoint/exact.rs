@@ -155,11 +155,8 @@ impl<T: Real> ByPrograms<T> for Exact<T> {
             }
             if carried || needs_end || implicit {
                 let (p, sum) = (&mut self.p, &self.end);
-                let (y, kept) = (from.grid.y(n + 1), from.grid.kept(n, rows - 1));
-                end_bar = programs.vjp(step.t1, y, kept, sum, |found| {
-                    add(p, found.get(0));
-                    to.add(T::one(), &found)
-                })?;
+                let (at, kept) = ((step.t1, from.grid.y(n + 1)), from.grid.kept(n, rows - 1));
+                end_bar = programs.vjp(at, kept, sum, to, |found| add(p, found))?;
             }
             if wants_h {
                 combine(None, 1.0, tableau.b, k, &mut self.sum);
@@ -227,6 +224,7 @@ impl<T: Real> ByPrograms<T> for Exact<T> {
                 }
             }
             self.k = k_all;
+            programs.finish_step(to);
         }
         self.carried = carried;
         Ok(())
@@ -245,11 +243,9 @@ impl<T: Real> ByPrograms<T> for Exact<T> {
         let p = &mut self.p;
         add(p, from.g(0));
         if self.carried {
-            let (y, kept) = (from.grid.y(0), from.grid.kept(0, 0));
-            let t_bar = programs.vjp(from.ts[0], y, kept, &self.end, |found| {
-                add(p, found.get(0));
-                to.add(T::one(), &found)
-            })?;
+            let (at, kept) = ((from.ts[0], from.grid.y(0)), from.grid.kept(0, 0));
+            let t_bar = programs.vjp(at, kept, &self.end, to, |found| add(p, found))?;
+            programs.finish_step(to);
             to.add_time(0, t_bar);
         }
         to.y0.copy_from_slice(&self.p);

@@ -10,6 +10,7 @@ mod retake;
 mod rosenbrock;
 mod side_by_side;
 mod stages;
+mod sums;
 mod undo;
 
 pub(crate) use continuous::{Continuous, Equations};
@@ -20,6 +21,7 @@ pub(crate) use programs::{Programs, WithPrograms};
 pub(crate) use retake::{Again, Retake};
 pub(crate) use side_by_side::SideBySide;
 pub(crate) use stages::Stages;
+pub(crate) use sums::{SumMemory, SumPlans, Sums};
 pub(crate) use undo::Undo;
 
 use costate_ops::{Real, axpy, axpy_compensated};

@@ -3,7 +3,7 @@
 use costate_ops::Real;
 use costate_tape::Outputs;
 
-use super::{Backward, Cotangents, Reverse};
+use super::{Backward, Cotangents, Reverse, Sums};
 use crate::additive::Portion;
 use crate::error::FieldError;
 use crate::instrument::Pass;
@@ -17,6 +17,8 @@ pub(crate) struct Programs<'a, T: Real> {
     pub parts: Option<[Replay<'a, T>; 2]>,
     /// The vjp that reads what an evaluation kept.
     pub kept: Option<Replay<'a, T>>,
+    /// The sums that the two programs before leave out, if they leave out any.
+    pub sums: Option<Sums<'a, T>>,
     /// The field's Jacobian, if the method needs it.
     pub jacobian: Option<Replay<'a, T>>,
     /// The vjp of its derivatives, if the method is a Rosenbrock method, and which of the outputs
@@ -51,18 +53,37 @@ impl<'a, T: Real> Programs<'a, T> {
         }
     }
 
-    /// The field's vjp at a state, where evaluating it may have kept something.
-    pub fn vjp<R>(
+    /// The field's vjp at a state, where evaluating it may have kept something: passes the cotangent of
+    /// the state to `read`, adds those of captured inputs to `to`, perhaps [with the
+    /// others](Self::finish_step) of the step, and returns that of the time.
+    pub fn vjp(
         &mut self,
-        t: f64,
-        y: &[T],
+        (t, y): (f64, &[T]),
         kept: Option<&[T]>,
         cotangent: &[T],
-        read: impl FnOnce(Outputs<'_, T>) -> R,
-    ) -> costate_tape::Result<R> {
-        match (kept, &mut self.kept) {
-            (Some(kept), Some(program)) => program.run_kept(t, y, kept, cotangent, read),
-            _ => self.vjp.run(t, y, Some(cotangent), read),
+        to: &mut Cotangents<'_, T>,
+        read: impl FnOnce(&[T]),
+    ) -> costate_tape::Result<f64> {
+        let Programs { vjp, kept: from_kept, sums, .. } = self;
+        let kept = kept.zip(from_kept.as_mut());
+        let is_kept = kept.is_some();
+        let read = |found: Outputs<'_, T>| {
+            read(found.get(0));
+            match sums {
+                Some(sums) => sums.add(is_kept, &found),
+                None => to.add(T::one(), &found),
+            }
+        };
+        match kept {
+            Some((kept, program)) => program.run_kept(t, y, kept, cotangent, read),
+            None => vjp.run(t, y, Some(cotangent), read),
+        }
+    }
+
+    /// Adds the sums of a step to the cotangents.
+    pub fn finish_step(&mut self, to: &mut Cotangents<'_, T>) {
+        if let Some(sums) = &mut self.sums {
+            sums.finish_step(to);
         }
     }
 }

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use super::{SEVERAL, SolveOp, SolveState};
 use crate::adjoint::{
     Again, Backward, Continuous, Cotangents, Equations, Exact, Few, FewPrograms, Multistep,
-    Programs, Retake, Reverse, SideBySide, Undo, WithPrograms,
+    Programs, Retake, Reverse, SideBySide, SumMemory, SumPlans, Sums, Undo, WithPrograms,
 };
 use crate::method::Method;
 use crate::ode::Gradient;
@@ -31,7 +31,18 @@ impl<T: Real> SolveOp<T> {
         let suits = matches!(self.gradient, Gradient::Exact | Gradient::Forward)
             && !(times || records)
             && FewPrograms::<T>::suit(self.method, components);
-        let vjp = self.field.vjp(times, &wrt)?;
+        let sums = match (self.method, self.gradient) {
+            (Method::Explicit(_), Gradient::Exact | Gradient::Forward)
+                if !self.field.program.is_small() =>
+            {
+                self.field.vjp_without_sums(times, &wrt)?
+            }
+            _ => None,
+        };
+        let (vjp, backward, sums) = match sums {
+            Some(found) => (found.vjp, found.backward, Some(found.plans)),
+            None => (self.field.vjp(times, &wrt)?, self.field.backward(times, &wrt)?, None),
+        };
         let back = suits.then(|| StepsBack::new(&vjp, self.method.tableau())).flatten();
         let few = if suits && back.is_none() { self.field.few(&wrt)? } else { None };
         Ok(AdjointOp {
@@ -50,7 +61,8 @@ impl<T: Real> SolveOp<T> {
                 (Some(_), Gradient::Interpolated) => Some(self.field.whole_jacobian()?),
                 _ => None,
             },
-            backward: self.field.backward(times, &wrt)?,
+            backward,
+            sums,
             second: match (self.method, self.gradient) {
                 (Method::Rosenbrock(_), Gradient::Continuous | Gradient::Interpolated) => None,
                 (Method::Rosenbrock(_), _) => Some(self.field.second(times, &wrt)?),
@@ -79,6 +91,8 @@ pub(crate) struct AdjointOp<T: Real> {
     whole_jacobian: Option<FieldProgram<T>>,
     /// The same from what evaluations kept.
     backward: Option<FieldProgram<T>>,
+    /// What is to be done with the sums that both leave out, if they leave out any.
+    sums: Option<SumPlans>,
     hamiltonian: Option<FieldProgram<T>>,
     /// The vjp of the field's derivatives, for Rosenbrock methods.
     second: Option<FieldProgram<T>>,
@@ -103,6 +117,7 @@ pub(crate) struct AdjointState<T: Real> {
     undo: Undo<T>,
     few: Option<Few<T>>,
     back: Option<SideBySide<T>>,
+    sums: SumMemory<T>,
     exact: Exact<T>,
     multistep: Multistep<T>,
     continuous: Continuous<T>,
@@ -172,6 +187,7 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
             undo: Undo::default(),
             few: self.few.as_ref().map(Few::new),
             back: self.back.as_ref().map(SideBySide::new),
+            sums: SumMemory::default(),
             exact: Exact::default(),
             multistep: Multistep::default(),
             continuous: Continuous::default(),
@@ -260,7 +276,8 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
                     ]),
                     _ => None,
                 };
-                let mut programs = Programs { vjp, parts, kept, jacobian, second, pass };
+                let sums = self.sums.as_ref().map(|plans| Sums::new(plans, &mut state.sums));
+                let mut programs = Programs { vjp, parts, kept, sums, jacobian, second, pass };
                 let mut exact;
                 let mut multistep;
                 let few = self.few.as_ref().zip(state.few.as_mut());

@@ -1,7 +1,6 @@
 //! One stage in reverse.
 
 use costate_ops::{Real, dot};
-use costate_tape::Outputs;
 use smallvec::SmallVec;
 
 use super::{Exact, add, place};
@@ -70,14 +69,16 @@ impl<T: Real> Exact<T> {
         }
         let bar = &mut self.bars[place(tableau.slopes(), i, dim)];
         let kept = from.grid.kept(back.n, i);
-        let read = |found: Outputs<'_, T>| {
-            copy_few(found.get(0), bar);
-            to.add(T::one(), &found)
-        };
         let t_bar = match portion {
-            Portion::All => programs.vjp(t, &self.stage, kept, &self.slope, read)?,
+            Portion::All => {
+                let read = |found: &[T]| copy_few(found, bar);
+                programs.vjp((t, &self.stage), kept, &self.slope, to, read)?
+            }
             _ => match programs.of(portion) {
-                Some(vjp) => vjp.run(t, &self.stage, Some(&self.slope), read)?,
+                Some(vjp) => vjp.run(t, &self.stage, Some(&self.slope), |found| {
+                    copy_few(found.get(0), bar);
+                    to.add(T::one(), &found)
+                })?,
                 None => {
                     bar.fill(T::zero());
                     0.0

@@ -1,0 +1,263 @@
+//! Sums of outer products: what rows of a batch add to the gradient of a matrix that multiplies them.
+
+use crate::Real;
+use crate::elementwise::check_len;
+use crate::isa::{Isa, Kernel, dispatch};
+
+/// How many partial sums a few columns are added in.
+const LANES: usize = 16;
+
+/// `C = Aᵀ B` and `sums = Σ_l B_l`, or the same added to what is there, where `A` is `rows × m`, `B` is
+/// `rows × n`, `C` is `m × n`, and `sums` has `n` entries or none. `size` is `[rows, m, n]`; with `m` of 0
+/// only the sums of rows are made.
+///
+/// These are the gradients of the weights and of the bias of `x W + b`, where `A` holds the rows `x` and
+/// `B` their cotangents, from few rows: a tile of `C` is as wide as registers allow, since its sums are
+/// short. Where `n` is much smaller than `m`, `Cᵀ = Bᵀ A` is faster.
+///
+/// ```
+/// let (mut c, mut sums) = ([0.0; 2], [0.0]);
+/// costate_ops::sum_outer([1, 2, 1], false, &[1.0, 2.0], &[10.0], &mut c, &mut sums);
+/// costate_ops::sum_outer([1, 2, 1], true, &[3.0, 4.0], &[100.0], &mut c, &mut sums);
+/// assert_eq!((c, sums), ([310.0, 420.0], [110.0]));
+/// ```
+///
+/// # Panics
+/// If a length does not fit.
+#[track_caller]
+pub fn sum_outer<T: Real>(
+    size: [usize; 3],
+    accumulate: bool,
+    a: &[T],
+    b: &[T],
+    c: &mut [T],
+    sums: &mut [T],
+) {
+    let [rows, m, n] = size;
+    check_len("sum_outer, left", a.len(), rows * m);
+    check_len("sum_outer, right", b.len(), rows * n);
+    check_len("sum_outer, result", c.len(), m * n);
+    if !sums.is_empty() {
+        check_len("sum_outer, sums", sums.len(), n);
+    }
+    T::sum_outer(size, accumulate, a, b, c, sums);
+}
+
+/// [`sum_outer`] with the given instruction set.
+///
+/// # Panics
+/// If a length does not fit, or the machine lacks the instruction set.
+#[doc(hidden)]
+pub fn sum_outer_on<T: Real>(
+    isa: Isa,
+    size: [usize; 3],
+    accumulate: bool,
+    a: &[T],
+    b: &[T],
+    c: &mut [T],
+    sums: &mut [T],
+) {
+    if size[2] > 0 {
+        dispatch(isa, Outer { size, accumulate, a, b, c, sums });
+    }
+}
+
+struct Outer<'a, T> {
+    size: [usize; 3],
+    accumulate: bool,
+    a: &'a [T],
+    b: &'a [T],
+    c: &'a mut [T],
+    sums: &'a mut [T],
+}
+
+impl<T: Real> Kernel for Outer<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool, const VECTOR: usize>(self) {
+        let [rows, m, n] = self.size;
+        assert!(self.a.len() == rows * m && self.b.len() == rows * n);
+        if m == 0 && LANES.is_multiple_of(n) {
+            return self.few();
+        }
+        match VECTOR / size_of::<T>() {
+            16 => self.all::<7, 4, 16, FMA>(),
+            8 if VECTOR == 64 => self.all::<7, 4, 8, FMA>(),
+            8 => self.all::<4, 2, 8, FMA>(),
+            4 => self.all::<4, 2, 4, FMA>(),
+            _ => self.all::<4, 2, 2, FMA>(),
+        }
+    }
+}
+
+impl<T: Real> Outer<'_, T> {
+    /// The sums of rows of a few entries: several rows at once.
+    #[inline(always)]
+    fn few(self) {
+        let n = self.size[2];
+        let mut lanes = [T::zero(); LANES];
+        let (chunks, rest) = self.b.as_chunks::<LANES>();
+        for chunk in chunks {
+            for (lane, &b) in lanes.iter_mut().zip(chunk) {
+                *lane += b;
+            }
+        }
+        for (lane, &b) in lanes.iter_mut().zip(rest) {
+            *lane += b;
+        }
+        let mut width = LANES;
+        while width > n {
+            width /= 2;
+            let (lower, upper) = lanes.split_at_mut(width);
+            for (lower, &upper) in lower.iter_mut().zip(&*upper) {
+                *lower += upper;
+            }
+        }
+        for (sum, &found) in self.sums.iter_mut().zip(&lanes) {
+            *sum = if self.accumulate { *sum + found } else { found };
+        }
+    }
+
+    /// With vectors of `L` numbers, up to `TWO` of them at once for one or two rows, and up to `FOUR` for
+    /// more.
+    #[inline(always)]
+    fn all<const TWO: usize, const FOUR: usize, const L: usize, const FMA: bool>(mut self) {
+        let [_, m, n] = self.size;
+        let mut j = 0;
+        if n < L {
+            while L > 4 && n - j >= 4 {
+                self.columns::<1, 4, FMA>(j);
+                j += 4;
+            }
+            while j < n {
+                self.columns::<1, 1, FMA>(j);
+                j += 1;
+            }
+            return;
+        }
+        // As many at once as fit, since the sums of a few wait for each other.
+        let most = if m <= 2 { TWO } else { FOUR };
+        while j < n {
+            match (n - j).div_ceil(L).min(most) {
+                7 if TWO == 7 => {
+                    self.columns::<7, L, FMA>(j);
+                    j += 7 * L;
+                }
+                4.. if TWO >= 4 => {
+                    self.columns::<4, L, FMA>(j);
+                    j += 4 * L;
+                }
+                2.. => {
+                    self.columns::<2, L, FMA>(j);
+                    j += 2 * L;
+                }
+                _ => {
+                    self.columns::<1, L, FMA>(j);
+                    j += L;
+                }
+            }
+        }
+    }
+
+    /// All rows of `V` vectors of columns, from column `j` on. Where there are not so many columns, the
+    /// last vector begins among those of the one before.
+    #[inline(always)]
+    fn columns<const V: usize, const L: usize, const FMA: bool>(&mut self, j: usize) {
+        let (m, mut i) = (self.size[1], 0);
+        if !self.sums.is_empty() {
+            i = match m {
+                0 | 1 => self.tile::<0, V, L, true, FMA>(i, j),
+                _ => self.tile::<2, V, L, true, FMA>(i, j),
+            };
+        }
+        while V <= 4 && m - i >= 4 {
+            i = self.tile::<4, V, L, false, FMA>(i, j);
+        }
+        while m - i >= 2 {
+            i = self.tile::<2, V, L, false, FMA>(i, j);
+        }
+        if i < m {
+            self.tile::<1, V, L, false, FMA>(i, j);
+        }
+    }
+
+    /// `R` rows and `V` vectors of `L` columns, and the sums of those columns if `S`. Returns the row
+    /// after.
+    #[inline(always)]
+    fn tile<const R: usize, const V: usize, const L: usize, const S: bool, const FMA: bool>(
+        &mut self,
+        i: usize,
+        j: usize,
+    ) -> usize {
+        let [rows, m, n] = self.size;
+        // Where the last vector begins.
+        let last = (j + (V - 1) * L).min(n - L);
+        assert!(i + R <= m && (V == 1 || j + (V - 1) * L <= n));
+        let mut c = [[[T::zero(); L]; V]; R];
+        let mut sums = [[T::zero(); L]; V];
+        for l in 0..rows {
+            let mut b = [[T::zero(); L]; V];
+            for (v, b) in b.iter_mut().enumerate() {
+                let at = if v + 1 < V { j + v * L } else { last };
+                // SAFETY: `l < rows`, and `at + L ≤ n`: of the last vector by its definition, of others
+                // since the last but one ends at `j + (V - 1) L ≤ n`. So these `L` entries lie within row
+                // `l` of the `rows × n` entries that `run` found; arrays are aligned like their entries.
+                *b = unsafe { *self.b.as_ptr().add(l * n + at).cast() };
+            }
+            for (r, c) in c.iter_mut().enumerate() {
+                // SAFETY: `l < rows` and `i + r < i + R ≤ m`: within row `l` of `rows × m`.
+                let a = unsafe { *self.a.get_unchecked(l * m + i + r) };
+                for v in 0..V {
+                    for w in 0..L {
+                        c[v][w] = T::fma::<FMA>(a, b[v][w], c[v][w]);
+                    }
+                }
+            }
+            if S {
+                for v in 0..V {
+                    for w in 0..L {
+                        sums[v][w] += b[v][w];
+                    }
+                }
+            }
+        }
+        for (r, c) in c.iter().enumerate() {
+            write(*c, &mut self.c[(i + r) * n..][..n], [j, last], self.accumulate);
+        }
+        if S {
+            write(sums, &mut self.sums[..n], [j, last], self.accumulate);
+        }
+        i + R
+    }
+}
+
+/// Writes the sums of a row of a tile, whose first vector begins at `j` and whose last one at `last`, or
+/// adds them to what is there.
+#[inline(always)]
+fn write<T: Real, const V: usize, const L: usize>(
+    sums: [[T; L]; V],
+    to: &mut [T],
+    [j, last]: [usize; 2],
+    accumulate: bool,
+) {
+    // How much of the last vector is in the one before.
+    let done = j + (V - 1) * L - last;
+    for (v, sums) in sums.iter().enumerate() {
+        let mut sums = *sums;
+        let is_last = v + 1 == V;
+        let at = if is_last { last } else { j + v * L };
+        let to: &mut [T; L] = (&mut to[at..at + L]).try_into().expect("so many");
+        // What was there comes last: added first, it would make each sum as inexact as itself.
+        if accumulate {
+            for (sum, &to) in sums.iter_mut().zip(&*to) {
+                *sum += to;
+            }
+        }
+        if is_last {
+            // By places that are known: a range that is not would have all sums stay in memory.
+            for (w, (sum, &to)) in sums.iter_mut().zip(&*to).enumerate() {
+                *sum = if w < done { to } else { *sum };
+            }
+        }
+        *to = sums;
+    }
+}
