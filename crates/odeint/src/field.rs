@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use crate::error::FieldError;
 use crate::mass::Mass;
+use crate::options::Options;
 use crate::sparsity::{self, Sparsity};
 use crate::stats::Stats;
 use crate::tableau::Part;
@@ -55,6 +56,13 @@ pub trait Field<T: Real> {
     #[doc(hidden)]
     fn takes_steps(&self) -> bool {
         false
+    }
+
+    /// Tries the step of a diagonally implicit method, if this field was compiled together with it.
+    #[doc(hidden)]
+    fn implicit_step(&mut self, step: ImplicitStep<'_, T>) -> Option<ImplicitAtOnce> {
+        let _ = step;
+        None
     }
 
     /// How many numbers [`eval_keeping`](Field::eval_keeping) leaves for a backward pass.
@@ -186,6 +194,42 @@ pub struct AtOnce {
     /// How often the field was evaluated.
     pub evaluations: usize,
     /// The square of the error measure; without it, the estimates were written.
+    pub square: Option<f64>,
+}
+
+/// What [`Field::implicit_step`] is to do.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct ImplicitStep<'a, T> {
+    /// Start and end.
+    pub times: [f64; 2],
+    /// Whether it is the first try from this state.
+    pub is_new: bool,
+    /// The options, by which updates of iterations are measured.
+    pub options: &'a Options,
+    /// The absolute and the relative tolerance, if the error is to be measured by these.
+    pub tolerances: Option<[f64; 2]>,
+    /// The state at the start.
+    pub y0: &'a [T],
+    /// The slopes, the first of which is there.
+    pub k: &'a mut [T],
+    /// Where the new state goes.
+    pub y1: &'a mut [T],
+    /// Where the error estimate goes.
+    pub estimate: &'a mut [T],
+}
+
+/// What [`Field::implicit_step`] did.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ImplicitAtOnce {
+    /// The number of the stage that does not converge, if one does not.
+    pub diverged: Option<usize>,
+    /// How often the field and its Jacobian were evaluated, and matrices factored.
+    pub evaluations: usize,
+    pub jacobians: usize,
+    pub factorisations: usize,
+    /// The square of the error measure, if it could be had.
     pub square: Option<f64>,
 }
 

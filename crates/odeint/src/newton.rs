@@ -27,11 +27,11 @@ use crate::options::Options;
 use crate::step::combine;
 
 /// Iterations of a stage with one Jacobian.
-const ITERATIONS: usize = 12;
+pub(crate) const ITERATIONS: usize = 12;
 /// How often a stage may have a new Jacobian.
-const REFRESHES: usize = 3;
+pub(crate) const REFRESHES: usize = 3;
 /// The iteration is slow if it needs more further iterations than this.
-const SLOW: f64 = 5.0;
+const SLOW: i32 = 5;
 
 /// What came of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,106 @@ pub(crate) enum Outcome {
     Converged,
     /// The number of the stage that does not converge.
     Diverged(usize),
+}
+
+/// When iterations end: updates as large as rounding, where one may end if it gets no closer, and where
+/// it may if it gets no closer with a new Jacobian either.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Limits {
+    limit: f64,
+    floor: f64,
+    enough: f64,
+    /// The size at which the absolute tolerance takes over from the relative one.
+    least: f64,
+}
+
+impl Limits {
+    pub fn new<T: Real>(options: &Options) -> Limits {
+        let rtol = options.rtol.max(1e-10);
+        let epsilon = T::EPSILON.as_f64();
+        let floor = 1e4 * epsilon;
+        let enough = (1e-3 * rtol).max(floor);
+        Limits { limit: 32.0 * epsilon, floor, enough, least: options.atol / rtol }
+    }
+
+    /// Writes how updates of slopes are measured: `hγ` relative to the state, or to the size at which the
+    /// absolute tolerance takes over.
+    #[inline(always)]
+    pub fn measure<T: Real>(&self, y0: &[T], hg: f64, scale: &mut [T]) {
+        let largest = || y0.iter().map(|y| y.as_f64().abs()).fold(0.0, f64::max);
+        for (scale, y) in scale.iter_mut().zip(y0) {
+            let mut size = y.as_f64().abs() + self.least;
+            if size == 0.0 {
+                size = largest();
+            }
+            *scale = T::from_f64(hg / if size > 0.0 { size } else { 1.0 });
+        }
+    }
+
+    /// Begins to watch an iteration.
+    #[inline(always)]
+    pub fn watch(&self) -> Watch {
+        Watch { limits: *self, last: f64::INFINITY }
+    }
+}
+
+/// How an iteration converges.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watch {
+    limits: Limits,
+    /// The size of the last update; infinite before the first one.
+    last: f64,
+}
+
+/// What an update says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It was the last one.
+    Done,
+    Again,
+    /// Convergence is slow.
+    Slow,
+    /// It is not finite.
+    Lost,
+}
+
+impl Watch {
+    /// Judges an update by its size.
+    #[inline(always)]
+    pub fn judge(&mut self, update: f64) -> Verdict {
+        let Limits { limit, floor, .. } = self.limits;
+        let last = std::mem::replace(&mut self.last, update);
+        if !update.is_finite() {
+            return Verdict::Lost;
+        }
+        if last == f64::INFINITY {
+            // How fast it converges is not known yet. The factor of another stage says little where the
+            // Jacobian changes with time.
+            return if update <= limit { Verdict::Done } else { Verdict::Again };
+        }
+        // With the rate r of convergence, the part of the update that is the error after it is r / (1 - r).
+        if update * update <= limit * (last - update) {
+            return Verdict::Done;
+        }
+        // Rounding keeps it from getting closer.
+        if update > 0.3 * last && update <= floor {
+            return Verdict::Done;
+        }
+        // Otherwise `update r⁵` would be left, where `r` is the rate.
+        let slow = update >= last || update.powi(SLOW + 1) > limit * last.powi(SLOW);
+        if slow { Verdict::Slow } else { Verdict::Again }
+    }
+
+    /// Whether an iteration that gets no closer was close enough.
+    pub fn is_enough(&self) -> bool {
+        self.last <= self.limits.enough
+    }
+}
+
+/// The size of an update of `n` components, from the sum of the squares of its entries.
+#[inline(always)]
+pub(crate) fn size(sum: f64, n: usize) -> f64 {
+    (sum * (1.0 / n as f64)).sqrt()
 }
 
 /// Where the Jacobian is from.
@@ -58,11 +158,7 @@ pub(crate) struct Newton<T: Real> {
     residual: Buffer<T>,
     /// `hγ` over the size of each component.
     scale: Buffer<T>,
-    /// Errors below which an iteration ends: rounding, where it may stop if it gets no closer, and
-    /// where it may if it gets no closer with a new Jacobian either.
-    limit: f64,
-    floor: f64,
-    enough: f64,
+    limits: Limits,
     pub factorisations: usize,
 }
 
@@ -74,9 +170,7 @@ impl<T: Real> Newton<T> {
             base: Buffer::zeros(n),
             residual: Buffer::zeros(n),
             scale: Buffer::zeros(n),
-            limit: 0.0,
-            floor: 0.0,
-            enough: 0.0,
+            limits: Limits::default(),
             factorisations: 0,
         }
     }
@@ -114,7 +208,8 @@ impl<T: Real> Newton<T> {
         if !self.factor(f, hg) {
             return Ok(false);
         }
-        self.measure(options, y0, hg);
+        self.limits = Limits::new::<T>(options);
+        self.limits.measure(y0, hg, &mut self.scale);
         Ok(true)
     }
 
@@ -167,25 +262,6 @@ impl<T: Real> Newton<T> {
         self.matrix.factor(hg, f.mass())
     }
 
-    /// Sets how updates are measured: relative to the state, or to the size at which the absolute
-    /// tolerance takes over from the relative one.
-    fn measure(&mut self, options: &Options, y0: &[T], hg: f64) {
-        let rtol = options.rtol.max(1e-10);
-        let least = options.atol / rtol;
-        let largest = || y0.iter().map(|y| y.as_f64().abs()).fold(0.0, f64::max);
-        for (scale, y) in self.scale.iter_mut().zip(y0) {
-            let mut size = y.as_f64().abs() + least;
-            if size == 0.0 {
-                size = largest();
-            }
-            *scale = T::from_f64(hg / if size > 0.0 { size } else { 1.0 });
-        }
-        let epsilon = T::EPSILON.as_f64();
-        self.limit = 32.0 * epsilon;
-        self.floor = 1e4 * epsilon;
-        self.enough = (1e-3 * rtol).max(self.floor);
-    }
-
     /// Solves for the slope `k` of a stage from a first guess, with [`base`](Self::base) written; `y`
     /// is room for the stage. Returns whether the iteration converged.
     pub fn stage(
@@ -198,10 +274,9 @@ impl<T: Real> Newton<T> {
     ) -> Result<bool, FieldError> {
         let n = k.len();
         let step = T::from_f64(hg);
-        let mut closest = f64::INFINITY;
+        let mut watch = self.limits.watch();
         for refreshes in 0..=REFRESHES {
-            let mut before = None;
-            for iteration in 0..ITERATIONS {
+            for _ in 0..ITERATIONS {
                 for ((y, &base), &k) in y.iter_mut().zip(&*self.base).zip(&*k) {
                     *y = base + step * k;
                 }
@@ -216,31 +291,11 @@ impl<T: Real> Newton<T> {
                     *k += r;
                     sum += (r * scale) * (r * scale);
                 }
-                let update = (sum.as_f64() / n as f64).sqrt();
-                if !update.is_finite() {
-                    return Ok(false);
-                }
-                let Some(last) = before.replace(update) else {
-                    // How fast it converges is not known yet. The factor of another stage says
-                    // little where the Jacobian changes with time.
-                    if update <= self.limit {
-                        return Ok(true);
-                    }
-                    continue;
-                };
-                let rate = update / last;
-                // The part of the update that is the error after it is rate / (1 - rate).
-                if rate < 1.0 && rate / (1.0 - rate) * update <= self.limit {
-                    return Ok(true);
-                }
-                if rate > 0.3 && update <= self.floor {
-                    // Rounding keeps it from getting closer.
-                    return Ok(true);
-                }
-                closest = update;
-                let further = (self.limit / update).ln() / rate.ln();
-                if rate >= 1.0 || further > SLOW || iteration + 1 == ITERATIONS {
-                    break;
+                match watch.judge(size(sum.as_f64(), n)) {
+                    Verdict::Done => return Ok(true),
+                    Verdict::Again => {}
+                    Verdict::Slow => break,
+                    Verdict::Lost => return Ok(false),
                 }
             }
             if refreshes < REFRESHES {
@@ -253,8 +308,9 @@ impl<T: Real> Newton<T> {
                 if !self.factor(f, hg) {
                     return Ok(false);
                 }
+                watch = self.limits.watch();
             }
         }
-        Ok(closest <= self.enough)
+        Ok(watch.is_enough())
     }
 }

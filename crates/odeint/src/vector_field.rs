@@ -17,7 +17,7 @@ use crate::adjoint::{FEW, FewPrograms};
 use crate::mass::Mass;
 use crate::method::Method;
 use crate::sparsity::Sparsity;
-use crate::whole_step::WholeStep;
+use crate::whole_step::{WholeStages, WholeStep};
 
 /// A recorded field; the inputs of its function are the time, the state, and what it captures.
 #[derive(Debug)]
@@ -42,6 +42,8 @@ pub(crate) struct VectorField<T: Real> {
     keeping: Option<Kept<T>>,
     /// A whole step, for explicit methods and states of a few numbers; compiled when it is asked for.
     whole_step: OnceLock<Option<WholeStep<T>>>,
+    /// The same of the stages of a diagonally implicit method.
+    whole_stages: OnceLock<Option<WholeStages<T>>>,
 }
 
 /// A program without sums over rows, and how those follow.
@@ -118,6 +120,7 @@ impl<T: Real> VectorField<T> {
             mass,
             keeping,
             whole_step: OnceLock::new(),
+            whole_stages: OnceLock::new(),
         })
     }
 
@@ -135,6 +138,11 @@ impl<T: Real> VectorField<T> {
         if !matches!(method, Method::Explicit(_)) {
             let programs = [Some(&self.program), self.jacobian.as_ref(), self.rate.as_ref()];
             programs.into_iter().flatten().for_each(FieldProgram::make_native);
+            if let (Method::Implicit(method), Some(jacobian)) = (method, &self.jacobian) {
+                let make = || WholeStages::new(&self.program, jacobian, method);
+                let stages = self.whole_stages.get_or_init(make);
+                memory.whole_stages = stages.as_ref().map(WholeStages::memory);
+            }
             return;
         }
         let make = || WholeStep::new(&self.program, method.tableau());

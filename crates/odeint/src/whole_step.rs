@@ -5,11 +5,13 @@
 //! [machine code](Program::make_native) the numbers of a step stay in the processor's registers.
 
 mod lanes;
+mod stages;
 
 use costate_ops::{Binary, Real, Unary};
 use costate_tape::{Number, Numbers, Port, Small as AtWork};
 
 pub(crate) use self::lanes::{StepsBack, StepsBackMemory};
+pub(crate) use self::stages::{StagesAtWork, StagesMemory, WholeStages};
 use crate::field::AtOnce;
 use crate::small::Small;
 use crate::tableau::Tableau;

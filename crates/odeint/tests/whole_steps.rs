@@ -1,5 +1,6 @@
 //! Steps of a few numbers that are taken at once, forward and backward, are those taken stage by
-//! stage. From its third run on a program takes them so.
+//! stage: to the bits, or to rounding if stages are solved for. From its third run on a program takes
+//! them so.
 
 use costate_odeint::{
     Bosh3, Dop853, Dopri5, Euler, Gradient, Heun, Method, Ode, Rk4, Tsit5, Verner7, Verner9,
@@ -89,9 +90,31 @@ fn all_runs_have_the_same_bits() {
 }
 
 #[test]
+fn all_runs_by_implicit_methods_agree() {
+    fn near<T: costate_ops::Real>(runs: &[Vec<T>], bound: f64, what: &str) {
+        for (run, found) in runs.iter().enumerate() {
+            for (a, b) in found.iter().zip(&runs[0]) {
+                let (a, b) = (a.as_f64(), b.as_f64());
+                let difference = (a - b).abs();
+                assert!(difference <= bound * (1.0 + b.abs()), "{what}, run {run}: {a} and {b}");
+            }
+        }
+    }
+    for ts in [[0.0, 0.3, 1.0, 2.0], [1.0, 0.9, 0.5, 0.2]] {
+        for method in Method::implicit() {
+            for n in 1..=5 {
+                let what = format!("{}, {n} components", method.tableau().name);
+                near(&runs(&with_gradient::<f64>(ode(method), n, &ts), n, 4), 1e-11, &what);
+                near(&runs(&with_gradient::<f32>(ode(method), n, &ts), n, 4), 1e-3, &what);
+            }
+        }
+    }
+}
+
+#[test]
 fn gradients_are_those_of_unrolling() {
     let ts = [0.0, 0.3, 1.0, 2.0];
-    for method in methods() {
+    for method in methods().into_iter().chain(Method::implicit()) {
         for n in 1..=4 {
             let found = runs(&with_gradient::<f64>(ode(method), n, &ts), n, 1).remove(0);
             let tape = Tape::new();

@@ -27,6 +27,7 @@ mod compiled;
 mod elementwise;
 mod factor;
 mod index;
+mod inverse;
 mod isa;
 mod lanes;
 mod layout;
@@ -63,6 +64,7 @@ pub use chain::{
 pub use elementwise::copy;
 pub use factor::{lu_factor, lu_solve, lu_solve_transposed};
 pub use index::{gather, scatter_add};
+pub use inverse::invert;
 pub use isa::Isa;
 pub use lanes::{
     Apart, LANES, LaneRegisters, SCALAR_REGISTERS, ScalarOp, ScalarStep, run_lanes, run_lanes_on,

@@ -1,6 +1,6 @@
 //! The factors of a matrix, against the products they solve.
 
-use costate_ops::{Real, lu_factor, lu_solve, lu_solve_transposed};
+use costate_ops::{Real, invert, lu_factor, lu_solve, lu_solve_transposed};
 use proptest::prelude::*;
 
 /// A random-looking `n × n` matrix; every third one has zeros on its diagonal.
@@ -56,4 +56,38 @@ fn singular_matrices_are_noticed() {
     assert!(!lu_factor(2, &mut [f64::INFINITY, 1.0, 1.0, 2.0], &mut pivots[..2]));
     assert!(lu_factor(0, &mut [0.0f64; 0], &mut []));
     assert!(!lu_factor(3, &mut [0.0; 9], &mut pivots));
+}
+
+/// A matrix against its products with the inverse.
+fn inverts<T: Real, const D: usize>(seed: f64) {
+    let a = matrix::<T>(D, seed);
+    let mut m: [[T; D]; D] = std::array::from_fn(|i| std::array::from_fn(|j| a[i * D + j]));
+    assert!(invert(&mut m));
+    for c in 0..D {
+        let x = m.map(|row| row[c]);
+        let e: [T; D] = std::array::from_fn(|i| if i == c { T::one() } else { T::zero() });
+        let r = residual(D, &a, &x, &e, false);
+        assert!(r < 100.0 * D as f64 * T::EPSILON.as_f64(), "{} {D} {seed}: {r:e}", T::NAME);
+    }
+}
+
+proptest! {
+    #[test]
+    fn inverses_are_inverse(seed in 0.0..1000.0) {
+        inverts::<f64, 1>(seed);
+        inverts::<f64, 2>(seed);
+        inverts::<f64, 3>(seed);
+        inverts::<f64, 4>(seed);
+        inverts::<f32, 3>(seed);
+        inverts::<f32, 4>(seed);
+    }
+}
+
+#[test]
+fn matrices_without_inverse_are_noticed() {
+    assert!(!invert(&mut [[1.0, 2.0], [2.0, 4.0]]));
+    assert!(!invert(&mut [[0.0f64]]));
+    assert!(!invert(&mut [[f64::NAN, 1.0], [1.0, 2.0]]));
+    assert!(!invert(&mut [[f64::INFINITY, 1.0], [1.0, 2.0]]));
+    assert!(!invert(&mut [[0.0; 3]; 3]));
 }

@@ -7,10 +7,13 @@
 //! matrix. Nor does anything wait for the cotangents of parameters: stages are collected, of as many
 //! steps as it takes, until there is one for every lane.
 
+mod implicit;
+
 use costate_ops::{Buffer, LANES, Real};
 use smallvec::SmallVec;
 
 use super::{Backward, Cotangents, Reverse};
+use crate::dirk::DirkTableau;
 use crate::error::FieldError;
 use crate::method::Method;
 use crate::solve::position;
@@ -45,6 +48,8 @@ pub(crate) struct Few<T: Real> {
     end: Buffer<T>,
     carried: bool,
     evaluations: usize,
+    /// How many stages were solved for.
+    solved: usize,
 }
 
 /// Stages that wait for the cotangents of captured inputs.
@@ -94,12 +99,17 @@ impl<T: Real> Queue<T> {
 impl<T: Real> FewPrograms<T> {
     /// Whether a method and a system of so many components have such a pass.
     pub fn suit(method: Method, dim: usize) -> bool {
-        let Method::Explicit(tableau) = method else { return false };
+        let (Method::Explicit(tableau) | Method::Implicit(DirkTableau { tableau, .. })) = method
+        else {
+            return false;
+        };
         let splits = tableau.coupled || tableau.is_partitioned();
         // Sums of Jacobians' entries round otherwise than products with them, which coefficients that
         // cancel would show.
         let cancels = !tableau.continues.is_empty();
-        !splits && !cancels && dim <= FEW && tableau.slopes() <= SLOPES
+        // Those of an interpolant's own would be explicit after others.
+        let alone = tableau.is_explicit() || tableau.slopes() == tableau.rows();
+        !splits && !cancels && alone && dim <= FEW && tableau.slopes() <= SLOPES
     }
 }
 
@@ -118,6 +128,7 @@ impl<T: Real> Few<T> {
             end: Buffer::default(),
             carried: false,
             evaluations: 0,
+            solved: 0,
         }
     }
 
@@ -288,7 +299,7 @@ impl<T: Real> Reverse<T> for Few<T> {
             buffer.resize(dim);
             buffer.fill(T::zero());
         }
-        (self.carried, self.evaluations) = (false, 0);
+        (self.carried, self.evaluations, self.solved) = (false, 0, 0);
     }
 
     fn steps(
@@ -296,6 +307,14 @@ impl<T: Real> Reverse<T> for Few<T> {
         from: &Backward<'_, T>,
         _: &mut Cotangents<'_, T>,
     ) -> Result<(), FieldError> {
+        if let Method::Implicit(method) = from.method {
+            return match from.dim() {
+                1 => self.implicit_steps::<1>(from, method),
+                2 => self.implicit_steps::<2>(from, method),
+                3 => self.implicit_steps::<3>(from, method),
+                _ => self.implicit_steps::<4>(from, method),
+            };
+        }
         match from.dim() {
             1 => self.steps_of::<1>(from),
             2 => self.steps_of::<2>(from),
@@ -328,7 +347,13 @@ impl<T: Real> Reverse<T> for Few<T> {
     }
 
     fn stats(&self, steps: usize) -> Stats {
-        Stats { accepted: steps, vjp_evals: self.evaluations, ..Stats::default() }
+        Stats {
+            accepted: steps,
+            vjp_evals: self.evaluations,
+            jacobian_evals: self.solved,
+            factorisations: self.solved,
+            ..Stats::default()
+        }
     }
 }
 

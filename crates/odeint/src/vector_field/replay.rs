@@ -10,11 +10,13 @@ use smallvec::SmallVec;
 use super::program::{Fixed, fixed};
 use super::{FieldMemory, FieldProgram, VectorField};
 use crate::error::FieldError;
-use crate::field::{AtOnce, Field, difference_jacobian, difference_rate};
+use crate::field::{
+    AtOnce, Field, ImplicitAtOnce, ImplicitStep, difference_jacobian, difference_rate,
+};
 use crate::mass::Mass;
 use crate::sparsity::{self, Sparsity};
 use crate::tableau::Part;
-use crate::whole_step::WholeStepAtWork;
+use crate::whole_step::{StagesAtWork, StagesMemory, WholeStepAtWork};
 
 /// The memory of all programs of a field that a solver runs.
 #[derive(Debug)]
@@ -25,6 +27,7 @@ pub(crate) struct SolverMemory<T: Real> {
     compressed: Option<FieldMemory<T>>,
     parts: Option<[FieldMemory<T>; 2]>,
     pub(super) whole_step: Option<FieldMemory<T>>,
+    pub(super) whole_stages: Option<StagesMemory<T>>,
 }
 
 /// Where arrays lie that are kept together: each at the start of a cache line.
@@ -57,6 +60,7 @@ impl<T: Real> VectorField<T> {
             compressed: self.compressed.as_ref().map(|(program, _)| FieldMemory::new(program)),
             parts: parts.map(|parts| parts.memory(|part| &part.program)),
             whole_step: None,
+            whole_stages: None,
         }
     }
 
@@ -66,7 +70,8 @@ impl<T: Real> VectorField<T> {
         memory: &'a mut SolverMemory<T>,
         captured: &'a [&'a [T]],
     ) -> Result<Replay<'a, T>> {
-        let SolverMemory { program, jacobian, rate, compressed, parts, whole_step } = memory;
+        let SolverMemory { program, jacobian, rate, compressed, parts, .. } = memory;
+        let (whole_step, whole_stages) = (&mut memory.whole_step, &mut memory.whole_stages);
         let mut replay = Replay::new(&self.program, program, captured)?;
         replay.mass = self.mass.as_deref();
         if let Some((program, memory)) = self.jacobian.as_ref().zip(jacobian.as_mut()) {
@@ -87,6 +92,9 @@ impl<T: Real> VectorField<T> {
         if let (Some(Some(step)), Some(memory)) = (self.whole_step.get(), whole_step) {
             replay.whole_step = Some(step.at_work(memory, captured)?);
         }
+        if let (Some(Some(stages)), Some(memory)) = (self.whole_stages.get(), whole_stages) {
+            replay.whole_stages = Some(stages.at_work(memory, captured)?);
+        }
         Ok(replay)
     }
 }
@@ -103,6 +111,7 @@ pub(crate) struct Replay<'a, T: Real> {
     /// Where the program's further outputs, or inputs, are kept.
     places: Option<&'a Places>,
     whole_step: Option<WholeStepAtWork<'a, T>>,
+    whole_stages: Option<StagesAtWork<'a, T>>,
     pub evaluations: usize,
 }
 
@@ -230,6 +239,7 @@ impl<'a, T: Real> Replay<'a, T> {
             mass: None,
             places: None,
             whole_step: None,
+            whole_stages: None,
             evaluations: 0,
         })
     }
@@ -242,6 +252,12 @@ impl<'a, T: Real> Replay<'a, T> {
     ) -> Result<Option<Replay<'a, T>>> {
         let pair = program.zip(memory.as_mut());
         pair.map(|(program, memory)| Replay::new(program, memory, captured)).transpose()
+    }
+
+    /// Whether it takes steps of a diagonally implicit method at once.
+    #[cfg(test)]
+    pub fn takes_stages(&self) -> bool {
+        self.whole_stages.is_some()
     }
 
     /// Where what evaluations keep lies, if they keep anything.
@@ -335,6 +351,12 @@ impl<T: Real> Field<T> for Replay<'_, T> {
     #[inline]
     fn takes_steps(&self) -> bool {
         self.whole_step.is_some()
+    }
+
+    fn implicit_step(&mut self, step: ImplicitStep<'_, T>) -> Option<ImplicitAtOnce> {
+        let done = self.whole_stages.as_mut()?.step(step);
+        self.evaluations += done.evaluations;
+        Some(done)
     }
 
     fn kept_len(&self) -> usize {
