@@ -14,7 +14,7 @@ use crate::elementwise::check_len;
 use crate::isa::{Isa, Kernel, dispatch};
 use crate::narrow::narrow;
 use crate::product::Add;
-use crate::tile::Rows;
+use crate::tile::{Ahead, Next, Rows};
 use crate::{Buffer, Real, transpose};
 
 /// `C = op(A) op(B)`, where `op(A)` is `m × k` and `op(B)` is `k × n`.
@@ -269,6 +269,20 @@ fn deep<T: Real>(
             }
             for j in (0..n).step_by(STRIP) {
                 let width = STRIP.min(n - j);
+                // What of the right side the next strip will be.
+                let after = STRIP.min(n - j - width);
+                let next = match right {
+                    Right::Own(..) if spec.tb => Next::default(),
+                    Right::Own(b, _) => {
+                        let from = b.get(l * n + j + width..).unwrap_or_default();
+                        Next { from, rows: depth, step: n, width: after }
+                    }
+                    Right::Packed { strips, rows, from } => {
+                        let start = (j + width) * *rows + *from * after;
+                        let from = strips.get(start..).unwrap_or_default();
+                        Next { from, rows: depth, step: after, width: after }
+                    }
+                };
                 let strip = match right {
                     Right::Own(b, strip) => {
                         pack(spec, b, [l, depth, j], &mut strip[..width * depth]);
@@ -287,8 +301,9 @@ fn deep<T: Real>(
                     a: if ta { copied } else { left },
                     b: strip,
                     c: &mut c[i * n + j..],
+                    next,
                 };
-                dispatch(Isa::detect(), block);
+                dispatch(Isa::detect(), Ahead(block));
             }
         }
     });
