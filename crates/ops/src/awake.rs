@@ -1,5 +1,6 @@
-//! Threads that stay awake between pieces of work.
+//! Threads that stay awake between pieces of work, and threads that work alone.
 
+use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -26,7 +27,7 @@ const LOOKS: usize = 64;
 /// ```
 pub fn awake<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     // Threads beyond the processors would only keep each other from working.
-    let threads = rayon::current_num_threads();
+    let threads = threads();
     if !(2..=processors()).contains(&threads) || AWAKE.swap(true, Ordering::Acquire) {
         return f();
     }
@@ -55,6 +56,36 @@ pub fn awake<R: Send>(f: impl FnOnce() -> R + Send) -> R {
         drop(asleep);
         result
     })
+}
+
+thread_local! {
+    /// Whether this thread does its work alone.
+    static ALONE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f`, in which nothing is shared out to other threads: for one of several pieces of work that
+/// keep all threads busy. Bits do not depend on it.
+///
+/// ```
+/// let (x, mut y) = (vec![1.0; 1 << 20], vec![0.0; 1 << 20]);
+/// costate_ops::alone(|| costate_ops::copy(&x, &mut y));
+/// assert_eq!(x, y);
+/// ```
+pub fn alone<R>(f: impl FnOnce() -> R) -> R {
+    // Also where `f` panics.
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            ALONE.set(self.0);
+        }
+    }
+    let _before = Before(ALONE.replace(true));
+    f()
+}
+
+/// Over how many threads work is shared out here.
+pub(crate) fn threads() -> usize {
+    if ALONE.get() { 1 } else { rayon::current_num_threads() }
 }
 
 /// How many threads can run at once.
@@ -116,5 +147,19 @@ mod tests {
             assert!(!AWAKE.load(Ordering::Relaxed));
         }
         assert_eq!(shared(1000), sum(1000));
+    }
+
+    #[test]
+    fn alone_ends_with_its_work() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        pool.install(|| {
+            assert_eq!(threads(), 3);
+            alone(|| {
+                alone(|| assert_eq!(threads(), 1));
+                assert_eq!(threads(), 1);
+            });
+            assert!(std::panic::catch_unwind(|| alone(|| panic!("in here"))).is_err());
+            assert_eq!(threads(), 3);
+        });
     }
 }

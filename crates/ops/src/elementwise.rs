@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::Real;
+use crate::awake::threads;
 
 /// Number of entries that an expensive function is computed for at a time. The last few entries
 /// of an array are padded to this, so that they go through the same vector instructions.
@@ -26,7 +27,7 @@ pub(crate) fn share(len: usize, unit: impl FnOnce() -> usize) -> Option<usize> {
 #[cold]
 fn share_long(len: usize, unit: usize) -> Option<usize> {
     rayon::current_thread_index()?;
-    let threads = rayon::current_num_threads();
+    let threads = threads();
     (threads > 1).then(|| len.div_ceil(threads).next_multiple_of(unit))
 }
 
@@ -140,7 +141,7 @@ pub(crate) fn share_or_chunk(len: usize) -> usize {
 
 /// Whether an expensive function of so many entries is worth several threads.
 pub(crate) fn is_long(len: usize) -> bool {
-    len >= PARALLEL || share(len, || LANES).is_some()
+    (len >= PARALLEL && threads() > 1) || share(len, || LANES).is_some()
 }
 
 /// Copies a slice of the same length, a long one on all threads.

@@ -54,7 +54,7 @@ mod short;
 mod tile;
 mod unary;
 
-pub use awake::awake;
+pub use awake::{alone, awake};
 pub use binary::{Binary, binary, binary_in_place_left, binary_in_place_right, binary_on};
 pub use broadcast::{broadcast_shape, expand, sum_to};
 pub use buffer::Buffer;

@@ -10,6 +10,7 @@ use std::thread::LocalKey;
 
 use rayon::prelude::*;
 
+use crate::awake::threads;
 use crate::elementwise::check_len;
 use crate::isa::{Isa, Kernel, dispatch};
 use crate::narrow::narrow;
@@ -177,7 +178,7 @@ pub(crate) fn matmul_strips_of<T: Real>(spec: MatMul, a: &[T], strips: &[T], c: 
             deep(spec, a, &mut right, [l, DEPTH.min(k - l)], c);
         }
     };
-    let threads = if is_shared(m * k * n) { rayon::current_num_threads() } else { 1 };
+    let threads = if is_shared(m * k * n) { threads() } else { 1 };
     if threads == 1 || m < 2 * TALL {
         return piece(a, c);
     }
@@ -197,7 +198,7 @@ pub fn is_shared(multiplications: usize) -> bool {
 /// inner index, so neither they nor the blocks show in a bit.
 fn blocked<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
     let MatMul { m, k, n, ta, .. } = spec;
-    let threads = if is_shared(m * k * n) { rayon::current_num_threads() } else { 1 };
+    let threads = if is_shared(m * k * n) { threads() } else { 1 };
     if threads == 1 || m < 2 * TALL {
         blocked_rows(spec, a, b, c);
         return;
@@ -503,8 +504,10 @@ fn narrow_of<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
 fn large<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
     let MatMul { m, k, n, accumulate, .. } = spec;
     let ((ar, ac), (br, bc)) = (spec.a_strides(), spec.b_strides());
-    let threads =
-        if is_shared(m * k * n) { gemm::Parallelism::Rayon(0) } else { gemm::Parallelism::None };
+    let threads = match threads() {
+        2.. if is_shared(m * k * n) => gemm::Parallelism::Rayon(0),
+        _ => gemm::Parallelism::None,
+    };
     // SAFETY: the lengths were checked against the extents, so every entry that these strides
     // reach lies inside its slice, and `c` is borrowed mutably, so it overlaps neither.
     unsafe {

@@ -23,45 +23,44 @@ fn run<T: Real>(f: Body<T>, inputs: &[ArrayD<T>]) -> String {
     let vjp = function.vjp(&wrt).unwrap();
     let seeds: Vec<ArrayD<T>> = function.output_shapes().iter().map(|s| numbers(s, 77.0)).collect();
     let given: Vec<ArrayD<T>> = inputs.iter().chain(&seeds).cloned().collect();
-    let mut text = String::new();
-    for (function, inputs) in [(&function, inputs), (&vjp, &given[..])] {
-        let program = Program::compile(function).unwrap();
-        text += &program.to_string();
-        let tape = Tape::new();
-        let vars: Vec<_> = inputs.iter().map(|x| tape.constant(x)).collect();
-        let expected: Vec<ArrayD<T>> =
-            function.inline(&tape, &vars).unwrap().iter().map(|y| y.value()).collect();
-        let slices: Vec<&[T]> = inputs.iter().map(|x| x.as_slice().unwrap()).collect();
-        let replay = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| {
-                let mut workspace = Workspace::new(&program);
-                let read: Vec<Vec<T>> = {
-                    let outputs = program.evaluate(&mut workspace, &slices).unwrap();
-                    (0..expected.len()).map(|i| outputs.get(i).to_vec()).collect()
-                };
-                let mut written: Vec<Vec<T>> =
-                    expected.iter().map(|y| vec![T::zero(); y.len()]).collect();
-                let mut places: Vec<&mut [T]> = written.iter_mut().map(|y| &mut y[..]).collect();
-                program.run(&mut workspace, &slices, &mut places).unwrap();
-                assert_eq!(read, written, "the two ways to read results differ");
-                read
-            })
-        };
-        let one = replay(1);
-        for (i, (found, expected)) in one.iter().zip(&expected).enumerate() {
-            let size = expected.iter().map(|x| x.as_f64().abs()).fold(1e-3, f64::max);
-            for (a, b) in found.iter().zip(expected) {
-                let error = (a.as_f64() - b.as_f64()).abs();
-                assert!(
-                    error <= 300.0 * T::EPSILON.as_f64() * size,
-                    "output {i}: {a} and {b}\n{text}"
-                );
-            }
+    compare(&function, inputs) + &compare(&vjp, &given)
+}
+
+/// Compares a program with recording and for one to three threads, and returns it as text.
+fn compare<T: Real>(function: &Function<T>, inputs: &[ArrayD<T>]) -> String {
+    let program = Program::compile(function).unwrap();
+    let text = program.to_string();
+    let tape = Tape::new();
+    let vars: Vec<_> = inputs.iter().map(|x| tape.constant(x)).collect();
+    let expected: Vec<ArrayD<T>> =
+        function.inline(&tape, &vars).unwrap().iter().map(|y| y.value()).collect();
+    let slices: Vec<&[T]> = inputs.iter().map(|x| x.as_slice().unwrap()).collect();
+    let replay = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut workspace = Workspace::new(&program);
+            let read: Vec<Vec<T>> = {
+                let outputs = program.evaluate(&mut workspace, &slices).unwrap();
+                (0..expected.len()).map(|i| outputs.get(i).to_vec()).collect()
+            };
+            let mut written: Vec<Vec<T>> =
+                expected.iter().map(|y| vec![T::zero(); y.len()]).collect();
+            let mut places: Vec<&mut [T]> = written.iter_mut().map(|y| &mut y[..]).collect();
+            program.run(&mut workspace, &slices, &mut places).unwrap();
+            assert_eq!(read, written, "the two ways to read results differ");
+            read
+        })
+    };
+    let one = replay(1);
+    for (i, (found, expected)) in one.iter().zip(&expected).enumerate() {
+        let size = expected.iter().map(|x| x.as_f64().abs()).fold(1e-3, f64::max);
+        for (a, b) in found.iter().zip(expected) {
+            let error = (a.as_f64() - b.as_f64()).abs();
+            assert!(error <= 300.0 * T::EPSILON.as_f64() * size, "output {i}: {a} and {b}\n{text}");
         }
-        for threads in 2..=3 {
-            assert_eq!(replay(threads), one, "the bits depend on the number of threads");
-        }
+    }
+    for threads in 2..=3 {
+        assert_eq!(replay(threads), one, "the bits depend on the number of threads");
     }
     text
 }
@@ -145,4 +144,57 @@ fn long_vectors_are_split() {
     let inputs = [numbers(&[100_003], 1.0), numbers(&[], 2.0)];
     let text = run::<f64>(wave, &inputs);
     assert!(text.contains("in blocks of"), "{text}");
+}
+
+/// Large weights in strips: the blocks go through all layers, and what they leave is multiplied to the
+/// weights' cotangents as a whole.
+#[test]
+fn large_weights_that_are_fixed_are_split() {
+    fn layers<'t, T: Real>(_: &'t Tape<T>, x: &[Var<'t, T>]) -> Result<Vec<Var<'t, T>>> {
+        let &[x, w1, b1, w2] = x else { panic!("four inputs") };
+        Ok(vec![(x.matmul(w1) + b1).tanh().matmul(w2)])
+    }
+    fn check<T: Real>(rows: usize) {
+        let inputs = [
+            numbers::<T>(&[rows, 160], 1.0),
+            numbers(&[160, 320], 2.0),
+            numbers(&[320], 3.0),
+            numbers(&[320, 160], 4.0),
+        ];
+        let vjp = Function::trace(&inputs, layers).unwrap().vjp(&[0, 1, 2, 3]).unwrap();
+        let parts = vjp.hoist(1..4).expect("strips");
+        let seed = numbers::<T>(&[rows, 160], 77.0);
+        let slice = |x: &ArrayD<T>| x.as_slice().unwrap().to_vec();
+        let weights: Vec<Vec<T>> = inputs[1..].iter().map(slice).collect();
+        let once = Program::compile(&parts.once).unwrap();
+        let mut fixed = Workspace::new(&once);
+        let slices: Vec<&[T]> = weights.iter().map(|w| &w[..]).collect();
+        let found = once.evaluate(&mut fixed, &slices).unwrap();
+        let count = once.output_shapes().len();
+        let mut given = vec![inputs[0].clone()];
+        given.extend(inputs[1..].iter().cloned());
+        let strips = (0..count).zip(once.output_shapes());
+        given.extend(strips.map(|(i, shape)| {
+            ArrayD::from_shape_vec(IxDyn(shape), found.get(i).to_vec()).unwrap()
+        }));
+        given.push(seed.clone());
+        let text = compare(&parts.each, &given);
+        assert!(text.contains("in blocks of"), "{text}");
+        assert!(text.contains("then, with the sums"), "{text}");
+        // And the same as without strips.
+        let program = Program::compile(&parts.each).unwrap();
+        let mut workspace = Workspace::new(&program);
+        let slices: Vec<&[T]> = given.iter().map(|x| x.as_slice().unwrap()).collect();
+        let split = program.evaluate(&mut workspace, &slices).unwrap();
+        let whole = Program::compile(&vjp).unwrap();
+        let mut workspace = Workspace::new(&whole);
+        let all: Vec<&[T]> = inputs.iter().chain([&seed]).map(|x| x.as_slice().unwrap()).collect();
+        let whole = whole.evaluate(&mut workspace, &all).unwrap();
+        for i in [0, 1, 3] {
+            assert_eq!(split.get(i), whole.get(i), "output {i} of {rows} rows");
+        }
+    }
+    check::<f32>(256);
+    check::<f32>(250);
+    check::<f64>(160);
 }

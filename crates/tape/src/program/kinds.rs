@@ -8,8 +8,10 @@ use crate::graph::NodeId;
 use crate::op::Op;
 
 /// Up to how many bytes a matrix of parameters may have, so that each block can read it from a
-/// near cache. Products with larger ones are shared out by themselves.
+/// near cache; larger ones only in the order in which they are read. Products with others, and those
+/// whose sums are larger, are shared out by themselves.
 const NEAR: usize = 128 * 1024;
+const NEAR_IN_STRIPS: usize = 1024 * 1024;
 
 /// What the rows have to do with a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +22,7 @@ pub(super) enum Kind {
     Rows,
     /// A sum over the rows.
     Sum,
-    /// What follows from sums.
+    /// A large sum over the rows, or what follows from sums.
     Tail,
 }
 
@@ -129,8 +131,15 @@ fn kind<T: Real>(
             false => Ok(Some(Rows)),
         },
         Op::MatMul { ta, tb } => match (of(0), of(1), ta, tb) {
-            (Rows, Whole, false, _) => rows_if(shape(1).numel() * size_of::<T>() <= NEAR),
-            (Rows, Rows, true, false) => Ok(Some(Sum)),
+            (Rows, Whole, false, _) => {
+                let near = if shape(1).len() == 3 { NEAR_IN_STRIPS } else { NEAR };
+                rows_if(shape(1).numel() * size_of::<T>() <= near)
+            }
+            // A large sum for each block would take longer to add up than the blocks gain.
+            (Rows, Rows, true, false) => match node.shape.numel() * size_of::<T>() <= NEAR {
+                true => Ok(Some(Sum)),
+                false => Ok(Some(Tail)),
+            },
             (Rows, Whole, true, _) => Err(MustBeWhole(node.args[0])),
             _ => Err(MustBeWhole(node.args[1])),
         },

@@ -5,7 +5,8 @@
 //! by row: element-wise operations, products with a matrix of parameters, sums along a row. Only
 //! sums over the batch join the rows, in the cotangents of parameters. Such a function is compiled
 //! for a block of rows instead of all: its **sums** are added block by block, and what follows from
-//! them, the **tail**, is computed once. A thread then takes a block through the whole program,
+//! them, the **tail**, is computed once. So are sums that are large matrices, from what the blocks
+//! leave. A thread then takes a block through the whole program,
 //! which pays where the single operations are too short to be shared, and keeps what it works on
 //! in its caches.
 //!
@@ -15,7 +16,7 @@
 
 use std::sync::Arc;
 
-use costate_ops::{Real, axpy};
+use costate_ops::{Buffer, Real, alone, axpy, is_shared};
 use rayon::prelude::*;
 use smallvec::SmallVec;
 
@@ -36,6 +37,9 @@ const BLOCK: f64 = 25e3;
 const MOST: usize = 4;
 /// Blocks are a multiple of so many rows, a tile of products and vectors.
 const TILE: usize = 16;
+/// How many rows a block has at least where weights are large: each block reads all of them again, from
+/// the second-level cache or from beyond it.
+const ROWS_OF_STRIPS: usize = 128;
 
 /// An input of the blocks' program.
 #[derive(Debug)]
@@ -56,12 +60,13 @@ pub(crate) struct Rows<T: Real> {
     /// The inputs of a block, and how many entries a row has of those that run over the rows.
     given: Vec<(Given<T>, Option<usize>)>,
     /// The entries that a row has of the first outputs of a block, and which output of the program
-    /// each is. They lie first in the arena, one after another. The block's other outputs are sums.
+    /// each of the first of these is; the tail reads the others. They lie first in the arena, one after
+    /// another. The block's other outputs are sums.
     widths: Vec<usize>,
     results: Vec<usize>,
     /// Where the sums lie in the arena.
     sums: Vec<Operand>,
-    /// From the inputs and the sums to outputs, and where those are copied to.
+    /// From the inputs, the sums, and what blocks leave for it to outputs, and where those are written.
     tail: Option<Program<T>>,
     after: Vec<Operand>,
 }
@@ -76,8 +81,14 @@ pub(crate) struct Split<T: Real> {
 /// The memory of the blocks.
 #[derive(Debug)]
 pub(crate) struct Blocks<T: Real> {
-    blocks: Vec<Workspace<T>>,
+    blocks: Vec<Block<T>>,
     tail: Option<Box<Workspace<T>>>,
+}
+
+#[derive(Debug)]
+struct Block<T: Real> {
+    workspace: Workspace<T>,
+    sums: Buffer<T>,
 }
 
 /// Splits a function, if that is possible and worth it.
@@ -111,9 +122,16 @@ fn split_at<T: Real>(f: &Function<T>, rows: usize, work: f64) -> Option<Split<T>
     let sum = |kind: Kind| all(kind).map(|id| cost(f, &f.nodes[id])).sum::<f64>();
     let blocks = (work / BLOCK) as usize;
     let blocks = (1 << blocks.max(1).ilog2()).clamp(2, MOST);
-    let per_block = rows.div_ceil(blocks).next_multiple_of(TILE);
+    let in_strips = |id: usize| {
+        let node = &f.nodes[id];
+        matches!(node.op, Op::MatMul { .. }) && f.nodes[node.args[1] as usize].shape.len() == 3
+    };
+    let least = if all(Kind::Rows).any(in_strips) { ROWS_OF_STRIPS } else { TILE };
+    let per_block = rows.div_ceil(blocks).next_multiple_of(TILE).max(least);
     let blocks = rows.div_ceil(per_block);
-    if blocks < 2 || sum(Kind::Tail) > 0.1 * work || sum(Kind::Whole) * blocks as f64 > 0.1 * work {
+    let serial = |id: &usize| !is_shared_product(f, *id);
+    let tail = all(Kind::Tail).filter(serial).map(|id| cost(f, &f.nodes[id])).sum::<f64>();
+    if blocks < 2 || tail > 0.1 * work || sum(Kind::Whole) * blocks as f64 > 0.1 * work {
         return None;
     }
 
@@ -145,7 +163,16 @@ fn split_at<T: Real>(f: &Function<T>, rows: usize, work: f64) -> Option<Split<T>
     };
     let sums: Vec<NodeId> =
         all(Kind::Sum).filter(|&id| is_read(id)).map(|id| id as NodeId).collect();
-    let block_outputs: Vec<NodeId> = row_outputs.iter().chain(&sums).copied().collect();
+    // What else of the rows the tail reads.
+    let given_already = |id: NodeId| matches!(f.nodes[id as usize].op, Op::Input | Op::Const);
+    let mut left: Vec<NodeId> = all(Kind::Tail)
+        .flat_map(|id| f.nodes[id].args.iter().copied())
+        .filter(|&id| of(id) == Kind::Rows && !given_already(id))
+        .collect();
+    left.sort_unstable();
+    left.dedup();
+    let block_outputs: Vec<NodeId> =
+        row_outputs.iter().chain(&left).chain(&sums).copied().collect();
     let compiled = |rows: usize| {
         let shrunk = shrink(f, kinds, rows);
         Program::compile_whole(&simplify(&between(&shrunk, &given_ids, &block_outputs)))
@@ -160,6 +187,7 @@ fn split_at<T: Real>(f: &Function<T>, rows: usize, work: f64) -> Option<Split<T>
         Operand { place: Place::Arena, offset: arena - len, len, shape }
     };
     let mut of_rows = row_outputs.iter().map(|&id| place(id)).collect::<Vec<_>>().into_iter();
+    left.iter().for_each(|&id| drop(place(id)));
     let of_sums: Vec<Operand> = sums.iter().map(|&id| place(id)).collect();
     let mut tails: Vec<NodeId> = others.iter().copied().filter(|id| !sums.contains(id)).collect();
     tails.sort_unstable();
@@ -174,7 +202,7 @@ fn split_at<T: Real>(f: &Function<T>, rows: usize, work: f64) -> Option<Split<T>
     };
     let outputs = f.outputs.iter().map(&mut output).collect();
     let tail = (!tails.is_empty()).then(|| {
-        let inputs: Vec<NodeId> = f.inputs.iter().chain(&sums).copied().collect();
+        let inputs: Vec<NodeId> = f.inputs.iter().chain(&sums).chain(&left).copied().collect();
         Program::compile_whole(&simplify(&between(f, &inputs, &tails)))
     });
     Some(Split {
@@ -185,7 +213,7 @@ fn split_at<T: Real>(f: &Function<T>, rows: usize, work: f64) -> Option<Split<T>
             rows,
             per_block,
             given,
-            widths: row_outputs.iter().map(|&id| width(id)).collect(),
+            widths: row_outputs.iter().chain(&left).map(|&id| width(id)).collect(),
             results,
             sums: of_sums,
             tail,
@@ -193,6 +221,14 @@ fn split_at<T: Real>(f: &Function<T>, rows: usize, work: f64) -> Option<Split<T>
         },
         arena,
     })
+}
+
+/// Whether an operation is a product that is shared out by itself.
+fn is_shared_product<T: Real>(f: &Function<T>, id: usize) -> bool {
+    let node = &f.nodes[id];
+    let Op::MatMul { .. } = node.op else { return false };
+    let [left, columns] = [f.nodes[node.args[0] as usize].shape.numel(), node.shape[1]];
+    is_shared(left * columns)
 }
 
 /// The same operations on fewer rows.
@@ -216,7 +252,8 @@ struct Task<'a, T: Real> {
     start: usize,
     program: &'a Program<T>,
     workspace: &'a mut Workspace<T>,
-    outputs: SmallVec<[&'a mut [T]; 8]>,
+    /// Where the outputs of its program are wanted.
+    outputs: SmallVec<[&'a mut [T]; 16]>,
 }
 
 impl<T: Real> Rows<T> {
@@ -236,9 +273,13 @@ impl<T: Real> Rows<T> {
     }
 
     pub fn blocks(&self) -> Blocks<T> {
-        let count = self.rows.div_ceil(self.per_block);
+        let in_sums = self.sums.iter().map(|sum| sum.len).sum();
+        let block = |i| {
+            let workspace = Workspace::new(self.program(i));
+            Block { workspace, sums: Buffer::zeros(in_sums) }
+        };
         Blocks {
-            blocks: (0..count).map(|i| Workspace::new(self.program(i))).collect(),
+            blocks: (0..self.rows.div_ceil(self.per_block)).map(block).collect(),
             tail: self.tail.as_ref().map(|tail| Box::new(Workspace::new(tail))),
         }
     }
@@ -259,63 +300,81 @@ impl<T: Real> Rows<T> {
         arena: &mut [T],
         outputs: Option<&mut [&mut [T]]>,
     ) -> Result<()> {
-        let mut tasks: SmallVec<[Task<'_, T>; MOST]> = SmallVec::new();
-        for (i, workspace) in blocks.blocks.iter_mut().enumerate() {
-            let (start, program) = (i * self.per_block, self.program(i));
-            tasks.push(Task { start, program, workspace, outputs: SmallVec::new() });
-        }
-        let (mut rest, after_rows) =
-            arena.split_at_mut(self.widths.iter().sum::<usize>() * self.rows);
-        let mut wholes: SmallVec<[&mut [T]; 8]> = SmallVec::new();
-        match outputs {
-            Some(outputs) => {
-                let mut outputs: SmallVec<[Option<&mut [T]>; 16]> =
-                    outputs.iter_mut().map(|out| Some(&mut **out)).collect();
-                wholes.extend(self.results.iter().filter_map(|&i| outputs[i].take()));
-            }
-            None => {
-                for width in &self.widths {
-                    let (whole, others) = rest.split_at_mut(width * self.rows);
-                    rest = others;
-                    wholes.push(whole);
-                }
-            }
-        }
-        for (whole, width) in wholes.into_iter().zip(&self.widths) {
-            // An array without entries has no chunks.
-            let mut chunks = whole.chunks_mut((width * self.per_block).max(1));
-            tasks.iter_mut().for_each(|t| t.outputs.push(chunks.next().unwrap_or_default()));
-        }
-        if rayon::current_num_threads() == 1 {
-            tasks.iter_mut().try_for_each(|task| self.block(task, inputs))?;
-        } else {
-            tasks.par_iter_mut().with_max_len(1).try_for_each(|task| self.block(task, inputs))?;
-        }
-        drop(tasks);
-
-        let first = self.widths.iter().sum::<usize>() * self.rows;
+        let in_rows = self.widths.iter().sum::<usize>() * self.rows;
         let in_sums = self.sums.iter().map(|sum| sum.len).sum();
-        let (sums, after) = after_rows.split_at_mut(in_sums);
-        for (i, workspace) in blocks.blocks.iter().enumerate() {
-            for (n, sum) in self.sums.iter().enumerate() {
-                let part = self.program(i).arena_output(workspace, self.widths.len() + n);
-                let to = &mut sums[sum.offset - first..][..sum.len];
-                if i == 0 { to.copy_from_slice(part) } else { axpy(T::one(), part, to) }
+        let (of_rows, rest) = arena.split_at_mut(in_rows);
+        let (sums, mut after) = rest.split_at_mut(in_sums);
+        self.run_blocks(&mut blocks.blocks, inputs, of_rows, outputs)?;
+
+        for (i, block) in blocks.blocks.iter().enumerate() {
+            if i == 0 {
+                sums.copy_from_slice(&block.sums)
+            } else {
+                axpy(T::one(), &block.sums, sums)
             }
         }
         let Some((tail, workspace)) = self.tail.as_ref().zip(blocks.tail.as_deref_mut()) else {
             return Ok(());
         };
         let mut given: SmallVec<[&[T]; 16]> = SmallVec::from_slice(inputs);
-        given.extend(self.sums.iter().map(|sum| &sums[sum.offset - first..][..sum.len]));
-        let found = tail.evaluate(workspace, &given)?;
-        for (i, place) in self.after.iter().enumerate() {
-            after[place.offset - first - in_sums..][..place.len].copy_from_slice(found.get(i));
+        given.extend(self.sums.iter().map(|sum| &sums[sum.offset - in_rows..][..sum.len]));
+        let mut at = 0;
+        for (i, width) in self.widths.iter().enumerate() {
+            if i >= self.results.len() {
+                given.push(&of_rows[at..at + width * self.rows]);
+            }
+            at += width * self.rows;
         }
-        Ok(())
+        let mut places: SmallVec<[&mut [T]; 16]> = SmallVec::new();
+        for place in &self.after {
+            places.push(after.split_off_mut(..place.len).expect("there is room"));
+        }
+        tail.run(workspace, &given, &mut places)
     }
 
-    /// One block; its sums stay in its workspace.
+    /// All blocks; `of_rows` is where their outputs are that run over the rows, and sums stay with each.
+    fn run_blocks(
+        &self,
+        blocks: &mut [Block<T>],
+        inputs: &[&[T]],
+        mut of_rows: &mut [T],
+        outputs: Option<&mut [&mut [T]]>,
+    ) -> Result<()> {
+        let mut tasks: SmallVec<[Task<'_, T>; MOST]> = SmallVec::new();
+        let mut in_sums: SmallVec<[&mut [T]; MOST]> = SmallVec::new();
+        for (i, Block { workspace, sums }) in blocks.iter_mut().enumerate() {
+            let (start, program) = (i * self.per_block, self.program(i));
+            tasks.push(Task { start, program, workspace, outputs: SmallVec::new() });
+            in_sums.push(sums);
+        }
+        let mut wanted: SmallVec<[Option<&mut [T]>; 16]> = SmallVec::new();
+        if let Some(outputs) = outputs {
+            wanted.extend(outputs.iter_mut().map(|out| Some(&mut **out)));
+        }
+        for (n, width) in self.widths.iter().enumerate() {
+            let own = of_rows.split_off_mut(..width * self.rows).expect("there is room");
+            let given = self.results.get(n).and_then(|&i| wanted.get_mut(i)?.take());
+            // An array without entries has no chunks.
+            let mut chunks = given.unwrap_or(own).chunks_mut((width * self.per_block).max(1));
+            tasks.iter_mut().for_each(|t| t.outputs.push(chunks.next().unwrap_or_default()));
+        }
+        for (task, mut sums) in tasks.iter_mut().zip(in_sums) {
+            for sum in &self.sums {
+                task.outputs.push(sums.split_off_mut(..sum.len).expect("there is room"));
+            }
+        }
+        let threads = rayon::current_num_threads();
+        if threads == 1 {
+            tasks.iter_mut().try_for_each(|task| self.block(task, inputs))
+        } else if threads <= tasks.len() {
+            let tasks = tasks.par_iter_mut().with_max_len(1);
+            tasks.try_for_each(|task| alone(|| self.block(task, inputs)))
+        } else {
+            tasks.par_iter_mut().with_max_len(1).try_for_each(|task| self.block(task, inputs))
+        }
+    }
+
+    /// One block.
     fn block(&self, task: &mut Task<'_, T>, inputs: &[&[T]]) -> Result<()> {
         let end = (task.start + self.per_block).min(self.rows);
         let mut given: SmallVec<[&[T]; 16]> = SmallVec::new();
@@ -329,10 +388,6 @@ impl<T: Real> Rows<T> {
                 None => from,
             });
         }
-        let found = task.program.evaluate(task.workspace, &given)?;
-        for (i, out) in task.outputs.iter_mut().enumerate() {
-            out.copy_from_slice(found.get(i));
-        }
-        Ok(())
+        task.program.run(task.workspace, &given, &mut task.outputs)
     }
 }

@@ -235,18 +235,6 @@ impl<T: Real> Program<T> {
     }
 }
 
-impl<T: Real> Program<T> {
-    /// Output `i` of the last run in a workspace; it was computed, not just passed on.
-    pub(super) fn arena_output<'a>(&self, workspace: &'a Workspace<T>, i: usize) -> &'a [T] {
-        let Operand { place, offset, len, .. } = self.inner.outputs[i];
-        let start = match place {
-            Place::Output(i) => self.inner.direct[i].start,
-            _ => 0,
-        };
-        &workspace.arena[start + offset..][..len]
-    }
-}
-
 /// An input or an output of a program, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Port {
