@@ -69,6 +69,9 @@ pub(crate) struct Rows<T: Real> {
     /// From the inputs, the sums, and what blocks leave for it to outputs, and where those are written.
     tail: Option<Program<T>>,
     after: Vec<Operand>,
+    /// All in one piece, to the same bits, where that is better on one thread: from the inputs to the
+    /// first results and what the tail finds.
+    whole: Option<Program<T>>,
 }
 
 /// A split program, its outputs, and how large its arena is.
@@ -83,6 +86,7 @@ pub(crate) struct Split<T: Real> {
 pub(crate) struct Blocks<T: Real> {
     blocks: Vec<Block<T>>,
     tail: Option<Box<Workspace<T>>>,
+    whole: Option<Box<Workspace<T>>>,
 }
 
 #[derive(Debug)]
@@ -115,18 +119,23 @@ pub(crate) fn split<T: Real>(f: &Function<T>) -> Option<Split<T>> {
 
 /// [`split`] for a given number of rows.
 fn split_at<T: Real>(f: &Function<T>, rows: usize, work: f64) -> Option<Split<T>> {
-    let kinds = kinds(f, rows)?;
+    let mut kinds = kinds(f, rows)?;
+    let in_strips = (0..f.nodes.len()).any(|id| {
+        let node = &f.nodes[id];
+        let product = kinds[id] == Kind::Rows && matches!(node.op, Op::MatMul { .. });
+        product && f.nodes[node.args[1] as usize].shape.len() == 3
+    });
+    if in_strips {
+        // Then it does not show in a bit whether there are blocks.
+        kinds.iter_mut().filter(|kind| **kind == Kind::Sum).for_each(|kind| *kind = Kind::Tail);
+    }
     let of = |id: NodeId| kinds[id as usize];
     let kinds = &kinds[..];
     let all = |kind: Kind| (0..f.nodes.len()).filter(move |&id| kinds[id] == kind);
     let sum = |kind: Kind| all(kind).map(|id| cost(f, &f.nodes[id])).sum::<f64>();
     let blocks = (work / BLOCK) as usize;
     let blocks = (1 << blocks.max(1).ilog2()).clamp(2, MOST);
-    let in_strips = |id: usize| {
-        let node = &f.nodes[id];
-        matches!(node.op, Op::MatMul { .. }) && f.nodes[node.args[1] as usize].shape.len() == 3
-    };
-    let least = if all(Kind::Rows).any(in_strips) { ROWS_OF_STRIPS } else { TILE };
+    let least = if in_strips { ROWS_OF_STRIPS } else { TILE };
     let per_block = rows.div_ceil(blocks).next_multiple_of(TILE).max(least);
     let blocks = rows.div_ceil(per_block);
     let serial = |id: &usize| !is_shared_product(f, *id);
@@ -201,6 +210,10 @@ fn split_at<T: Real>(f: &Function<T>, rows: usize, work: f64) -> Option<Split<T>
         found(&sums, &of_sums).or_else(|| found(&tails, &after)).unwrap_or_else(place)
     };
     let outputs = f.outputs.iter().map(&mut output).collect();
+    let whole = in_strips.then(|| {
+        let outputs: Vec<NodeId> = row_outputs.iter().chain(&tails).copied().collect();
+        Program::compile_whole(&simplify(&between(f, &f.inputs, &outputs)))
+    });
     let tail = (!tails.is_empty()).then(|| {
         let inputs: Vec<NodeId> = f.inputs.iter().chain(&sums).chain(&left).copied().collect();
         Program::compile_whole(&simplify(&between(f, &inputs, &tails)))
@@ -218,6 +231,7 @@ fn split_at<T: Real>(f: &Function<T>, rows: usize, work: f64) -> Option<Split<T>
             sums: of_sums,
             tail,
             after,
+            whole,
         },
         arena,
     })
@@ -281,6 +295,7 @@ impl<T: Real> Rows<T> {
         Blocks {
             blocks: (0..self.rows.div_ceil(self.per_block)).map(block).collect(),
             tail: self.tail.as_ref().map(|tail| Box::new(Workspace::new(tail))),
+            whole: self.whole.as_ref().map(|whole| Box::new(Workspace::new(whole))),
         }
     }
 
@@ -304,6 +319,18 @@ impl<T: Real> Rows<T> {
         let in_sums = self.sums.iter().map(|sum| sum.len).sum();
         let (of_rows, rest) = arena.split_at_mut(in_rows);
         let (sums, mut after) = rest.split_at_mut(in_sums);
+        let mut places: SmallVec<[&mut [T]; 16]> = SmallVec::new();
+        for place in &self.after {
+            places.push(after.split_off_mut(..place.len).expect("there is room"));
+        }
+        if let Some((whole, workspace)) = self.whole.as_ref().zip(blocks.whole.as_deref_mut())
+            && rayon::current_num_threads() == 1
+        {
+            let mut all = self.places(of_rows, outputs);
+            all.truncate(self.results.len());
+            all.extend(places);
+            return whole.run(workspace, inputs, &mut all);
+        }
         self.run_blocks(&mut blocks.blocks, inputs, of_rows, outputs)?;
 
         for (i, block) in blocks.blocks.iter().enumerate() {
@@ -325,11 +352,26 @@ impl<T: Real> Rows<T> {
             }
             at += width * self.rows;
         }
-        let mut places: SmallVec<[&mut [T]; 16]> = SmallVec::new();
-        for place in &self.after {
-            places.push(after.split_off_mut(..place.len).expect("there is room"));
-        }
         tail.run(workspace, &given, &mut places)
+    }
+
+    /// Where what runs over the rows is written: where it is wanted, or in the arena.
+    fn places<'a>(
+        &self,
+        mut of_rows: &'a mut [T],
+        outputs: Option<&'a mut [&mut [T]]>,
+    ) -> SmallVec<[&'a mut [T]; 16]> {
+        let mut wanted: SmallVec<[Option<&mut [T]>; 16]> = SmallVec::new();
+        if let Some(outputs) = outputs {
+            wanted.extend(outputs.iter_mut().map(|out| Some(&mut **out)));
+        }
+        let mut places = SmallVec::new();
+        for (n, width) in self.widths.iter().enumerate() {
+            let own = of_rows.split_off_mut(..width * self.rows).expect("there is room");
+            let given = self.results.get(n).and_then(|&i| wanted.get_mut(i)?.take());
+            places.push(given.unwrap_or(own));
+        }
+        places
     }
 
     /// All blocks; `of_rows` is where their outputs are that run over the rows, and sums stay with each.
@@ -337,7 +379,7 @@ impl<T: Real> Rows<T> {
         &self,
         blocks: &mut [Block<T>],
         inputs: &[&[T]],
-        mut of_rows: &mut [T],
+        of_rows: &mut [T],
         outputs: Option<&mut [&mut [T]]>,
     ) -> Result<()> {
         let mut tasks: SmallVec<[Task<'_, T>; MOST]> = SmallVec::new();
@@ -347,15 +389,9 @@ impl<T: Real> Rows<T> {
             tasks.push(Task { start, program, workspace, outputs: SmallVec::new() });
             in_sums.push(sums);
         }
-        let mut wanted: SmallVec<[Option<&mut [T]>; 16]> = SmallVec::new();
-        if let Some(outputs) = outputs {
-            wanted.extend(outputs.iter_mut().map(|out| Some(&mut **out)));
-        }
-        for (n, width) in self.widths.iter().enumerate() {
-            let own = of_rows.split_off_mut(..width * self.rows).expect("there is room");
-            let given = self.results.get(n).and_then(|&i| wanted.get_mut(i)?.take());
+        for (place, width) in self.places(of_rows, outputs).into_iter().zip(&self.widths) {
             // An array without entries has no chunks.
-            let mut chunks = given.unwrap_or(own).chunks_mut((width * self.per_block).max(1));
+            let mut chunks = place.chunks_mut((width * self.per_block).max(1));
             tasks.iter_mut().for_each(|t| t.outputs.push(chunks.next().unwrap_or_default()));
         }
         for (task, mut sums) in tasks.iter_mut().zip(in_sums) {
