@@ -43,7 +43,9 @@ impl<T: Real> SolveOp<T> {
             Some(found) => (found.vjp, found.backward, Some(found.plans)),
             None => (self.field.vjp(times, &wrt)?, self.field.backward(times, &wrt)?, None),
         };
-        let back = suits.then(|| StepsBack::new(&vjp, self.method.tableau())).flatten();
+        let back = (suits && sums.is_none())
+            .then(|| StepsBack::new(&vjp, self.method.tableau()))
+            .flatten();
         let few = if suits && back.is_none() { self.field.few(&wrt)? } else { None };
         Ok(AdjointOp {
             few,
