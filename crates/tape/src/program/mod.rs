@@ -12,6 +12,7 @@ mod rows;
 mod run;
 mod scalar;
 mod simplify;
+mod small;
 
 pub(crate) use simplify::simplify;
 
@@ -34,7 +35,8 @@ use rows::{Blocks, Rows, Split};
 use scalar::Scalars;
 
 pub use numbers::{Number, Numbers};
-pub use run::{Lanes, Outputs, Port, Small};
+pub use run::Outputs;
+pub use small::{Lanes, Port, Small};
 
 /// Where a value lies during a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
