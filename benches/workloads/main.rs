@@ -172,6 +172,7 @@ fn measure<T: Real>(workload: &Workload<T>, arguments: &Arguments) -> costate::R
     let ratio = arguments.rtol.map_or(1.0, |r| r / rtol);
     let mut ode = workload
         .ode
+        .clone()
         .tolerance(rtol * ratio, atol * ratio)
         .gradient(arguments.gradient.into())
         .memory(arguments.memory);
@@ -273,7 +274,7 @@ fn measure_loss<T: Real>(
     let slices: Vec<&[T]> = inputs.iter().map(|x| x.as_slice().expect("row-major")).collect();
     let shapes: Vec<Shape> = inputs.iter().map(|x| x.shape().into()).collect();
     // Nothing is kept of a loss that is not to be differentiated.
-    let ode = ode.gradient(Gradient::Continuous);
+    let ode = ode.clone().gradient(Gradient::Continuous);
     let function = Function::trace_shapes(&shapes, |tape, x| {
         let solved = (workload.loss)(data, &ode, tape, x)
             .map_err(|e| costate::tape::Error::from_call(workload.name, Box::new(e)))?;

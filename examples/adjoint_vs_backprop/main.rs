@@ -92,7 +92,7 @@ fn follow(problem: &Problem) -> costate::tape::Result<MomentumTrajectory<f64>> {
     let y0 = tape.constant(&problem.y0);
     let w: Vec<_> = problem.parameters.iter().map(|w| tape.constant(w)).collect();
     let options = Options { stop_at_saves: true, ..Options::tolerance(1e-6, 1e-6) };
-    let ode = problem.ode.options(options);
+    let ode = problem.ode.clone().options(options);
     let field = |t, y| Ok((problem.field)(&w, t, y));
     momentum_trajectory(&ode, field, y0, &problem.ts, |ys| Ok((problem.loss)(ys)), &w)
 }

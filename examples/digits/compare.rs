@@ -44,9 +44,9 @@ fn distance(a: &[f64], b: &[f64]) -> f64 {
 
 /// Measures each way on one batch.
 pub fn compare(ode: Ode, values: &[f32], batch: &Set) -> costate::Result<Vec<Row>> {
-    let (reference, _) = gradient::<f64>(ode.tolerance(1e-10, 1e-10), values, batch)?;
+    let (reference, _) = gradient::<f64>(ode.clone().tolerance(1e-10, 1e-10), values, batch)?;
     let size = distance(&reference, &vec![0.0; reference.len()]);
-    let exact = gradient::<f32>(ode.gradient(Gradient::Exact), values, batch)?.0;
+    let exact = gradient::<f32>(ode.clone().gradient(Gradient::Exact), values, batch)?.0;
     let ways = [
         ("Exact", Gradient::Exact),
         ("Continuous", Gradient::Continuous),
@@ -58,7 +58,7 @@ pub fn compare(ode: Ode, values: &[f32], batch: &Set) -> costate::Result<Vec<Row
             let (mut found, mut kept) = (Vec::new(), 0);
             for _ in 0..15 {
                 let start = Instant::now();
-                (found, kept) = gradient::<f32>(ode.gradient(way), values, batch)?;
+                (found, kept) = gradient::<f32>(ode.clone().gradient(way), values, batch)?;
                 times.push(start.elapsed().as_secs_f64() * 1e3);
             }
             times.sort_by(f64::total_cmp);

@@ -72,7 +72,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
 
     let mut trained = Vec::new();
     for kind in Kind::ALL {
-        let way = ode.gradient(arguments.gradient.into());
+        let way = ode.clone().gradient(arguments.gradient.into());
         let epochs = arguments.epochs as usize;
         trained.push(train::train(kind, way, arguments.seed, epochs, (&train, &test))?);
     }
@@ -96,7 +96,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         "", "ms", "bytes kept", "from Exact", "from a tight solve"
     );
     let rows: Vec<usize> = (0..64).collect();
-    for row in compare::compare(ode, trained[0].params.values(), &train.rows(&rows))? {
+    for row in compare::compare(ode.clone(), trained[0].params.values(), &train.rows(&rows))? {
         println!(
             "{:12} {:>9.3} {:>12} {:>14.1e} {:>18.1e}",
             row.name, row.milliseconds, row.kept, row.to_exact, row.to_reference

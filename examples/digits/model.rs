@@ -38,7 +38,7 @@ impl Kind {
 }
 
 /// `softmax(decoder(body(encoder(image))))`.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Classifier {
     encoder: Linear,
     pub body: Body,

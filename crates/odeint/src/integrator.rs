@@ -51,6 +51,23 @@ pub struct Integrator<T: Real> {
     frame: Frame<T>,
 }
 
+/// Checks absolute tolerances for each of so many components.
+pub(crate) fn check_atol(atol: &[f64], options: &Options, components: usize) -> Result<(), Error> {
+    let tolerances = atol.len();
+    if tolerances != components {
+        return Err(ErrorKind::WrongTolerances { tolerances, components }.into());
+    }
+    if let Some(&value) = atol.iter().find(|a| !(**a >= 0.0 && a.is_finite())) {
+        let expected = "finite and not negative";
+        return Err(ErrorKind::BadOption { option: "atol", value, expected }.into());
+    }
+    if options.rtol == 0.0 && atol.contains(&0.0) {
+        let expected = "positive in each component if `rtol` is 0";
+        return Err(ErrorKind::BadOption { option: "atol", value: 0.0, expected }.into());
+    }
+    Ok(())
+}
+
 impl<T: Real> Integrator<T> {
     /// Starts at `y0` at time `start`, to end at time `end`, which may be earlier.
     ///
@@ -156,20 +173,17 @@ impl<T: Real> Integrator<T> {
     /// # Errors
     /// If there are not as many as components, or one is negative or not finite.
     pub fn set_atol(&mut self, atol: &[f64]) -> Result<(), Error> {
-        let (tolerances, components) = (atol.len(), self.frame.y1.len());
-        if tolerances != components {
-            return Err(ErrorKind::WrongTolerances { tolerances, components }.into());
-        }
-        if let Some(&value) = atol.iter().find(|a| !(**a >= 0.0 && a.is_finite())) {
-            let expected = "finite and not negative";
-            return Err(ErrorKind::BadOption { option: "atol", value, expected }.into());
-        }
-        if self.frame.options.rtol == 0.0 && atol.contains(&0.0) {
-            let expected = "positive in each component if `rtol` is 0";
-            return Err(ErrorKind::BadOption { option: "atol", value: 0.0, expected }.into());
-        }
+        check_atol(atol, &self.frame.options, self.frame.y1.len())?;
         self.frame.atol = atol.to_vec();
         Ok(())
+    }
+
+    /// With an absolute tolerance for each component, unless there are none.
+    pub(crate) fn with_atol(mut self, atol: &[f64]) -> Result<Integrator<T>, Error> {
+        if !atol.is_empty() {
+            self.set_atol(atol)?;
+        }
+        Ok(self)
     }
 
     /// Has the next step start anew, because the field is another one from here on: the slope is

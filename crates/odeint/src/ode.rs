@@ -16,6 +16,7 @@ pub use self::times::Times;
 use crate::additive::{Portion, PortionRef};
 use crate::error::ErrorKind;
 use crate::instrument::Probe;
+use crate::integrator::check_atol;
 use crate::mass::Mass;
 use crate::memory::Memory;
 use crate::method::Method;
@@ -60,13 +61,15 @@ use crate::vector_field::VectorField;
 /// same way. Tolerances and other options are numbers, and have none: a gradient is that of what was
 /// computed on the steps that were taken, and how those were chosen does not enter it. The
 /// derivative with respect to a tolerance is that of an error, and no smooth function.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Ode {
     pub(crate) method: Method,
     pub(crate) options: Options,
     pub(crate) gradient: Gradient,
     pub(crate) memory: Memory,
     activations: usize,
+    /// An absolute tolerance for each component, or none.
+    pub(crate) atol: Arc<[f64]>,
 }
 
 /// The most memory for activations, in bytes, unless another is chosen.
@@ -81,12 +84,57 @@ impl Ode {
             gradient: Gradient::Exact,
             memory: Memory::Stages,
             activations: ACTIVATIONS,
+            atol: Arc::default(),
         }
     }
 
     /// With the given relative and absolute tolerance.
     pub fn tolerance(mut self, rtol: f64, atol: f64) -> Ode {
         (self.options.rtol, self.options.atol) = (rtol, atol);
+        self
+    }
+
+    /// With an absolute tolerance for each component of the state, in the order of its entries, as
+    /// [`Solver::atol_each`](crate::Solver::atol_each): of use where components have very different
+    /// sizes. The error of a step is then measured as
+    ///
+    /// ```text
+    /// √(1/n Σ_i (e_i / (atol_i + rtol · max(|y_i| before, |y_i| after)))²)
+    /// ```
+    ///
+    /// and takes the place of that with one [`atol`](crate::Options::atol) for all, which is left for
+    /// what is no component of the state: [`Gradient::Continuous`] and [`Gradient::Interpolated`] solve
+    /// for cotangents by it. It has no part in the gradient, as other tolerances have none. In
+    /// [`solve_each`](Ode::solve_each) the tolerances are for the components of one sample.
+    ///
+    /// Robertson's reaction has a component that is ten thousand times smaller than the others:
+    ///
+    /// ```
+    /// use costate_odeint::{Kvaerno5, Ode};
+    /// use costate_tape::{Tape, Var};
+    /// use ndarray::arr1;
+    ///
+    /// let tape = Tape::<f64>::new();
+    /// let (y0, rate) = (tape.constant(&arr1(&[1.0, 0.0, 0.0])), tape.scalar(0.04));
+    /// let ode = Ode::new(Kvaerno5).tolerance(1e-6, 1e-6).atol_each([1e-8, 1e-12, 1e-8]);
+    /// let ys = ode.solve(
+    ///     |_t, y| {
+    ///         let [a, b, c] = [0, 1, 2].map(|i| y.index_axis(0, i));
+    ///         let (slow, fast, back) = (rate * a, b * b * 3e7, b * c * 1e4);
+    ///         Var::stack(0, &[back - slow, slow - fast - back, fast])
+    ///     },
+    ///     y0,
+    ///     [0.0, 40.0],
+    /// )?;
+    /// let b = ys.index_axis(0, 1).index_axis(0, 1);
+    /// assert!((b.item() / 9.185534765e-6 - 1.0).abs() < 1e-5);
+    /// assert!(b.grad(&[rate])?[0].item().is_finite());
+    /// # Ok::<(), costate_tape::Error>(())
+    /// ```
+    ///
+    /// A solve fails with [`ErrorKind::WrongTolerances`] if there are not as many as components.
+    pub fn atol_each(mut self, atol: impl Into<Vec<f64>>) -> Ode {
+        self.atol = atol.into().into();
         self
     }
 
@@ -386,7 +434,7 @@ impl Ode {
         if y0.shape().numel() == 0 {
             return Err(solve_error(ErrorKind::EmptyState));
         }
-        self.check()?;
+        self.check(y0.shape().numel())?;
         let checked = |portion, t: Var<'t, T>, y: Var<'t, T>| {
             let slope = f(portion, t, y)?;
             let (found, expected) = (slope.shape(), y.shape());
@@ -423,8 +471,12 @@ impl Ode {
         Ok(tape.call(Arc::new(op), &inputs)?[0])
     }
 
-    /// Whether the method has this way to the gradient, and the options of that make sense.
-    pub(crate) fn check(&self) -> Result<()> {
+    /// Whether the method has this way to the gradient, the options of that make sense, and the
+    /// tolerances fit a state of so many components.
+    pub(crate) fn check(&self, components: usize) -> Result<()> {
+        if !self.atol.is_empty() {
+            check_atol(&self.atol, &self.options, components).map_err(solve_error)?;
+        }
         if self.memory == Memory::Checkpoints(0) {
             let (option, expected) = ("checkpoints", "at least 1");
             return Err(solve_error(ErrorKind::BadOption { option, value: 0.0, expected }));
@@ -457,7 +509,7 @@ impl Ode {
         probe: Probe<T>,
     ) -> Result<Var<'t, T>> {
         let tape = y0.tape();
-        self.check()?;
+        self.check(y0.shape().numel())?;
         if self.gradient == Gradient::Unrolled {
             let parts = field.output_shapes().len() > 1;
             let at = |portion: Portion, t: Var<'t, T>, y: Var<'t, T>| {
@@ -497,6 +549,7 @@ impl Ode {
         Ok(SolveOp {
             method: self.method,
             options: self.options,
+            atol: self.atol.clone(),
             gradient: self.gradient,
             memory: self.memory,
             activations: self.activations,

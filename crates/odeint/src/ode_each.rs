@@ -168,7 +168,6 @@ impl Ode {
         along: &[Var<'t, T>],
         times: All<'_, 't, T>,
     ) -> Result<Vec<Var<'t, T>>> {
-        self.check()?;
         let tape = y0.tape();
         let batch = y0.shape();
         assert!(batch.ndim() > 0, "solve_each: a state without an axis of samples");
@@ -176,6 +175,7 @@ impl Ode {
             return Err(solve_error(ErrorKind::EmptyState));
         }
         let n = batch[0];
+        self.check(batch.numel() / n)?;
         for x in along {
             let shape = x.shape();
             assert!(
@@ -225,7 +225,7 @@ impl Ode {
                 All::Each(spans) => spans[i].options,
                 All::Shared(_) => None,
             };
-            own.map_or(*self, |options| self.options(options))
+            own.map_or_else(|| self.clone(), |options| self.clone().options(options))
         };
         let of_sample = |x: Var<'t, T>, mapped: bool, i: usize| {
             if mapped { x.index_axis(0, i) } else { x }

@@ -184,7 +184,7 @@ impl<'a, 't, T: Real> OdeEvents<'a, 't, T> {
         decided: Option<&[Piece]>,
         keep: Option<&mut Vec<Piece>>,
     ) -> Result<EventSolution<'t, T>> {
-        self.ode.check()?;
+        self.ode.check(y0.shape().numel())?;
         let tape = y0.tape();
         let times: Vec<Var<'t, T>> = match ts {
             Times::Fixed(ts) => ts.iter().map(|&t| tape.scalar(T::from_f64(t))).collect(),
@@ -209,7 +209,7 @@ impl<'a, 't, T: Real> OdeEvents<'a, 't, T> {
             );
             Ok(slope)
         };
-        let mut ode = self.ode;
+        let mut ode = self.ode.clone();
         if let Stepping::Steps(n) = ode.options.stepping {
             // As many over all pieces.
             ode.options.stepping = match (ts[ts.len() - 1] - ts[0]).abs() / n as f64 {
@@ -562,14 +562,19 @@ impl<'t, T: Real> Run<'_, '_, 't, T> {
         let Zero { g, t, y, slope, rate, length } = *zero;
         let (tape, options) = (y.tape(), &self.ode.options);
         let rounding = 64.0 * T::EPSILON.as_f64();
-        let (rtol, atol) = match options.stepping {
-            Stepping::Adaptive => (options.rtol.max(rounding), options.atol),
-            _ => (rounding, 0.0),
+        let rtol = match options.stepping {
+            Stepping::Adaptive => options.rtol.max(rounding),
+            _ => rounding,
+        };
+        let atol = |i: usize| match options.stepping {
+            Stepping::Adaptive => self.ode.atol.get(i).copied().unwrap_or(options.atol),
+            _ => 0.0,
         };
         let bars = tape.vjp(&[g], &[g.ones_like()], &[t, y])?;
         let of_time = bars[0].item().as_f64() * rounding * t.item().as_f64();
-        let of_state = bars[1].to_vec().into_iter().zip(y.to_vec());
-        let of_state = of_state.map(|(g, y)| g.as_f64().abs() * (atol + rtol * y.as_f64().abs()));
+        let of_state = bars[1].to_vec().into_iter().zip(y.to_vec()).enumerate();
+        let of_state =
+            of_state.map(|(i, (g, y))| g.as_f64().abs() * (atol(i) + rtol * y.as_f64().abs()));
         let unsure = of_time.abs() + of_state.sum::<f64>();
         // Towards the start, where the solution is known to go.
         let back = f64::min(4.0 * unsure / rate.abs(), 0.5 * length.abs()).copysign(length);
@@ -588,6 +593,7 @@ impl<'t, T: Real> Run<'_, '_, 't, T> {
     fn locate(&mut self, start: f64, end: f64, y: &[T]) -> Result<Solved<T>> {
         let failed = Cell::new(None);
         let mut solver = Solver::new(self.ode.method).options(self.ode.options);
+        solver = solver.atol_each(&*self.ode.atol);
         for (event, root) in self.of.events.iter().zip(&mut self.roots) {
             let mut is_start = true;
             let failed = &failed;

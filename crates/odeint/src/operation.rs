@@ -34,6 +34,8 @@ use crate::vector_field::{SolverMemory, VectorField};
 pub(crate) struct SolveOp<T: Real> {
     pub method: Method,
     pub options: Options,
+    /// An absolute tolerance for each component, or none.
+    pub atol: Arc<[f64]>,
     pub gradient: Gradient,
     pub memory: Memory,
     /// How many bytes of activations to keep.
@@ -132,6 +134,7 @@ impl<T: Real> SolveOp<T> {
             let of = &pass.solve;
             Arc::ptr_eq(&of.field, &self.field)
                 && (of.gradient, of.options) == (self.gradient, self.options)
+                && of.atol == self.atol
         };
         let mut passes = self.passes.0.lock().expect("nothing here panics");
         let same = passes.iter().filter(|pass| pass.0 == needs);
@@ -307,7 +310,10 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
                 integrator.restart(y0, start, end)?;
                 integrator
             }
-            none => none.insert(Integrator::new(self.method, y0, start, end, self.options)?),
+            none => {
+                let made = Integrator::new(self.method, y0, start, end, self.options)?;
+                none.insert(made.with_atol(&self.atol)?)
+            }
         };
         let captured: SmallVec<[&[T]; 32]> =
             e.inputs[self.first_captured()..].iter().map(|a| a.data).collect();

@@ -238,10 +238,8 @@ impl<'a, T: Real> Solver<'a, T> {
         end: f64,
         sink: &mut impl Sink<T>,
     ) -> Result<End<T>, Error> {
-        let mut integrator = Integrator::new(self.method, y0, start, end, self.options)?;
-        if !self.atol.is_empty() {
-            integrator.set_atol(&self.atol)?;
-        }
+        let integrator = Integrator::new(self.method, y0, start, end, self.options)?;
+        let mut integrator = integrator.with_atol(&self.atol)?;
         for list in [&self.stops, &self.jumps] {
             if let Some(index) = list.iter().position(|t| !t.is_finite()) {
                 return Err(ErrorKind::NonFiniteTime { index }.into());

@@ -52,13 +52,13 @@ fn the_gradient_is_the_same_to_the_bit() {
                 n => Ode::new(method).steps(n),
             };
             let (all, kept) = solve(&ode, times);
-            let (none, states) = solve(&ode.activations(0), times);
+            let (none, states) = solve(&ode.clone().activations(0), times);
             assert!(all == none, "{method:?}, times {times}");
             assert!(kept > 2 * states, "{kept} bytes, {states} without activations");
             // Those of the first steps only, to some byte in the middle.
             for part in [1, 2, 3] {
                 let limit = (kept - states) * part / 4;
-                let (some, bytes) = solve(&ode.activations(limit), times);
+                let (some, bytes) = solve(&ode.clone().activations(limit), times);
                 assert!(some == all, "{method:?}, times {times}, {limit} bytes");
                 assert!(bytes <= states + limit, "{bytes} bytes");
             }

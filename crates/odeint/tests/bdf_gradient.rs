@@ -18,7 +18,7 @@ fn solvers() -> Vec<Ode> {
     let stopping = Options { stop_at_saves: true, ..Options::tolerance(1e-5, 1e-7) };
     let ode = Ode::new(Bdf);
     tolerances
-        .map(|(r, a)| ode.tolerance(r, a))
+        .map(|(r, a)| ode.clone().tolerance(r, a))
         .into_iter()
         .chain([ode.options(stopping)])
         .collect()
@@ -31,7 +31,7 @@ fn exact_is_unrolled() {
         for ts in [&TIMES[..], &[0.0, 1.0, 2.0], &[0.0, 1e-7], &[1.0], &[0.003, 0.002, 0.0]] {
             for times in [false, true] {
                 let exact = gradient(&ode, ts, times);
-                let unrolled = gradient(&ode.gradient(Gradient::Unrolled), ts, times);
+                let unrolled = gradient(&ode.clone().gradient(Gradient::Unrolled), ts, times);
                 close(&exact, &unrolled, 1e-11, &format!("{ode:?} {ts:?} {times}"));
             }
         }
@@ -43,7 +43,7 @@ fn forward_is_exact() {
     for ode in solvers() {
         for times in [false, true] {
             let exact = gradient(&ode, &TIMES, times);
-            let forward = gradient(&ode.gradient(Gradient::Forward), &TIMES, times);
+            let forward = gradient(&ode.clone().gradient(Gradient::Forward), &TIMES, times);
             close(&exact, &forward, 1e-11, &format!("{ode:?} {times}"));
         }
     }
@@ -55,7 +55,7 @@ fn memory_changes_no_bit() {
         for times in [false, true] {
             let expected = gradient(&ode, &TIMES, times);
             for memory in [Memory::Steps, Memory::Checkpoints(1), Memory::Checkpoints(7)] {
-                let found = gradient(&ode.memory(memory), &TIMES, times);
+                let found = gradient(&ode.clone().memory(memory), &TIMES, times);
                 assert_eq!(found, expected, "{memory:?} {ode:?}");
             }
         }
@@ -69,7 +69,7 @@ fn what_is_kept() {
     let y0 = tape.leaf(&[1.0, 2.0, 3.0], [3]);
     let ode = Ode::new(Bdf).tolerance(1e-6, 1e-6);
     let solve = |memory| {
-        let ys = ode.memory(memory).solve(|_, y| -y * y, y0, [0.0, 10.0]).unwrap();
+        let ys = ode.clone().memory(memory).solve(|_, y| -y * y, y0, [0.0, 10.0]).unwrap();
         let backward = Ode::stats(ys.sum().grad(&[y0]).unwrap()[0]).unwrap();
         (Ode::stats(ys).unwrap(), backward)
     };
@@ -98,7 +98,7 @@ fn p_dot_delta_is_constant() {
             let dots: Vec<_> =
                 inputs().iter().map(|x| tape.constant(&array(x.shape(), 3.0, 1.0))).collect();
             let p = tape.constant(&array(&[5, 2, 2], 0.7, 1.0));
-            let ys = solve(&ode.memory(memory), &x, TIMES[..].into()).unwrap();
+            let ys = solve(&ode.clone().memory(memory), &x, TIMES[..].into()).unwrap();
             let bars = tape.vjp(&[ys], &[p], &x).unwrap();
             let delta = tape.jvp(&[ys], &x, &dots).unwrap()[0];
             let products: Vec<f64> =
@@ -113,7 +113,7 @@ fn p_dot_delta_is_constant() {
 
 #[test]
 fn hessian_vector_products_are_symmetric() {
-    for ode in [solvers()[0], solvers()[0].memory(Memory::Checkpoints(3))] {
+    for ode in [solvers()[0].clone(), solvers()[0].clone().memory(Memory::Checkpoints(3))] {
         let product = |ode: Ode| {
             symmetric_hessian(
                 &inputs(),
@@ -122,7 +122,7 @@ fn hessian_vector_products_are_symmetric() {
             )
         };
         // By operations on the tape.
-        let unrolled = product(ode.gradient(Gradient::Unrolled));
+        let unrolled = product(ode.clone().gradient(Gradient::Unrolled));
         close(&product(ode), &unrolled, 1e-10, "unrolled");
     }
 }
@@ -138,7 +138,7 @@ fn the_invariant_along_the_way() {
                 inputs().iter().map(|x| tape.constant(&array(x.shape(), 3.0, 1.0))).collect();
             let p = tape.constant(&array(&[5, 2, 2], 0.7, 1.0));
             let field = |t, y| Ok(field(&x, t, y));
-            let found = p_dot_delta(&ode.memory(memory), field, x[0], &TIMES, p, &x, &dots);
+            let found = p_dot_delta(&ode.clone().memory(memory), field, x[0], &TIMES, p, &x, &dots);
             let found = found.unwrap();
             assert!(found.values.len() > 20);
             assert!(found.holds() && found.deviation() < 1e-12, "{:e}", found.deviation());
@@ -292,16 +292,16 @@ fn mass_matrices() {
         };
         let ode = Ode::new(Bdf).tolerance(1e-4, 1e-6);
         for times in [false, true] {
-            let exact = gradient(ode, times);
+            let exact = gradient(ode.clone(), times);
             for way in [Gradient::Unrolled, Gradient::Forward] {
                 close(
                     &exact,
-                    &gradient(ode.gradient(way), times),
+                    &gradient(ode.clone().gradient(way), times),
                     1e-11,
                     &format!("{mass:?} {way:?}"),
                 );
             }
-            assert_eq!(gradient(ode.memory(Memory::Checkpoints(3)), times), exact);
+            assert_eq!(gradient(ode.clone().memory(Memory::Checkpoints(3)), times), exact);
         }
     }
 }
@@ -374,9 +374,9 @@ fn robertson_as_an_algebraic_equation() {
         close(&[found], std::slice::from_ref(&expected), 1e-4, &format!("algebraic: {algebraic}"));
     }
     let loose = Ode::new(Bdf).tolerance(1e-4, 1e-8);
-    let exact = [gradient(true, loose)];
+    let exact = [gradient(true, loose.clone())];
     for way in [Gradient::Unrolled, Gradient::Forward] {
-        close(&exact, &[gradient(true, loose.gradient(way))], 1e-10, &format!("{way:?}"));
+        close(&exact, &[gradient(true, loose.clone().gradient(way))], 1e-10, &format!("{way:?}"));
     }
     assert_eq!(exact, [gradient(true, loose.memory(Memory::Checkpoints(5)))]);
 }

@@ -71,7 +71,7 @@ fn gradient(ode: &Ode, ts: &[f64], times: bool) -> Vec<Vec<f64>> {
 fn there_are_switches() {
     let tape = Tape::new();
     let x: Vec<_> = inputs().iter().map(|x| tape.constant(x)).collect();
-    for (ode, least) in [(solvers()[0], 3), (solvers()[1], 1)] {
+    for (ode, least) in [(solvers()[0].clone(), 3), (solvers()[1].clone(), 1)] {
         let stats = Ode::stats(solve(&ode, &x, TIMES[..].into()).unwrap()).unwrap();
         assert!(stats.switches >= least, "{stats}");
     }
@@ -84,7 +84,7 @@ fn exact_is_unrolled() {
         for ts in [&TIMES[..], &[0.0, 4.5, 9.0], &[1.0], &[0.003, 0.002, 0.0]] {
             for times in [false, true] {
                 let exact = gradient(ode, ts, times);
-                let unrolled = gradient(&ode.gradient(Gradient::Unrolled), ts, times);
+                let unrolled = gradient(&ode.clone().gradient(Gradient::Unrolled), ts, times);
                 close(&exact, &unrolled, 1e-11, &format!("solver {i} {ts:?} {times}"));
             }
         }
@@ -97,7 +97,7 @@ fn memory_changes_no_bit() {
         for times in [false, true] {
             let expected = gradient(&ode, &TIMES, times);
             for memory in [Memory::Steps, Memory::Checkpoints(5)] {
-                let found = gradient(&ode.memory(memory), &TIMES, times);
+                let found = gradient(&ode.clone().memory(memory), &TIMES, times);
                 assert_eq!(found, expected, "{memory:?} {ode:?}");
             }
         }
@@ -113,12 +113,12 @@ fn p_dot_delta_is_constant() {
             inputs().iter().map(|x| tape.constant(&array(x.shape(), 3.0, 1.0))).collect();
         let p = tape.constant(&array(&[5, 2, 2], 0.7, 1.0));
         for memory in [Memory::Stages, Memory::Checkpoints(4)] {
-            let ode = ode.memory(memory);
+            let ode = ode.clone().memory(memory);
             let ys = solve(&ode, &x, TIMES[..].into()).unwrap();
             let bars = tape.vjp(&[ys], &[p], &x).unwrap();
             let delta = tape.jvp(&[ys], &x, &dots).unwrap()[0];
             let forward = tape.vjp(
-                &[solve(&ode.gradient(Gradient::Forward), &x, TIMES[..].into()).unwrap()],
+                &[solve(&ode.clone().gradient(Gradient::Forward), &x, TIMES[..].into()).unwrap()],
                 &[p],
                 &x,
             );
@@ -158,7 +158,7 @@ fn second_derivatives() {
 
 #[test]
 fn hessian_vector_products_are_symmetric() {
-    for ode in [solvers()[0].memory(Memory::Checkpoints(3)), solvers()[2]] {
+    for ode in [solvers()[0].clone().memory(Memory::Checkpoints(3)), solvers()[2].clone()] {
         symmetric_hessian(
             &inputs(),
             |x| solve(&ode, x, TIMES[..].into()).unwrap().square().sum(),
@@ -190,14 +190,14 @@ fn parts_are_the_methods_choice() {
         ode.solve_split(|t, y| stiff(&x, t, y), |t, y| rest(&x, t, y), x[0], [0.0, 2.0]).unwrap()
     };
     let ode = Ode::new(KenCarp4Imex).tolerance(1e-8, 1e-8);
-    let distance = (whole(ode) - split(ode)).square().sum().item().sqrt();
+    let distance = (whole(ode.clone()) - split(ode.clone())).square().sum().item().sqrt();
     assert!(distance > 0.0 && distance < 1e-5, "{distance:e}");
     for way in [Gradient::Exact, Gradient::Unrolled, Gradient::Forward] {
-        let bars = whole(ode.gradient(way)).square().sum().grad(&x).unwrap();
-        let exact = whole(ode).square().sum().grad(&x).unwrap();
+        let bars = whole(ode.clone().gradient(way)).square().sum().grad(&x).unwrap();
+        let exact = whole(ode.clone()).square().sum().grad(&x).unwrap();
         let list = |x: &[Var<'_, f64>]| x.iter().map(|x| x.to_vec()).collect::<Vec<_>>();
         close(&list(&bars), &list(&exact), 1e-11, &format!("{way:?}"));
     }
     let auto = Ode::new(Auto).tolerance(1e-6, 1e-6);
-    assert_eq!(whole(auto).to_vec(), split(auto).to_vec());
+    assert_eq!(whole(auto.clone()).to_vec(), split(auto).to_vec());
 }

@@ -68,11 +68,11 @@ proptest! {
             _ => Ode::new(Kvaerno5),
         };
         let (y0, along) = (states(n, seed), states(n, seed + 1.0).slice_move(ndarray::s![.., ..1]));
-        let (ys, g) = batch(ode, &y0, &along, 1);
-        prop_assert_eq!(&(ys.clone(), g.clone()), &batch(ode, &y0, &along, 2), "threads");
+        let (ys, g) = batch(ode.clone(), &y0, &along, 1);
+        prop_assert_eq!(&(ys.clone(), g.clone()), &batch(ode.clone(), &y0, &along, 2), "threads");
         let mut shared = vec![0.0; 3];
         for i in 0..n {
-            let (one, grads) = alone(ode, &y0.row(i).to_vec(), &along.row(i).to_vec());
+            let (one, grads) = alone(ode.clone(), &y0.row(i).to_vec(), &along.row(i).to_vec());
             prop_assert_eq!(&ys[i * 8..(i + 1) * 8], &one[..]);
             prop_assert_eq!(&g[0][i * 2..(i + 1) * 2], &grads[0][..]);
             prop_assert_eq!(&g[1][i..(i + 1)], &grads[1][..]);
@@ -106,7 +106,7 @@ fn times_of_each_sample() {
     let g = Var::stack(0, &loss).sum().grad(&[y0, p]).unwrap();
     let mut shared = vec![0.0; 3];
     for i in 0..3 {
-        let (ode, y0) = (if i == 1 { ode.options(tight) } else { ode }, at(y0, i));
+        let (ode, y0) = (if i == 1 { ode.clone().options(tight) } else { ode.clone() }, at(y0, i));
         let ys = ode.try_solve(|t, y| field(p, t, y, &[]), y0, &lists[i]).unwrap();
         assert_eq!(ys.to_vec(), found[i].to_vec());
         let one = (ys * ys.cos()).sum().grad(&[y0, p]).unwrap();
@@ -161,7 +161,7 @@ fn forward_mode_and_second_derivatives() {
         &inputs(),
     )
     .unwrap();
-    let unrolled = ode.gradient(Gradient::Unrolled);
+    let unrolled = ode.clone().gradient(Gradient::Unrolled);
     let tape = Tape::<f64>::new();
     let x: Vec<_> = inputs().iter().map(|x| tape.constant(x)).collect();
     let both = [ode, unrolled].map(|ode| {

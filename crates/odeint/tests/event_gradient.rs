@@ -102,7 +102,8 @@ fn a_time_in_closed_form() {
             let event = VarEvent::new(|_, y| at(y, 0) - level).terminal();
             let y0 = pair(scale, scale * 0.0);
             let ts = if backward { [0.0, -1.0, -9.0] } else { [0.0, 1.0, 9.0] };
-            let solved = ode.event(event).solve(|_, y| pair(at(y, 1), -at(y, 0)), y0, ts).unwrap();
+            let solved =
+                ode.clone().event(event).solve(|_, y| pair(at(y, 1), -at(y, 0)), y0, ts).unwrap();
             assert_eq!(solved.ts, ts[..2], "the last time is not reached");
             assert_eq!(solved.ys.shape().to_vec(), [2, 2]);
             let sign = if backward { -1.0 } else { 1.0 };
@@ -363,9 +364,16 @@ fn near_a_mere_touch() {
             let rotation = |_, y| pair(at(y, 1), -at(y, 0));
             let low = tape.constant(&arr1(&[0.0, 0.0]));
             let solves = [
-                (ode.event(touch()).solve(rotation, y0, [0.0, 6.5]), (e * (2.0 - e)).sqrt()),
                 (
-                    ode.event(touch()).solve(|t, _| pair(2.0 - 2.0 * t, 0.0 * t), low, [0.0, 1.0]),
+                    ode.clone().event(touch()).solve(rotation, y0, [0.0, 6.5]),
+                    (e * (2.0 - e)).sqrt(),
+                ),
+                (
+                    ode.clone().event(touch()).solve(
+                        |t, _| pair(2.0 - 2.0 * t, 0.0 * t),
+                        low,
+                        [0.0, 1.0],
+                    ),
                     2.0 * e.sqrt(),
                 ),
             ];

@@ -65,7 +65,7 @@ fn exact_is_unrolled() {
         for ts in [&TIMES[..], &[0.0, 1.0, 2.0], &[0.0, 0.2], &[1.0], &[2.0, 1.3, 0.0]] {
             for times in [false, true] {
                 let exact = gradient(&ode, ts, times);
-                let unrolled = gradient(&ode.gradient(Gradient::Unrolled), ts, times);
+                let unrolled = gradient(&ode.clone().gradient(Gradient::Unrolled), ts, times);
                 close(&exact, &unrolled, 1e-11, &format!("{name} {ts:?} {times}"));
             }
         }
@@ -86,7 +86,7 @@ fn exact_is_unrolled_for_few_numbers() {
         for ts in [&TIMES[..], &[0.0, 1.0, 2.0], &[0.0, 0.2], &[2.0, 1.3, 0.0]] {
             for seed in [1.0, 2.0, 3.0] {
                 let exact = gradient(&ode, ts, seed);
-                let unrolled = gradient(&ode.gradient(Gradient::Unrolled), ts, seed);
+                let unrolled = gradient(&ode.clone().gradient(Gradient::Unrolled), ts, seed);
                 close(&exact, &unrolled, 1e-11, &format!("{name} {ts:?} {seed}"));
             }
         }

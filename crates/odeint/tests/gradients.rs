@@ -6,6 +6,7 @@ mod bdf_gradient;
 mod check;
 mod check_events;
 mod choice_gradient;
+mod component_tolerances;
 mod each;
 mod event_gradient;
 mod gradient;

@@ -41,8 +41,8 @@ fn gradients(ode: &Ode) -> Vec<Vec<f64>> {
 fn gradients_are_those_of_unrolling() {
     for method in [Method::from(Tsit5), Method::from(Kvaerno5)] {
         let ode = Ode::new(method).tolerance(1e-6, 1e-8);
-        let expected = gradients(&ode.gradient(Gradient::Unrolled));
-        for way in [ode, ode.activations(0)] {
+        let expected = gradients(&ode.clone().gradient(Gradient::Unrolled));
+        for way in [ode.clone(), ode.activations(0)] {
             for (found, right) in gradients(&way).iter().zip(&expected) {
                 let size = right.iter().map(|x| x.abs()).fold(0.0, f64::max);
                 for (a, b) in found.iter().zip(right) {

@@ -36,7 +36,7 @@ fn exact_is_unrolled() {
         for ts in [&TIMES[..], &[0.0, 1.0, 2.0], &[0.0, 0.2], &[1.0], &[0.003, 0.002, 0.0]] {
             for times in [false, true] {
                 let exact = gradient(&ode, ts, times);
-                let unrolled = gradient(&ode.gradient(Gradient::Unrolled), ts, times);
+                let unrolled = gradient(&ode.clone().gradient(Gradient::Unrolled), ts, times);
                 close(&exact, &unrolled, 1e-11, &format!("{name} {ts:?} {times}"));
             }
         }
@@ -115,7 +115,7 @@ fn continuous_converges_to_exact() {
     let exact = oscillator(Ode::new(Tsit5).tolerance(1e-12, 1e-12));
     for (method, tolerance) in [(Method::from(Kvaerno5), 1e-8), (KenCarp4.into(), 1e-6)] {
         let ode = Ode::new(method).tolerance(tolerance, tolerance);
-        for ode in [ode, ode.gradient(Gradient::Continuous)] {
+        for ode in [ode.clone(), ode.gradient(Gradient::Continuous)] {
             let found = oscillator(ode);
             close(std::slice::from_ref(&exact), &[found], 100.0 * tolerance, method.tableau().name);
         }
@@ -138,15 +138,16 @@ fn van_der_pol_with_strong_damping() {
         ode.solve(move |_, y| van_der_pol(mu, y), y0, [0.0, 2000.0]).unwrap().index_axis(0, 1)
     };
     // The same solution as in the test set, in another unit of time.
-    let ys = end(ode, mu).to_vec();
+    let ys = end(ode.clone(), mu).to_vec();
     assert!((ys[0] - 1.706_167_732_170_483).abs() < 1e-6, "{ys:?}");
     let loss = |ode, mu| end(ode, mu).index_axis(0, 0);
-    let exact = loss(ode, mu).grad(&[mu]).unwrap()[0].item();
-    let unrolled = loss(ode.gradient(Gradient::Unrolled), mu).grad(&[mu]).unwrap()[0].item();
+    let exact = loss(ode.clone(), mu).grad(&[mu]).unwrap()[0].item();
+    let unrolled =
+        loss(ode.clone().gradient(Gradient::Unrolled), mu).grad(&[mu]).unwrap()[0].item();
     // Before each jump, tangents grow by ten orders of magnitude, and rounding with them.
     assert!((exact - unrolled).abs() < 1e-6 * exact.abs(), "{exact:e} {unrolled:e}");
     let tight = Ode::new(Kvaerno5).tolerance(1e-12, 1e-12);
-    let moved = |d: f64| loss(tight, tape.scalar(1000.0 + d)).item();
+    let moved = |d: f64| loss(tight.clone(), tape.scalar(1000.0 + d)).item();
     let difference = (moved(0.05) - moved(-0.05)) / 0.1;
     assert!((exact - difference).abs() < 2e-3 * exact.abs(), "{exact:e} {difference:e}");
     let e = loss(ode.gradient(Gradient::Continuous), mu).grad(&[mu]).unwrap_err();
@@ -180,7 +181,7 @@ fn larger_states() {
         (Ode::stats(ys), g.iter().map(|g| g.to_vec()).collect::<Vec<_>>())
     };
     let ode = Ode::new(Kvaerno5).tolerance(1e-4, 1e-4);
-    let (stats, exact) = loss(ode);
+    let (stats, exact) = loss(ode.clone());
     let (_, unrolled) = loss(ode.gradient(Gradient::Unrolled));
     close(&exact, &unrolled, 1e-10, "21 components");
     let stats = stats.unwrap();

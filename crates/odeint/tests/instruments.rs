@@ -382,8 +382,8 @@ fn a_way_that_fails_says_why() {
     });
     let adaptive = Ode::new(Tsit5).tolerance(1e-6, 1e-8);
     let ways = [
-        Way::new("continuous", adaptive.gradient(Gradient::Continuous)),
-        Way::new("exact", adaptive),
+        Way::new("continuous", adaptive.clone().gradient(Gradient::Continuous)),
+        Way::new("exact", adaptive.clone()),
         Way::new("equal steps", Ode::new(Rk4).steps(4000)),
     ];
     let reference = Way::reference(&adaptive, f64::EPSILON);

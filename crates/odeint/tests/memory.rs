@@ -90,7 +90,7 @@ fn every_method() {
                 (Memory::Checkpoints(3), 3),
                 (Memory::Checkpoints(1000), m),
             ] {
-                let found = solve(&ode.memory(memory), &ts, 3, 0.7, times);
+                let found = solve(&ode.clone().memory(memory), &ts, 3, 0.7, times);
                 assert!(found.bits == all.bits, "{method:?}, {memory:?}, {steps}, {times}");
                 if method.tableau().coupled && memory == Memory::Steps {
                     assert_eq!(found.forward.states_kept, m + 1);
@@ -133,7 +133,7 @@ proptest! {
         let all = solve(&ode, &ts, rows, seed, times);
         prop_assert_eq!(all.backward.retaken, 0);
         for memory in [Memory::Steps, Memory::Checkpoints(points)] {
-            let found = solve(&ode.memory(memory), &ts, rows, seed, times);
+            let found = solve(&ode.clone().memory(memory), &ts, rows, seed, times);
             prop_assert!(found.bits == all.bits, "{:?}: another gradient", memory);
             prop_assert_eq!(found.forward.accepted, all.forward.accepted);
         }

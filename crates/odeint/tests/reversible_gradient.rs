@@ -65,10 +65,10 @@ fn gradient(ode: Ode, ts: &[f64]) -> (Vec<f64>, Option<[Stats; 2]>) {
 fn every_way_is_the_gradient_of_what_was_computed() {
     for ode in solvers() {
         for ts in [&TIMES[..], &[0.0, 1.0], &[1.0, 0.2], &[0.5]] {
-            let unrolled = gradient(ode.gradient(Gradient::Unrolled), ts).0;
-            let exact = gradient(ode, ts).0;
-            let few = gradient(ode.memory(Memory::Checkpoints(3)), ts).0;
-            let undone = gradient(ode.gradient(Gradient::Reversible), ts).0;
+            let unrolled = gradient(ode.clone().gradient(Gradient::Unrolled), ts).0;
+            let exact = gradient(ode.clone(), ts).0;
+            let few = gradient(ode.clone().memory(Memory::Checkpoints(3)), ts).0;
+            let undone = gradient(ode.clone().gradient(Gradient::Reversible), ts).0;
             assert!(exact == few, "{ode:?}, {ts:?}");
             let size = exact.iter().map(|x| x.abs()).fold(0.0, f64::max);
             for (i, a) in unrolled.iter().enumerate() {
@@ -103,13 +103,15 @@ fn times_move() {
     for ode in solvers() {
         // The second list has times at ends of seven equal steps.
         for ts in [&TIMES[..], &[0.0, 0.2, 0.5, 0.6, 1.4], &[0.0, 1.0], &[1.0, 0.7, 0.2], &[0.5]] {
-            let unrolled = gradient(ode.gradient(Gradient::Unrolled), ts).0;
+            let unrolled = gradient(ode.clone().gradient(Gradient::Unrolled), ts).0;
             let size = unrolled.iter().map(|x| x.abs()).fold(0.0, f64::max);
-            let few = ode.memory(Memory::Checkpoints(2));
-            for (ode, rounding) in
-                [(ode, 1e-12), (few, 1e-12), (ode.gradient(Gradient::Reversible), 1e-11)]
-            {
-                for (a, b) in gradient(ode, ts).0.iter().zip(&unrolled) {
+            let few = ode.clone().memory(Memory::Checkpoints(2));
+            for (ode, rounding) in [
+                (ode.clone(), 1e-12),
+                (few, 1e-12),
+                (ode.clone().gradient(Gradient::Reversible), 1e-11),
+            ] {
+                for (a, b) in gradient(ode.clone(), ts).0.iter().zip(&unrolled) {
                     assert!((a - b).abs() < rounding * size, "{ode:?}, {ts:?}: {a} {b}");
                 }
             }
@@ -150,7 +152,7 @@ fn going_back_notices_that_it_departs() {
     let ode = Ode::new(Scheme::coupled(Rk4, 0.9)).steps(2000);
     let tape = Tape::new();
     let x: Vec<_> = inputs().iter().map(|x| tape.constant(x)).collect();
-    let undone = ode.gradient(Gradient::Reversible);
+    let undone = ode.clone().gradient(Gradient::Reversible);
     let ys = undone.solve(|t, y| field(&x, t, y), x[0], [0.0, 1.0]).unwrap();
     let e = ys.sum().grad(&x).unwrap_err();
     assert!(e.to_string().contains("departs from the solution"), "{e}");

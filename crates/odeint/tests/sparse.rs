@@ -249,7 +249,7 @@ fn a_recorded_field() {
     };
     for method in [Method::from(Kvaerno5), Rodas5P.into()] {
         let ode = Ode::new(method).tolerance(1e-6, 1e-6);
-        let (ys, exact) = solve(ode);
+        let (ys, exact) = solve(ode.clone());
         let (also, unrolled) = solve(ode.gradient(Gradient::Unrolled));
         assert!(distance(&ys, &also) < 1e-11, "{}", method.tableau().name);
         let size = exact.iter().map(|g| g.abs()).fold(0.0, f64::max);

@@ -82,7 +82,7 @@ fn hessian_vector_products_are_those_of_unrolling_and_symmetric() {
     for (method, ode) in solvers() {
         let name = method.tableau().name;
         let [reverse, forward] = products(&ode, &u);
-        let [unrolled, _] = products(&ode.gradient(Gradient::Unrolled), &u);
+        let [unrolled, _] = products(&ode.clone().gradient(Gradient::Unrolled), &u);
         close(&reverse, &unrolled, rounding(method), &format!("{name}, reverse"));
         close(&forward, &unrolled, rounding(method), &format!("{name}, forward"));
         let [other, _] = products(&ode, &v);
@@ -119,9 +119,9 @@ fn other_ways_to_the_gradient_have_the_same_second_derivatives() {
         };
         let name = method.tableau().name;
         for way in [Gradient::Continuous, Gradient::Forward] {
-            close(&tangent(ode), &tangent(ode.gradient(way)), 1e-13, name);
+            close(&tangent(ode.clone()), &tangent(ode.clone().gradient(way)), 1e-13, name);
         }
-        let [by_forward, _] = products(&ode.gradient(Gradient::Forward), &u);
+        let [by_forward, _] = products(&ode.clone().gradient(Gradient::Forward), &u);
         close(&exact, &by_forward, 1e-11, name);
         let [continuous, _] = products(&ode.gradient(Gradient::Continuous), &u);
         close(&exact, &continuous, 1e-2, name);
@@ -280,7 +280,7 @@ fn forward_is_exact() {
             let tape = Tape::new();
             let mut x: Vec<_> = inputs().iter().map(|x| tape.constant(x)).collect();
             let ts = tape.constant(&Array1::from(TIMES.to_vec()));
-            let ode = ode.gradient(way);
+            let ode = ode.clone().gradient(way);
             let times = if times { Times::Var(ts) } else { TIMES[..].into() };
             let ys = solve(&ode, &x, times).unwrap();
             x.push(ts);
@@ -320,7 +320,7 @@ fn times_that_are_variables() {
             let mut u: Vec<_> = directions(0.77).iter().map(|u| tape.constant(u)).collect();
             x.push(tape.constant(&Array1::from(TIMES.to_vec())));
             u.push(tape.constant(&array(&[4], 3.3, 1.0)));
-            let ys = solve(&ode.gradient(way), &x[..4], x[4].into()).unwrap();
+            let ys = solve(&ode.clone().gradient(way), &x[..4], x[4].into()).unwrap();
             let bars = (ys.square() * ys.sin()).sum().grad(&x).unwrap();
             let n = if with { 5 } else { 4 };
             let found = match forward {

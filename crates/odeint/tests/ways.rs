@@ -130,7 +130,7 @@ fn continuous_fails_where_it_departs() {
             let ode =
                 Ode::new(method).tolerance(tolerance, tolerance).gradient(Gradient::Continuous);
             for found in [
-                of_the_end(ode, van_der_pol, &[2.0, 0.0], 30.0, 10.0),
+                of_the_end(ode.clone(), van_der_pol, &[2.0, 0.0], 30.0, 10.0),
                 of_the_end(ode, lorenz, &[1.0, 1.0, 1.0], 28.0, 15.0),
             ] {
                 let e = found.unwrap_err();
@@ -144,11 +144,11 @@ fn continuous_fails_where_it_departs() {
     assert!(e.to_string().contains("departs from the solution"), "{e}");
 
     let tight = Ode::new(Verner9).tolerance(1e-13, 1e-13);
-    let vdp = of_the_end(tight, van_der_pol, &[2.0, 0.0], 30.0, 10.0).unwrap();
+    let vdp = of_the_end(tight.clone(), van_der_pol, &[2.0, 0.0], 30.0, 10.0).unwrap();
     let chaos = of_the_end(tight, lorenz, &[1.0, 1.0, 1.0], 28.0, 15.0).unwrap();
     for way in [Gradient::Exact, Gradient::Interpolated] {
         let ode = Ode::new(Tsit5).tolerance(1e-9, 1e-9).gradient(way);
-        let found = of_the_end(ode, van_der_pol, &[2.0, 0.0], 30.0, 10.0).unwrap();
+        let found = of_the_end(ode.clone(), van_der_pol, &[2.0, 0.0], 30.0, 10.0).unwrap();
         assert!(distance(&found, &vdp) < 1e-4, "{way:?}: {found:?} {vdp:?}");
         let found = of_the_end(ode, lorenz, &[1.0, 1.0, 1.0], 28.0, 15.0).unwrap();
         assert!(distance(&found, &chaos) < 1e-3, "{way:?}: {found:?} {chaos:?}");

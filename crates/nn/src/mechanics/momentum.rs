@@ -69,7 +69,7 @@ pub fn trajectory<'t, T: Real>(
 ) -> Result<Trajectory<'t, T>> {
     assert!(!ts.is_empty(), "trajectory: no times");
     let at_end = |xs: Var<'t, T>| loss(xs.index_axis(0, ts.len() - 1));
-    let path = momentum_trajectory(&ode.stop_at_saves(), f, x, ts, at_end, weights)?;
+    let path = momentum_trajectory(&ode.clone().stop_at_saves(), f, x, ts, at_end, weights)?;
     // Steps end at each of the times, and only the last is seen by the loss.
     let row = |t: &f64| path.ts.iter().position(|at| at == t).expect("a step ends there");
     let rows: Vec<usize> = ts.iter().map(row).collect();

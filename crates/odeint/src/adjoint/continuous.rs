@@ -52,6 +52,8 @@ pub(crate) struct Continuous<T: Real> {
 /// The programs of the pass.
 pub(crate) struct Equations<'a, T: Real> {
     pub options: Options,
+    /// An absolute tolerance for each component of the state, or none.
+    pub atol: &'a [f64],
     /// From a state and a cotangent to the slope and the cotangent of the state.
     pub hamiltonian: Replay<'a, T>,
     pub vjp: Replay<'a, T>,
@@ -125,7 +127,7 @@ impl<T: Real> Continuous<T> {
         equations: Equations<'_, T>,
         to: &mut Cotangents<'_, T>,
     ) -> Result<Stats, FieldError> {
-        let Equations { options, hamiltonian, mut vjp, jacobian, interpolated } = equations;
+        let Equations { options, atol, hamiltonian, mut vjp, jacobian, interpolated } = equations;
         let dim = from.dim();
         let own = if interpolated { 0 } else { dim };
         self.z.resize(own + dim);
@@ -166,11 +168,11 @@ impl<T: Real> Continuous<T> {
                     }
                     _ => options,
                 };
-                let span = Span { start, end, unit, options };
+                let span = Span { start, end, unit, options, atol };
                 self.segment(from, span, &mut field, &mut vjp, to, &mut stats)?;
                 let (x, p) = self.z.split_at_mut(own);
                 if own > 0 {
-                    check(x, from.y(i), end, &options, &mut self.scratch[..dim])?;
+                    check(x, from.y(i), end, &options, atol, &mut self.scratch[..dim])?;
                 }
                 costate_ops::affine_in_place(T::from_f64(unit), T::zero(), p);
             }
@@ -196,22 +198,31 @@ impl<T: Real> Continuous<T> {
     fn segment(
         &mut self,
         from: &Backward<'_, T>,
-        span: Span,
+        span: Span<'_>,
         field: &mut Hamiltonian<'_, '_, T>,
         vjp: &mut Replay<'_, T>,
         to: &mut Cotangents<'_, T>,
         stats: &mut Stats,
     ) -> Result<(), FieldError> {
-        let Span { start, end, unit, options } = span;
+        let Span { start, end, unit, options, atol } = span;
+        let solves_for_x = field.way.is_none();
         // A new number of steps needs a new integrator.
         let integrator = match &mut self.integrator {
             Some(integrator) if options.stepping == Stepping::Adaptive => {
                 integrator.restart(&self.z, start, end)?;
                 integrator
             }
-            slot => slot.insert(Integrator::new(from.method, &self.z, start, end, options)?),
+            slot => {
+                let made = Integrator::new(from.method, &self.z, start, end, options)?;
+                // Those of x; p has the one for all.
+                let mut each = Vec::new();
+                if solves_for_x && !atol.is_empty() {
+                    each.extend_from_slice(atol);
+                    each.resize(self.z.len(), options.atol);
+                }
+                slot.insert(made.with_atol(&each)?)
+            }
         };
-        let solves_for_x = field.way.is_none();
         while !integrator.is_done() {
             integrator.step(field).map_err(|e| match e.kind() {
                 // Backward, x has gone where the solution never was.
@@ -226,7 +237,8 @@ impl<T: Real> Continuous<T> {
             })?;
             if solves_for_x {
                 let x = size(&integrator.y()[..from.dim()]);
-                let tolerance = options.atol + options.rtol * from.grid.largest();
+                let most = atol.iter().copied().reduce(f64::max).unwrap_or(options.atol);
+                let tolerance = most + options.rtol * from.grid.largest();
                 if x > BEYOND * from.grid.largest() + DEPARTED * tolerance {
                     let (t, distance) = (integrator.t(), x / tolerance);
                     return Err(Box::new(Error::from(ErrorKind::Departed { t, distance })));
@@ -260,11 +272,12 @@ impl<T: Real> Continuous<T> {
 }
 
 /// From one save time to the one before it, with `p` in units of its size at the start.
-struct Span {
+struct Span<'a> {
     start: f64,
     end: f64,
     unit: f64,
     options: Options,
+    atol: &'a [f64],
 }
 
 /// Fails if `x` has departed from the solution `y` at time `t`.
@@ -273,11 +286,12 @@ fn check<T: Real>(
     y: &[T],
     t: f64,
     options: &Options,
+    atol: &[f64],
     scratch: &mut [T],
 ) -> Result<(), Error> {
     costate_ops::binary(costate_ops::Binary::Sub, x, y, scratch);
     let distance = match options.stepping {
-        Stepping::Adaptive => error_norm(scratch, x, y, options, &[]),
+        Stepping::Adaptive => error_norm(scratch, x, y, options, atol),
         // What equal steps are to achieve is not known: a tenth of the size is too much.
         _ => {
             let typical = (dot(y, y).as_f64() / y.len() as f64).sqrt();

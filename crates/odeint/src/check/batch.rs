@@ -113,12 +113,12 @@ where
 
     pub fn memory(&self) -> Checked {
         let gradient = |ode: &Ode| self.numbers_of(ode).map(|(_, bars)| bars);
-        let expected = gradient(&self.ode.memory(Memory::Stages))?;
+        let expected = gradient(&self.ode.clone().memory(Memory::Stages))?;
         let policies = [
-            ("without activations", self.ode.activations(0)),
-            ("with states kept", self.ode.memory(Memory::Steps)),
-            ("with one checkpoint", self.ode.memory(Memory::Checkpoints(1))),
-            ("with three checkpoints", self.ode.memory(Memory::Checkpoints(3))),
+            ("without activations", self.ode.clone().activations(0)),
+            ("with states kept", self.ode.clone().memory(Memory::Steps)),
+            ("with one checkpoint", self.ode.clone().memory(Memory::Checkpoints(1))),
+            ("with three checkpoints", self.ode.clone().memory(Memory::Checkpoints(3))),
         ];
         for (what, ode) in policies {
             for (i, (a, b)) in gradient(&ode)?.iter().zip(&expected).enumerate() {

@@ -72,7 +72,7 @@ where
         let x = self.leaves(&tape);
         let g = self.numbers().like(self.solve(&self.ode, &x)?);
         let gradient = |gradient: Gradient| {
-            let ys = self.solve(&self.ode.gradient(gradient), &x)?;
+            let ys = self.solve(&self.ode.clone().gradient(gradient), &x)?;
             tape.vjp(&[ys], &[g], &x)
         };
         let (exact, unrolled) = (gradient(Gradient::Exact)?, gradient(Gradient::Unrolled)?);

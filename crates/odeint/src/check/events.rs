@@ -130,7 +130,7 @@ fn solver<'a, 't, T: Real>(
 ) -> OdeEvents<'a, 't, T> {
     let mut events = events(&x[1..]).into_iter();
     let first = events.next().expect("check::solve_events: there are no events");
-    events.fold(ode.event(first), |solver, event| solver.event(event))
+    events.fold(ode.clone().event(first), |solver, event| solver.event(event))
 }
 
 /// All that was found, in one axis.

@@ -207,7 +207,7 @@ where
     F: for<'t> Fn(&[Var<'t, T>], Var<'t, T>, Var<'t, T>) -> Result<Var<'t, T>>,
 {
     assert!(!inputs.is_empty(), "check::solve: the first input is the initial state");
-    let ode = ode.gradient(Gradient::Exact);
+    let ode = ode.clone().gradient(Gradient::Exact);
     Setup { ode, field: &field, events: None, inputs, ts, seed, property }.check()
 }
 
@@ -297,6 +297,6 @@ where
         "check::solve_events: {property:?} is not a property of solves with events"
     );
     let events: &EventsRef<'_, T> = &events;
-    let ode = ode.gradient(Gradient::Exact);
+    let ode = ode.clone().gradient(Gradient::Exact);
     Setup { ode, field: &field, events: Some(events), inputs, ts, seed, property }.check()
 }

@@ -150,10 +150,13 @@ pub fn compare_ways<'t, T: Real>(
         let options = *way.ode.chosen_options();
         let adaptive = options.stepping == Stepping::Adaptive;
         let ratio = options.atol / options.rtol;
-        let at = |&rtol: &f64| (Some(rtol), way.ode.tolerance(rtol, rtol * ratio));
+        let at = |&rtol: &f64| {
+            let each: Vec<f64> = way.ode.atol.iter().map(|a| a * (rtol / options.rtol)).collect();
+            (Some(rtol), way.ode.clone().tolerance(rtol, rtol * ratio).atol_each(each))
+        };
         let odes: Vec<_> = match adaptive {
             true => tolerances.iter().map(at).collect(),
-            false => vec![(None, way.ode)],
+            false => vec![(None, way.ode.clone())],
         };
         for (tolerance, ode) in odes {
             let outcome = model
@@ -237,7 +240,7 @@ impl<'t, 's, T: Real> Model<'t, 's, T> {
         let steps = {
             let tape = Tape::new();
             let (x, function) = (self.leaves(&tape), self.field.function.clone());
-            let plain = ode.gradient(Gradient::Exact);
+            let plain = ode.clone().gradient(Gradient::Exact);
             let times = Some(self.ts.into());
             let ys = plain.apply(function, &x[1..], x[0], times, None, Probe::default())?;
             Ode::stats(ys).expect("the state of a solve")

@@ -131,7 +131,7 @@ pub fn p_dot_delta<'t, T: Real>(
     wrt: &[Var<'t, T>],
     tangents: &[Var<'t, T>],
 ) -> Result<Invariant> {
-    let ode = ode.gradient(Gradient::Exact);
+    let ode = ode.clone().gradient(Gradient::Exact);
     let field = Recorded::new(f, y0, ts)?;
     let inputs: Vec<_> = [y0].iter().chain(&field.captured).copied().collect();
     let dots: Vec<Vec<T>> =
@@ -154,7 +154,7 @@ pub fn p_dot_delta<'t, T: Real>(
     let bars = tape.vjp(&[plain], &[seed], &leaves)?;
     // Implicit stages start from their solutions, which not every policy keeps.
     let all = match ode.method().is_implicit() {
-        true => solve(&ode.memory(Memory::Stages), Probe::default())?,
+        true => solve(&ode.clone().memory(Memory::Stages), Probe::default())?,
         false => ys,
     };
     let frozen = frozen(all).expect("the state of a solve");

@@ -95,7 +95,7 @@ pub fn gradient_with_error<'t, T: Real>(
     loss: impl Fn(Var<'t, T>) -> Result<Var<'t, T>>,
     wrt: &[Var<'t, T>],
 ) -> Result<GradientWithError<'t, T>> {
-    let ode = ode.gradient(Gradient::Exact);
+    let ode = ode.clone().gradient(Gradient::Exact);
     let field = Recorded::new(f, y0, ts)?;
     let solve = |probe: Probe<T>| {
         let (function, captured) = (field.function.clone(), &field.captured);

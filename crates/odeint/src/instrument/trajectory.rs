@@ -150,7 +150,7 @@ pub fn momentum_trajectory<'t, T: Real>(
     loss: impl FnOnce(Var<'t, T>) -> Result<Var<'t, T>>,
     wrt: &[Var<'t, T>],
 ) -> Result<MomentumTrajectory<T>> {
-    let ode = ode.gradient(Gradient::Exact);
+    let ode = ode.clone().gradient(Gradient::Exact);
     if let Method::Multistep(tableau) = ode.method() {
         return Err(solve_error(ErrorKind::NoRecord { method: tableau.name }));
     }

@@ -22,17 +22,17 @@ impl Way {
 
     /// Every way to the gradient of a solve by `ode`, whichever that has chosen.
     pub fn all(ode: &Ode) -> Vec<Way> {
-        let exact = ode.gradient(Gradient::Exact).memory(Memory::Stages);
+        let exact = ode.clone().gradient(Gradient::Exact).memory(Memory::Stages);
         let ways = [
-            ("exact", exact),
-            ("exact, states kept", exact.memory(Memory::Steps)),
+            ("exact", exact.clone()),
+            ("exact, states kept", exact.clone().memory(Memory::Steps)),
             ("exact, 10 checkpoints", exact.memory(Memory::Checkpoints(10))),
-            ("interpolated", ode.gradient(Gradient::Interpolated)),
-            ("continuous", ode.gradient(Gradient::Continuous)),
-            ("unrolled", ode.gradient(Gradient::Unrolled)),
-            ("forward", ode.gradient(Gradient::Forward)),
+            ("interpolated", ode.clone().gradient(Gradient::Interpolated)),
+            ("continuous", ode.clone().gradient(Gradient::Continuous)),
+            ("unrolled", ode.clone().gradient(Gradient::Unrolled)),
+            ("forward", ode.clone().gradient(Gradient::Forward)),
         ];
-        let undone = [("reversible", ode.gradient(Gradient::Reversible))];
+        let undone = [("reversible", ode.clone().gradient(Gradient::Reversible))];
         let undone = undone.into_iter().filter(|_| matches!(ode.method(), Method::Reversible(_)));
         ways.into_iter().chain(undone).map(|(name, ode)| Way::new(name, ode)).collect()
     }
@@ -43,7 +43,7 @@ impl Way {
     /// the method with sixteen times as many steps if it takes equal ones, unless it is a reversible
     /// scheme.
     pub fn reference(ode: &Ode, epsilon: f64) -> Ode {
-        let exact = ode.gradient(Gradient::Exact);
+        let exact = ode.clone().gradient(Gradient::Exact);
         let options = *ode.chosen_options();
         let reversible = matches!(ode.method(), Method::Reversible(_));
         match options.stepping {
@@ -62,7 +62,8 @@ impl Way {
                 let tolerance = if stiff { 5e4 * epsilon } else { 500.0 * epsilon };
                 let stepping = Stepping::Adaptive;
                 let tight = Options { rtol: tolerance, atol: tolerance, stepping, ..options };
-                exact.with_method(method).options(tight)
+                let each: Vec<f64> = ode.atol.iter().map(|a| a.min(tolerance)).collect();
+                exact.with_method(method).options(tight).atol_each(each)
             }
         }
     }

@@ -65,7 +65,8 @@ fn find_grid<T: Real>(
     ends: Option<&[StepEnd]>,
 ) -> std::result::Result<Frozen<T>, Error> {
     let (start, end) = (ts[0], ts[ts.len() - 1]);
-    let mut integrator = Integrator::new(ode.method, y0, start, end, ode.options)?;
+    let integrator = Integrator::new(ode.method, y0, start, end, ode.options)?;
+    let mut integrator = integrator.with_atol(&ode.atol)?;
     let mut grid = Grid::default();
     grid.start(y0, Methods::new(ode.method, &ode.options));
     let mut ys = vec![T::zero(); ts.len() * y0.len()];

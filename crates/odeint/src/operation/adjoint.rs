@@ -248,6 +248,7 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
                 let interpolated = self.solve.gradient == Gradient::Interpolated;
                 let equations = Equations {
                     options: self.solve.options,
+                    atol: &self.solve.atol,
                     hamiltonian: Replay::new(program, workspace, &captured)?,
                     vjp,
                     jacobian: jacobian.filter(|_| interpolated),
