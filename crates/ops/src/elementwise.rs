@@ -53,17 +53,17 @@ pub(crate) trait Wide<T> {
     fn of<const N: usize>(&self, x: [T; N]) -> [T; N];
 }
 
-/// How many vectors an expensive function is computed for at once, if there are registers for them.
-const AT_ONCE: usize = 4;
-
-/// `out_i = f(x_i)` for an expensive `f`.
+/// `out_i = f(x_i)` for an expensive `f`, for `AT_ONCE` vectors at once if there are registers for them.
 #[inline(always)]
-pub(crate) fn map_wide<T: Real, const VECTOR: usize>(x: &[T], out: &mut [T], f: impl Wide<T>) {
+pub(crate) fn map_wide<T: Real, const VECTOR: usize, const AT_ONCE: usize>(
+    x: &[T],
+    out: &mut [T],
+    f: impl Wide<T>,
+) {
     let (mut x, mut out) = (x, out);
     if VECTOR == 64 {
-        let (blocks, rest) = x.as_chunks::<{ AT_ONCE * LANES }>();
-        let (blocks_out, rest_out) = out.as_chunks_mut::<{ AT_ONCE * LANES }>();
-        for (out, x) in blocks_out.iter_mut().zip(blocks) {
+        let block = AT_ONCE * LANES;
+        for (out, x) in out.chunks_exact_mut(block).zip(x.chunks_exact(block)) {
             for i in 0..LANES {
                 let y = f.of::<AT_ONCE>(std::array::from_fn(|j| x[j * LANES + i]));
                 for j in 0..AT_ONCE {
@@ -71,7 +71,8 @@ pub(crate) fn map_wide<T: Real, const VECTOR: usize>(x: &[T], out: &mut [T], f: 
                 }
             }
         }
-        (x, out) = (rest, rest_out);
+        let done = x.len() - x.len() % block;
+        (x, out) = (&x[done..], &mut out[done..]);
     }
     let (x, x_rest) = x.as_chunks::<LANES>();
     let (out, out_rest) = out.as_chunks_mut::<LANES>();
@@ -90,13 +91,17 @@ pub(crate) fn map_wide<T: Real, const VECTOR: usize>(x: &[T], out: &mut [T], f: 
     }
 }
 
-/// `x_i = f(x_i)` for an expensive `f`.
+/// `x_i = f(x_i)` for an expensive `f`, as [`map_wide`].
 #[inline(always)]
-pub(crate) fn map_wide_in_place<T: Real, const VECTOR: usize>(x: &mut [T], f: impl Wide<T>) {
+pub(crate) fn map_wide_in_place<T: Real, const VECTOR: usize, const AT_ONCE: usize>(
+    x: &mut [T],
+    f: impl Wide<T>,
+) {
     let mut x = x;
     if VECTOR == 64 {
-        let (blocks, rest) = x.as_chunks_mut::<{ AT_ONCE * LANES }>();
-        for x in blocks {
+        let block = AT_ONCE * LANES;
+        let done = x.len() - x.len() % block;
+        for x in x.chunks_exact_mut(block) {
             for i in 0..LANES {
                 let y = f.of::<AT_ONCE>(std::array::from_fn(|j| x[j * LANES + i]));
                 for j in 0..AT_ONCE {
@@ -104,7 +109,7 @@ pub(crate) fn map_wide_in_place<T: Real, const VECTOR: usize>(x: &mut [T], f: im
                 }
             }
         }
-        x = rest;
+        x = &mut x[done..];
     }
     let (x, rest) = x.as_chunks_mut::<LANES>();
     for x in x {

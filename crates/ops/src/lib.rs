@@ -30,6 +30,7 @@ mod index;
 mod inverse;
 mod isa;
 mod lanes;
+mod layer;
 mod layout;
 mod linear;
 mod lu;

@@ -198,6 +198,12 @@ pub(crate) fn relu<T: Real>(x: T) -> T {
     if x < T::zero() { T::zero() } else { x }
 }
 
+/// How many vectors an expensive function is computed for at once.
+const AT_ONCE: usize = 4;
+/// The same of `tanh`, whose time is that of its division: with more at once, all come to it at the same
+/// time.
+const TANH_AT_ONCE: usize = 2;
+
 struct OutOfPlace<'a, T>(Unary, &'a [T], &'a mut [T]);
 
 impl<T: Real> Kernel for OutOfPlace<'_, T> {
@@ -214,11 +220,11 @@ impl<T: Real> Kernel for OutOfPlace<'_, T> {
             Unary::Sin => map(x, out, |x| x.sin()),
             Unary::Cos => map(x, out, |x| x.cos()),
             Unary::Relu => map(x, out, relu),
-            Unary::Exp => map_wide::<T, VECTOR>(x, out, math::Exp::<FMA>),
-            Unary::Ln => map_wide::<T, VECTOR>(x, out, math::Ln::<FMA>),
-            Unary::Tanh => map_wide::<T, VECTOR>(x, out, math::Tanh::<FMA>),
-            Unary::Sigmoid => map_wide::<T, VECTOR>(x, out, math::Sigmoid::<FMA>),
-            Unary::Softplus => map_wide::<T, VECTOR>(x, out, math::Softplus::<FMA>),
+            Unary::Exp => map_wide::<T, VECTOR, AT_ONCE>(x, out, math::Exp::<FMA>),
+            Unary::Ln => map_wide::<T, VECTOR, AT_ONCE>(x, out, math::Ln::<FMA>),
+            Unary::Tanh => map_wide::<T, VECTOR, TANH_AT_ONCE>(x, out, math::Tanh::<FMA>),
+            Unary::Sigmoid => map_wide::<T, VECTOR, AT_ONCE>(x, out, math::Sigmoid::<FMA>),
+            Unary::Softplus => map_wide::<T, VECTOR, AT_ONCE>(x, out, math::Softplus::<FMA>),
             Unary::Floor => map(x, out, |x| x.floor()),
             // Function calls, beside which the choice in `eval` costs nothing.
             _ => map(x, out, |x| op.eval(x)),
@@ -242,11 +248,11 @@ impl<T: Real> Kernel for InPlace<'_, T> {
             Unary::Sin => map_in_place(x, |x| x.sin()),
             Unary::Cos => map_in_place(x, |x| x.cos()),
             Unary::Relu => map_in_place(x, relu),
-            Unary::Exp => map_wide_in_place::<T, VECTOR>(x, math::Exp::<FMA>),
-            Unary::Ln => map_wide_in_place::<T, VECTOR>(x, math::Ln::<FMA>),
-            Unary::Tanh => map_wide_in_place::<T, VECTOR>(x, math::Tanh::<FMA>),
-            Unary::Sigmoid => map_wide_in_place::<T, VECTOR>(x, math::Sigmoid::<FMA>),
-            Unary::Softplus => map_wide_in_place::<T, VECTOR>(x, math::Softplus::<FMA>),
+            Unary::Exp => map_wide_in_place::<T, VECTOR, AT_ONCE>(x, math::Exp::<FMA>),
+            Unary::Ln => map_wide_in_place::<T, VECTOR, AT_ONCE>(x, math::Ln::<FMA>),
+            Unary::Tanh => map_wide_in_place::<T, VECTOR, TANH_AT_ONCE>(x, math::Tanh::<FMA>),
+            Unary::Sigmoid => map_wide_in_place::<T, VECTOR, AT_ONCE>(x, math::Sigmoid::<FMA>),
+            Unary::Softplus => map_wide_in_place::<T, VECTOR, AT_ONCE>(x, math::Softplus::<FMA>),
             Unary::Floor => map_in_place(x, |x| x.floor()),
             _ => map_in_place(x, |x| op.eval(x)),
         }

@@ -158,13 +158,13 @@ fn what_compiling_does() {
 
 /// A product with a short inner length adds a row by itself.
 #[test]
-fn the_text_of_a_product_with_a_bias() {
+fn the_text_of_a_layer() {
     let x = [[20, 3], [3, 50], [1, 50]].map(|shape| ArrayD::zeros(IxDyn(&shape)));
     let function = Function::trace(&x, |_, x| Ok(vec![(x[0].matmul(x[1]) + x[2]).tanh()])).unwrap();
     assert_eq!(
         Program::<f64>::compile(&function).unwrap().to_string(),
-        "program f64(i0[20, 3], i1[3, 50], i2[1, 50])\n  @0[20, 50] = add of matmul[nn] i0[20, 3], \
-         i1[3, 50], i2[1, 50]\n  o0[20, 50] = tanh @0[20, 50]\n  return o0[20, 50]\n"
+        "program f64(i0[20, 3], i1[3, 50], i2[1, 50])\n  o0[20, 50] = tanh of add of matmul[nn] i0[20, 3], \
+         i1[3, 50], i2[1, 50]\n  return o0[20, 50]\n"
     );
 }
 
@@ -273,6 +273,46 @@ fn products_do_what_comes_after_them() {
             let vars: Vec<_> = x.iter().map(|x| tape.constant(x)).collect();
             for (i, y) in f(form, &vars).into_iter().enumerate() {
                 assert_eq!(bits(found.get(i)), bits(&y.to_vec()), "{m} {k} {n} {form}");
+            }
+        }
+    }
+}
+
+/// An activation after a bias is computed in the product's pass, unless something else reads what it is
+/// computed from.
+#[test]
+fn products_do_activations() {
+    fn f<'t>(form: usize, x: &[Var<'t, f64>]) -> Vec<Var<'t, f64>> {
+        let sum = x[0].matmul(x[1]) + x[2];
+        match form {
+            0 => vec![sum.tanh()],
+            1 => vec![sum.sigmoid() * 2.0],
+            2 => vec![sum.softplus().matmul(x[3])],
+            3 => vec![sum.softplus(), sum.sigmoid()],
+            _ => vec![sum.tanh(), sum],
+        }
+    }
+    for (rows, n) in [(1, 5), (7, 8), (20, 50), (33, 37), (3, 64)] {
+        let shapes = [vec![rows, 3], vec![3, n], vec![n], vec![n, 2]];
+        let of = |shape: &Vec<usize>| {
+            let mut next = 7 * shape.len();
+            ArrayD::from_shape_simple_fn(IxDyn(shape), || {
+                next += 1;
+                2.0 * (next as f64 * 0.37).sin()
+            })
+        };
+        let x: Vec<ArrayD<f64>> = shapes.iter().map(of).collect();
+        for form in 0..5 {
+            let function = Function::trace(&x, |_, x| Ok(f(form, x))).unwrap();
+            let program = Program::compile(&function).unwrap();
+            assert_eq!(program.len(), [1, 2, 2, 3, 2][form], "{rows} {n} {form}:\n{program}");
+            let mut workspace = Workspace::new(&program);
+            let inputs = slices(&x);
+            let found = program.evaluate(&mut workspace, &inputs).unwrap();
+            let tape = Tape::new();
+            let vars: Vec<_> = x.iter().map(|x| tape.constant(x)).collect();
+            for (i, y) in f(form, &vars).into_iter().enumerate() {
+                assert_eq!(bits(found.get(i)), bits(&y.to_vec()), "{rows} {n} {form}");
             }
         }
     }

@@ -23,7 +23,8 @@ pub(crate) mod scalar;
 
 /// What the functions below need to know of a type.
 pub trait Math: Float + 'static {
-    /// `1.5 · 2^p` with `p` the number of mantissa bits: added to a number, it rounds to whole.
+    /// `1.5 · 2^p + b` with `p` the number of mantissa bits and `b` the exponents' bias: added to a
+    /// number, it rounds that to a whole `k`, and the last bits of the sum are the exponent of `2^k`.
     const ROUND: Self;
     /// `1/ln 2`.
     const LOG2_E: Self;
@@ -31,12 +32,16 @@ pub trait Math: Float + 'static {
     const LN2: (Self, Self);
     /// Where `exp` is 0, and where it is `∞`.
     const EXP_RANGE: (Self, Self);
+    /// `ln 2 / 2`.
+    const HALF_LN2: Self;
     /// Where `tanh` is 1.
     const TANH_ONE: Self;
     /// `(eʳ - 1 - r)/r²` for `|r| ≤ ln 2 / 2` in powers of `r`, the last first: in `f32` the Taylor
     /// polynomial, in `f64` that with the smallest relative error of `eʳ - 1`, 0.1 ulp, which is two
     /// degrees shorter.
     const EXPM1: &'static [Self];
+    /// The same of `(e²ʳ - 1 - 2r)/2r²` for `|r| ≤ ln 2 / 4`.
+    const EXPM1_TWICE: &'static [Self];
     /// `2/3, 2/5, 2/7, …`, last first.
     const ARTANH: &'static [Self];
     /// `ln(1 + z)/z` between 0 and 1 in powers of `z - ½`, the last first: of all polynomials of
@@ -56,11 +61,12 @@ pub trait Math: Float + 'static {
 }
 
 impl Math for f64 {
-    const ROUND: f64 = 6_755_399_441_055_744.0;
+    const ROUND: f64 = 6_755_399_441_055_744.0 + 1023.0;
     const LOG2_E: f64 = std::f64::consts::LOG2_E;
     // The split of FreeBSD's msun, e_exp.c.
     const LN2: (f64, f64) = (6.931_471_803_691_238e-1, 1.908_214_929_270_587_7e-10);
     const EXP_RANGE: (f64, f64) = (-746.0, 710.0);
+    const HALF_LN2: f64 = 0.5 * std::f64::consts::LN_2;
     const TANH_ONE: f64 = 20.0;
     const EXPM1: &'static [f64] = &[
         2.511_392_899_655_065e-8,
@@ -74,6 +80,16 @@ impl Math for f64 {
         1.666_666_666_666_668_5e-1,
         5.000_000_000_000_004e-1,
     ];
+    const EXPM1_TWICE: &'static [f64] = &{
+        let mut c = [0.0; Self::EXPM1.len()];
+        let (mut i, mut power) = (c.len(), 2.0);
+        while i > 0 {
+            i -= 1;
+            c[i] = power * Self::EXPM1[i];
+            power *= 2.0;
+        }
+        c
+    };
     const ARTANH: &'static [f64] = &[
         2.0 / 21.0,
         2.0 / 19.0,
@@ -117,8 +133,7 @@ impl Math for f64 {
     }
     #[inline(always)]
     fn two_to(k: f64) -> f64 {
-        let whole = k.to_bits().wrapping_sub(Self::ROUND.to_bits());
-        f64::from_bits(whole.wrapping_add(1023) << 52)
+        f64::from_bits(k.to_bits() << 52)
     }
     #[inline(always)]
     fn split(x: f64) -> (f64, f64) {
@@ -139,14 +154,17 @@ impl Math for f64 {
 }
 
 impl Math for f32 {
-    const ROUND: f32 = 12_582_912.0;
+    const ROUND: f32 = 12_582_912.0 + 127.0;
     const LOG2_E: f32 = std::f32::consts::LOG2_E;
     // The split of FreeBSD's msun, e_expf.c.
     const LN2: (f32, f32) = (6.931_457_5e-1, 1.428_606_8e-6);
     const EXP_RANGE: (f32, f32) = (-104.0, 89.0);
+    const HALF_LN2: f32 = 0.5 * std::f32::consts::LN_2;
     const TANH_ONE: f32 = 10.0;
     const EXPM1: &'static [f32] =
         &[1.0 / 5_040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5];
+    const EXPM1_TWICE: &'static [f32] =
+        &[4.0 / 315.0, 2.0 / 45.0, 2.0 / 15.0, 1.0 / 3.0, 2.0 / 3.0, 1.0];
     const ARTANH: &'static [f32] = &[2.0 / 11.0, 2.0 / 9.0, 2.0 / 7.0, 2.0 / 5.0, 2.0 / 3.0];
     const LN_1P: &'static [f32] = &[
         -3.244_037_4e-3,
@@ -168,8 +186,7 @@ impl Math for f32 {
     }
     #[inline(always)]
     fn two_to(k: f32) -> f32 {
-        let whole = k.to_bits().wrapping_sub(Self::ROUND.to_bits());
-        f32::from_bits(whole.wrapping_add(127) << 23)
+        f32::from_bits(k.to_bits() << 23)
     }
     #[inline(always)]
     fn split(x: f32) -> (f32, f32) {
@@ -287,15 +304,24 @@ fn ln_of_one<T: Math, const FMA: bool>(x: T) -> T {
     if x >= T::zero() { y } else { T::nan() }
 }
 
-/// `tanh x = e / (e + 2)` with `e = e^(2x) - 1`.
+/// `tanh x = e / (e + 1)` with `e = (e^(2x) - 1)/2`.
+///
+/// Here `x = k ln 2 / 2 + r`. An error of `r` relative to `x` is one of the result times
+/// `2x / sinh 2x`, which is at most 1: a `ln 2` in one part is exact enough.
 #[inline(always)]
 fn tanh<T: Math, const FMA: bool, const N: usize>(x: [T; N]) -> [T; N] {
     let size = x.map(|x| x.abs());
     let size = size.map(|x| if x > T::TANH_ONE { T::TANH_ONE } else { x });
-    let (shifted, _, p) = reduce::<T, FMA, N>(size.map(|x| x + x));
+    let shifted: [T; N] = each(|i| T::fma::<FMA>(size[i], T::lit(2.0) * T::LOG2_E, T::ROUND));
+    let r: [T; N] = each(|i| T::fma::<FMA>(T::ROUND - shifted[i], T::HALF_LN2, size[i]));
+    let square: [T; N] = each(|i| r[i] * r[i]);
+    let q = halves::<T, FMA, N>(T::EXPM1_TWICE, r);
+    let p: [T; N] = each(|i| T::fma::<FMA>(square[i], q[i], r[i]));
     let scale = shifted.map(T::two_to);
-    let e: [T; N] = each(|i| T::fma::<FMA>(scale[i], p[i], scale[i] - T::one()));
-    each(|i| (e[i] / (e[i] + T::lit(2.0))).copysign(x[i]))
+    // (2^k - 1)/2 is exact until it is much larger than 1.
+    let half = T::lit(0.5);
+    let e: [T; N] = each(|i| T::fma::<FMA>(scale[i], p[i], T::fma::<FMA>(scale[i], half, -half)));
+    each(|i| (e[i] / (e[i] + T::one())).copysign(x[i]))
 }
 
 /// `e^-|x|`.
