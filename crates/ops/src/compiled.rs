@@ -5,7 +5,7 @@ use crate::binary::{binary_left_of, binary_of, binary_right_of};
 use crate::lanes::{LaneRegisters, ScalarStep, run_lanes_on};
 use crate::linear::lincomb_of;
 use crate::matmul::{MatMul, matmul_of, matmul_strips_of};
-use crate::outer::sum_outer_on;
+use crate::outer::sum_outer_of;
 use crate::pair::softplus_sigmoid_of;
 use crate::product::{After, Product, product_of};
 use crate::unary::{unary_in_place_of, unary_of};
@@ -92,7 +92,7 @@ macro_rules! compile {
                 c: &mut [$T],
                 sums: &mut [$T],
             ) {
-                sum_outer_on(Isa::detect(), size, accumulate, a, b, c, sums);
+                sum_outer_of(size, accumulate, a, b, c, sums);
             }
             fn run_lanes(steps: &[ScalarStep], registers: &mut LaneRegisters<$T>) {
                 run_lanes_on(Isa::detect(), steps, registers);

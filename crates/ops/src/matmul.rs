@@ -203,6 +203,13 @@ fn blocked<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
         blocked_rows(spec, a, b, c);
         return;
     }
+    if ta {
+        // Each piece copies the right side for itself, a strip at a time while the one before is used: so no
+        // thread waits for another, or reads what that has just written.
+        let rows = m.div_ceil(threads).next_multiple_of(PANEL);
+        let pieces = c.par_chunks_mut(rows * n).enumerate();
+        return pieces.for_each(|(i, c)| blocked_rows(spec, &a[i * rows..], b, c));
+    }
     // More pieces than threads: one that is held up leaves the others' work to them.
     let rows = m.div_ceil(PIECES * threads).next_multiple_of(TALL);
     // The right side is copied by all threads together, and then read by each of them.
@@ -217,7 +224,7 @@ fn blocked<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
             });
             let packed = &*packed;
             c.par_chunks_mut(rows * n).enumerate().for_each(|(i, c)| {
-                let a = &a[i * rows * if ta { 1 } else { k }..];
+                let a = &a[i * rows * k..];
                 let mut right = Right::Packed { strips: packed, rows: depth, from: 0 };
                 deep(spec, a, &mut right, [l, depth], c);
             });

@@ -3,6 +3,7 @@
 use crate::Real;
 use crate::elementwise::check_len;
 use crate::isa::{Isa, Kernel, dispatch};
+use crate::matmul::{MatMul, is_shared, matmul_of};
 
 /// How many partial sums a few columns are added in.
 const LANES: usize = 16;
@@ -13,7 +14,8 @@ const LANES: usize = 16;
 ///
 /// These are the gradients of the weights and of the bias of `x W + b`, where `A` holds the rows `x` and
 /// `B` their cotangents, from few rows: a tile of `C` is as wide as registers allow, since its sums are
-/// short. Where `n` is much smaller than `m`, `Cᵀ = Bᵀ A` is faster.
+/// short. A [large](crate::is_shared) product is computed as [others](crate::matmul()) are, to the same bits for
+/// any number of threads. Where `n` is much smaller than `m`, `Cᵀ = Bᵀ A` is faster.
 ///
 /// ```
 /// let (mut c, mut sums) = ([0.0; 2], [0.0]);
@@ -59,6 +61,25 @@ pub fn sum_outer_on<T: Real>(
 ) {
     if size[2] > 0 {
         dispatch(isa, Outer { size, accumulate, a, b, c, sums });
+    }
+}
+
+/// [`sum_outer`]: a large one as a product like others.
+pub(crate) fn sum_outer_of<T: Real>(
+    [rows, m, n]: [usize; 3],
+    accumulate: bool,
+    a: &[T],
+    b: &[T],
+    c: &mut [T],
+    sums: &mut [T],
+) {
+    let isa = Isa::detect();
+    if !is_shared(rows * m * n) {
+        return sum_outer_on(isa, [rows, m, n], accumulate, a, b, c, sums);
+    }
+    matmul_of(MatMul { m, k: rows, n, ta: true, tb: false, accumulate }, a, b, c);
+    if !sums.is_empty() {
+        sum_outer_on(isa, [rows, 0, n], accumulate, &[], b, &mut [], sums);
     }
 }
 

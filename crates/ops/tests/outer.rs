@@ -64,6 +64,35 @@ fn sums_of_outer_products_of_sizes_around_those_of_tiles() {
     }
 }
 
+/// Products that are shared between threads, with sides that are no multiples of those of tiles and strips,
+/// and more rows than are gone through at a time.
+#[test]
+fn large_sums_of_outer_products_follow_their_specification() {
+    for size in [[70, 241, 250], [300, 130, 105], [4100, 32, 33], [1, 2050, 2000], [70, 3, 20_000]]
+    {
+        for accumulate in [false, true] {
+            check::<f64>(size, accumulate);
+            check::<f32>(size, accumulate);
+        }
+    }
+}
+
+#[test]
+fn large_sums_of_outer_products_have_the_same_bits_on_any_number_of_threads() {
+    let [rows, m, n] = [300, 130, 105];
+    let (a, b) = (moderate::<f32>(rows * m, 1), moderate::<f32>(rows * n, 2));
+    let on = |threads: usize| {
+        let (mut c, mut sums) = (moderate::<f32>(m * n, 3), moderate::<f32>(n, 4));
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| sum_outer([rows, m, n], true, &a, &b, &mut c, &mut sums));
+        (c, sums)
+    };
+    let one = on(1);
+    for threads in [2, 3, 7] {
+        assert_eq!(on(threads), one, "{threads} threads");
+    }
+}
+
 /// What rounding does to one of many terms does not depend on where a column lies.
 #[test]
 fn rounding_is_that_of_sums_from_the_first_row_to_the_last() {

@@ -14,8 +14,9 @@ use crate::op::Op;
 use crate::op::matmul::extents;
 use crate::program::simplify;
 
-/// Up to how many rows that is worth it: longer products by themselves hardly notice the entries that
-/// they read and write.
+/// Up to how many rows that is worth it where the product is small: longer ones by themselves hardly notice
+/// the entries that they read and write. Of large ones, the result is no longer in a near cache when it is
+/// added to others.
 const ROWS: usize = 64;
 
 /// How an output follows from those of the function [without its sums](Function::without_sums), which
@@ -53,7 +54,8 @@ pub struct WithoutSums<T: Real> {
 }
 
 impl<T: Real> Function<T> {
-    /// Takes sums over few rows out of the outputs of the given numbers; `None` if there are none.
+    /// Takes sums over few rows, and large products over any number of them with the biases beside them, out of
+    /// the outputs of the given numbers; `None` if there are none.
     ///
     /// ```
     /// use costate_tape::{Function, Part, Shape};
@@ -72,8 +74,9 @@ impl<T: Real> Function<T> {
     pub fn without_sums(&self, outputs: Range<usize>) -> Option<WithoutSums<T>> {
         self.require_replayable().ok()?;
         let f = simplify(self);
-        let sums: Vec<Option<Sum>> =
+        let mut sums: Vec<Option<Sum>> =
             f.outputs[outputs.clone()].iter().map(|&id| sum(&f, id)).collect();
+        keep_worth(&mut sums);
         if sums.iter().all(Option::is_none) {
             return None;
         }
@@ -114,7 +117,7 @@ struct Sum {
     size: [usize; 3],
 }
 
-/// The value of a node as a sum over few rows.
+/// The value of a node as a sum over rows.
 fn sum<T: Real>(f: &Function<T>, mut id: NodeId) -> Option<Sum> {
     while let Op::Reshape | Op::Detach = f.nodes[id as usize].op {
         id = f.nodes[id as usize].args[0];
@@ -140,6 +143,18 @@ fn sum<T: Real>(f: &Function<T>, mut id: NodeId) -> Option<Sum> {
         }
         _ => return None,
     };
-    let [rows, m, n] = sum.size;
-    (rows <= ROWS && !is_shared(rows * m * n)).then_some(sum)
+    Some(sum)
+}
+
+/// Leaves those that are worth it: see [`ROWS`].
+fn keep_worth(sums: &mut [Option<Sum>]) {
+    let is_large = |sum: &Sum| is_shared(sum.size.iter().product());
+    let large: Vec<NodeId> =
+        sums.iter().flatten().filter(|sum| is_large(sum)).map(|sum| sum.right).collect();
+    for sum in sums {
+        // A bias comes with the weights beside it.
+        let is_worth =
+            |sum: &Sum| sum.size[0] <= ROWS || is_large(sum) || large.contains(&sum.right);
+        *sum = sum.take().filter(is_worth);
+    }
 }

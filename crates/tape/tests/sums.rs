@@ -99,7 +99,22 @@ fn other_forms() {
     assert!(matches!(parts[2], Part::Whole(_)), "{parts:?}");
 }
 
-/// Long sums stay where they are, and so does what is no sum.
+/// Large products of more rows, and the bias beside one of them; what is small stays where it is.
+#[test]
+fn large_sums_over_many_rows() {
+    let shapes = [vec![100, 200], vec![200, 210], vec![1, 210], vec![210, 3], vec![1, 3]];
+    let parts = parts(&shapes.map(Shape::from), |_, x| {
+        let h = ((x[0] * 0.01).matmul(x[1]) + x[2]).tanh();
+        Ok(vec![h.matmul(x[3]) + x[4]])
+    });
+    let parts = parts.expect("there are sums");
+    let Part::Outer { size, right, .. } = parts[0] else { panic!("{parts:?}") };
+    assert_eq!(size, [100, 200, 210]);
+    assert_eq!(parts[1], Part::Rows { size: [100, 210], of: right });
+    assert!(matches!(parts[2..], [Part::Whole(_), Part::Whole(_)]), "{parts:?}");
+}
+
+/// Long sums of small products stay where they are, and so does what is no sum.
 #[test]
 fn nothing_to_take_out() {
     assert_eq!(network(1000), None);
