@@ -8,21 +8,20 @@
 //! steps as it takes, until there is one for every lane.
 
 mod implicit;
+mod inside;
 
 use costate_ops::{Buffer, LANES, Real};
-use smallvec::SmallVec;
 
-use super::{Backward, Cotangents, Reverse};
+use self::inside::Inside;
+use super::of_few::{FEW, ReverseOfFew};
+use super::{Backward, Cotangents};
 use crate::dirk::DirkTableau;
 use crate::error::FieldError;
 use crate::method::Method;
-use crate::solve::position;
 use crate::stats::Stats;
 use crate::step::sum_few;
 use crate::vector_field::{FieldProgram, LaneMemory};
 
-/// Systems with more components are not of a few numbers.
-pub(crate) const FEW: usize = 4;
 /// The most slopes of a step, those of its interpolant included.
 const SLOPES: usize = 32;
 
@@ -145,8 +144,8 @@ impl<T: Real> Few<T> {
         Ok(())
     }
 
-    /// The steps of a grid in reverse.
-    fn steps_of<const D: usize>(&mut self, from: &Backward<'_, T>) {
+    /// The steps of a grid by an explicit method in reverse.
+    fn explicit_steps<const D: usize>(&mut self, from: &Backward<'_, T>) {
         let tableau = from.method.tableau();
         let (rows, all) = (tableau.rows(), tableau.slopes());
         let zero = [T::zero(); D];
@@ -157,23 +156,11 @@ impl<T: Real> Few<T> {
         // `∂f/∂y` of the stages: a stage a lane.
         let mut jacobians = [[[[T::zero(); LANES]; D]; D]; SLOPES.div_ceil(LANES)];
         let mut bars = [zero; SLOPES];
-        // Those of the slopes at the times inside a step.
-        let mut weights: SmallVec<[T; 64]> = SmallVec::new();
+        let mut inside = Inside::new(all);
         let mut evaluations = 0;
         for (i, step) in from.grid.steps.iter().enumerate().rev() {
             let (n, h) = (from.grid.first + i, T::from_f64(step.h));
-            let mut inside: SmallVec<[&[T]; 8]> = SmallVec::new();
-            weights.clear();
-            for time in step.saves.clone() {
-                let theta = position(from.ts[time], step.t0, step.h, step.t1);
-                if theta < 1.0 {
-                    inside.push(from.g(time));
-                    let weight = |i| T::from_f64(tableau.interpolant.weight(i, theta));
-                    weights.extend((0..all).map(weight));
-                } else {
-                    add(&mut p, from.g(time));
-                }
-            }
+            inside.begin(from, step, &tableau.interpolant, &mut p);
             let slopes = if inside.is_empty() { rows } else { all };
             let needs_end = !inside.is_empty() && tableau.interpolant.needs_end();
             let y0 = from.grid.y(n);
@@ -201,21 +188,9 @@ impl<T: Real> Few<T> {
             }
 
             // The cotangent of slope `i` from those of the stages that use it.
-            // What was found last is added last, since it is what the sum waits for.
             let slope = |i: usize, bars: &[[T; D]; SLOPES]| {
-                let mut sum = zero;
-                for (g, weights) in inside.iter().zip(weights.chunks_exact(all)) {
-                    for (sum, &g) in sum.iter_mut().zip(*g) {
-                        *sum += weights[i] * g;
-                    }
-                }
                 let column = &self.columns[i * all + i + 1..i * all + slopes];
-                for (&a, bar) in column.iter().zip(&bars[i + 1..slopes]).rev() {
-                    for (sum, &bar) in sum.iter_mut().zip(bar) {
-                        *sum += a * bar;
-                    }
-                }
-                sum.map(|x| h * x)
+                inside.slope(i, column, &bars[i + 1..slopes], h)
             };
             // And through the field there.
             let queue = &mut self.captured;
@@ -248,7 +223,7 @@ impl<T: Real> Few<T> {
             for bar in bars[1..rows - 1].iter().chain(&bars[rows..slopes]) {
                 add(&mut p, bar);
             }
-            for g in &inside {
+            for g in &inside.cotangents {
                 add(&mut p, g);
             }
         }
@@ -284,7 +259,7 @@ fn found<T: Real, const D: usize>(memory: &mut LaneMemory<T>) -> [[[T; LANES]; D
     jacobian
 }
 
-impl<T: Real> Reverse<T> for Few<T> {
+impl<T: Real> ReverseOfFew<T> for Few<T> {
     fn start(&mut self, from: &Backward<'_, T>) {
         let (tableau, dim) = (from.method.tableau(), from.dim());
         let all = tableau.slopes();
@@ -302,48 +277,23 @@ impl<T: Real> Reverse<T> for Few<T> {
         (self.carried, self.evaluations, self.solved) = (false, 0, 0);
     }
 
-    fn steps(
-        &mut self,
-        from: &Backward<'_, T>,
-        _: &mut Cotangents<'_, T>,
-    ) -> Result<(), FieldError> {
+    fn steps<const D: usize>(&mut self, from: &Backward<'_, T>) -> Result<(), FieldError> {
         if let Method::Implicit(method) = from.method {
-            return match from.dim() {
-                1 => self.implicit_steps::<1>(from, method),
-                2 => self.implicit_steps::<2>(from, method),
-                3 => self.implicit_steps::<3>(from, method),
-                _ => self.implicit_steps::<4>(from, method),
-            };
+            return self.implicit_steps::<D>(from, method);
         }
-        match from.dim() {
-            1 => self.steps_of::<1>(from),
-            2 => self.steps_of::<2>(from),
-            3 => self.steps_of::<3>(from),
-            4 => self.steps_of::<4>(from),
-            dim => unreachable!("{dim} components are not few"),
-        }
+        self.explicit_steps::<D>(from);
         Ok(())
     }
 
-    fn finish(
-        &mut self,
-        from: &Backward<'_, T>,
-        to: &mut Cotangents<'_, T>,
-    ) -> Result<(), FieldError> {
+    fn finish<const D: usize>(&mut self, from: &Backward<'_, T>, to: &mut Cotangents<'_, T>) {
         if self.carried {
-            match from.dim() {
-                1 => self.first_slope::<1>(from),
-                2 => self.first_slope::<2>(from),
-                3 => self.first_slope::<3>(from),
-                _ => self.first_slope::<4>(from),
-            }
+            self.first_slope::<D>(from);
         }
         if let Some(queue) = &mut self.captured {
             queue.finish(to.captured);
         }
         add(&mut self.p, from.g(0));
         to.y0.copy_from_slice(&self.p);
-        Ok(())
     }
 
     fn stats(&self, steps: usize) -> Stats {

@@ -4,6 +4,7 @@ mod continuous;
 mod exact;
 mod few;
 mod multistep;
+mod of_few;
 mod programs;
 mod quadrature;
 mod retake;
@@ -15,8 +16,9 @@ mod undo;
 
 pub(crate) use continuous::{Continuous, Equations};
 pub(crate) use exact::Exact;
-pub(crate) use few::{FEW, Few, FewPrograms};
+pub(crate) use few::{Few, FewPrograms};
 pub(crate) use multistep::Multistep;
+pub(crate) use of_few::{FEW, OfFew};
 pub(crate) use programs::{Programs, WithPrograms};
 pub(crate) use retake::{Again, Retake};
 pub(crate) use side_by_side::SideBySide;

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use costate_ops::{Buffer, LANES, Real};
 
 use super::few::add;
-use super::{Backward, Cotangents, Reverse};
+use super::of_few::ReverseOfFew;
+use super::{Backward, Cotangents};
 use crate::error::FieldError;
 use crate::grid::GridStep;
 use crate::solve::position;
@@ -117,7 +118,7 @@ impl<T: Real> SideBySide<T> {
     }
 
     /// The steps of a grid in reverse.
-    fn steps_of<const D: usize>(&mut self, from: &Backward<'_, T>) {
+    fn all_steps<const D: usize>(&mut self, from: &Backward<'_, T>) {
         let grid = from.grid;
         self.evaluations += grid.steps.len() * (self.programs.times.len() - 1);
         let mut left = grid.steps.len();
@@ -300,7 +301,7 @@ impl<T: Real> SideBySide<T> {
     }
 }
 
-impl<T: Real> Reverse<T> for SideBySide<T> {
+impl<T: Real> ReverseOfFew<T> for SideBySide<T> {
     fn start(&mut self, _: &Backward<'_, T>) {
         (self.waiting.count, self.evaluations, self.has_inside) = (0, 0, true);
         for buffer in [&mut self.sums, &mut self.p] {
@@ -308,33 +309,14 @@ impl<T: Real> Reverse<T> for SideBySide<T> {
         }
     }
 
-    fn steps(
-        &mut self,
-        from: &Backward<'_, T>,
-        _: &mut Cotangents<'_, T>,
-    ) -> Result<(), FieldError> {
-        match from.dim() {
-            1 => self.steps_of::<1>(from),
-            2 => self.steps_of::<2>(from),
-            3 => self.steps_of::<3>(from),
-            4 => self.steps_of::<4>(from),
-            dim => unreachable!("{dim} components are not few"),
-        }
+    fn steps<const D: usize>(&mut self, from: &Backward<'_, T>) -> Result<(), FieldError> {
+        self.all_steps::<D>(from);
         Ok(())
     }
 
-    fn finish(
-        &mut self,
-        from: &Backward<'_, T>,
-        to: &mut Cotangents<'_, T>,
-    ) -> Result<(), FieldError> {
+    fn finish<const D: usize>(&mut self, from: &Backward<'_, T>, to: &mut Cotangents<'_, T>) {
         if self.waiting.count > 0 {
-            match from.dim() {
-                1 => self.waited::<1>(from),
-                2 => self.waited::<2>(from),
-                3 => self.waited::<3>(from),
-                _ => self.waited::<4>(from),
-            }
+            self.waited::<D>(from);
         }
         for (to, sum) in to.captured.iter_mut().zip(lanes(&mut self.sums)) {
             let [a, b, c, d, e, f, g, h] = *sum;
@@ -342,7 +324,6 @@ impl<T: Real> Reverse<T> for SideBySide<T> {
         }
         add(&mut self.p, from.g(0));
         to.y0.copy_from_slice(&self.p);
-        Ok(())
     }
 
     fn stats(&self, steps: usize) -> Stats {

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::{SEVERAL, SolveOp, SolveState};
 use crate::adjoint::{
-    Again, Backward, Continuous, Cotangents, Equations, Exact, Few, FewPrograms, Multistep,
+    Again, Backward, Continuous, Cotangents, Equations, Exact, Few, FewPrograms, Multistep, OfFew,
     Programs, Retake, Reverse, SideBySide, SumMemory, SumPlans, Sums, Undo, WithPrograms,
 };
 use crate::method::Method;
@@ -228,7 +228,7 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
         if let (Some(pass), None) = (&mut state.back, &state.field) {
             // It needs none of the others.
             pass.begin(&captured)?;
-            state.stats = pass.run(&backward, &mut bars)?;
+            state.stats = OfFew(pass).run(&backward, &mut bars)?;
             bars.finish();
             return Ok(());
         }
@@ -283,15 +283,18 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
                 let mut programs = Programs { vjp, parts, kept, sums, jacobian, second, pass };
                 let mut exact;
                 let mut multistep;
+                let (mut side_by_side, mut of_few);
                 let few = self.few.as_ref().zip(state.few.as_mut());
                 let pass: &mut dyn Reverse<T> = match (&mut state.back, few) {
                     (Some(back), _) => {
                         back.begin(&captured)?;
-                        back
+                        side_by_side = OfFew(back);
+                        &mut side_by_side
                     }
                     (_, Some((programs, few))) => {
                         few.begin(programs, &captured)?;
-                        few
+                        of_few = OfFew(few);
+                        &mut of_few
                     }
                     _ if self.solve.is_multistep() => {
                         let memory = &mut state.multistep;

@@ -5,13 +5,12 @@
 //! inverse waits for another one.
 
 use costate_ops::{LANES, Real, invert};
-use smallvec::SmallVec;
 
+use super::inside::Inside;
 use super::{Few, SLOPES, add, found, transposed};
 use crate::adjoint::Backward;
 use crate::dirk::DirkTableau;
 use crate::error::{Error, ErrorKind, FieldError};
-use crate::solve::position;
 use crate::step::sum_few;
 
 impl<T: Real> Few<T> {
@@ -32,23 +31,11 @@ impl<T: Real> Few<T> {
         let mut jacobians = [[[[T::zero(); LANES]; D]; D]; SLOPES.div_ceil(LANES)];
         let mut inverses = [[zero; D]; SLOPES];
         let mut bars = [zero; SLOPES];
-        // Those of the slopes at the times inside a step.
-        let mut weights: SmallVec<[T; 64]> = SmallVec::new();
+        let mut inside = Inside::new(rows);
         for (i, step) in from.grid.steps.iter().enumerate().rev() {
             let (n, h) = (from.grid.first + i, T::from_f64(step.h));
             let hg = T::from_f64(step.h * method.diagonal());
-            let mut inside: SmallVec<[&[T]; 8]> = SmallVec::new();
-            weights.clear();
-            for time in step.saves.clone() {
-                let theta = position(from.ts[time], step.t0, step.h, step.t1);
-                if theta < 1.0 {
-                    inside.push(from.g(time));
-                    let weight = |i| T::from_f64(tableau.interpolant.weight(i, theta));
-                    weights.extend((0..rows).map(weight));
-                } else {
-                    add(&mut p, from.g(time));
-                }
-            }
+            inside.begin(from, step, &tableau.interpolant, &mut p);
             let k = from.grid.k(n).as_chunks().0;
             let mut start = zero;
             start.copy_from_slice(from.grid.y(n));
@@ -84,19 +71,8 @@ impl<T: Real> Few<T> {
 
             // The cotangent of slope `i` from those of the stages that use it, as those of an explicit step.
             let slope = |i: usize, bars: &[[T; D]; SLOPES]| {
-                let mut sum = zero;
-                for (g, weights) in inside.iter().zip(weights.chunks_exact(rows)) {
-                    for (sum, &g) in sum.iter_mut().zip(*g) {
-                        *sum += weights[i] * g;
-                    }
-                }
                 let column = &self.columns[i * rows + i + 1..(i + 1) * rows];
-                for (&a, bar) in column.iter().zip(&bars[i + 1..rows]).rev() {
-                    for (sum, &bar) in sum.iter_mut().zip(bar) {
-                        *sum += a * bar;
-                    }
-                }
-                sum.map(|x| h * x)
+                inside.slope(i, column, &bars[i + 1..rows], h)
             };
             // And through its equation and the field.
             let queue = &mut self.captured;
@@ -132,7 +108,7 @@ impl<T: Real> Few<T> {
             for bar in &bars[1..last] {
                 add(&mut p, bar);
             }
-            for g in &inside {
+            for g in &inside.cotangents {
                 add(&mut p, g);
             }
         }
