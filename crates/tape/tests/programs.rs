@@ -237,6 +237,37 @@ fn softplus_and_its_derivative_are_a_pair() {
     }
 }
 
+/// Arrays of these shapes with entries between `-size` and `size`.
+fn waves(shapes: &[Vec<usize>], size: f64) -> Vec<ArrayD<f64>> {
+    let of = |shape: &Vec<usize>| {
+        let mut next = 7 * shape.len();
+        ArrayD::from_shape_simple_fn(IxDyn(shape), || {
+            next += 1;
+            size * (next as f64 * 0.37).sin()
+        })
+    };
+    shapes.iter().map(of).collect()
+}
+
+/// Checks how many operations a program has, and that it gives the bits of recording.
+fn check_steps(
+    x: &[ArrayD<f64>],
+    f: impl for<'t> Fn(&[Var<'t, f64>]) -> Vec<Var<'t, f64>>,
+    steps: usize,
+) {
+    let function = Function::trace(x, |_, x| Ok(f(x))).unwrap();
+    let program = Program::compile(&function).unwrap();
+    assert_eq!(program.len(), steps, "{program}");
+    let mut workspace = Workspace::new(&program);
+    let inputs = slices(x);
+    let found = program.evaluate(&mut workspace, &inputs).unwrap();
+    let tape = Tape::new();
+    let vars: Vec<_> = x.iter().map(|x| tape.constant(x)).collect();
+    for (i, y) in f(&vars).into_iter().enumerate() {
+        assert_eq!(bits(found.get(i)), bits(&y.to_vec()), "output {i} of {program}");
+    }
+}
+
 /// With two columns or fifty, in one order or the other, and where somebody else reads the product.
 #[test]
 fn products_do_what_comes_after_them() {
@@ -252,28 +283,10 @@ fn products_do_what_comes_after_them() {
     }
     for (m, k, n, steps) in [(20, 3, 50, 1), (20, 50, 2, 2), (30, 20, 1, 1), (300, 200, 100, 2)] {
         let shapes = [vec![m, k], vec![k, n], vec![n], vec![m, n]];
-        let entry = |i: usize| (i as f64 * 0.37).sin();
-        let of = |shape: &Vec<usize>| {
-            let mut next = 7 * shape.len();
-            ArrayD::from_shape_simple_fn(IxDyn(shape), || {
-                next += 1;
-                entry(next)
-            })
-        };
-        let x: Vec<ArrayD<f64>> = shapes.iter().map(of).collect();
+        let x = waves(&shapes, 1.0);
         for form in 0..5 {
-            let function = Function::trace(&x, |_, x| Ok(f(form, x))).unwrap();
-            let program = Program::compile(&function).unwrap();
             let expected = if form == 4 || (form > 1 && n < 5) { 2 } else { steps };
-            assert_eq!(program.len(), expected, "{m} {k} {n} {form}:\n{program}");
-            let mut workspace = Workspace::new(&program);
-            let inputs = slices(&x);
-            let found = program.evaluate(&mut workspace, &inputs).unwrap();
-            let tape = Tape::new();
-            let vars: Vec<_> = x.iter().map(|x| tape.constant(x)).collect();
-            for (i, y) in f(form, &vars).into_iter().enumerate() {
-                assert_eq!(bits(found.get(i)), bits(&y.to_vec()), "{m} {k} {n} {form}");
-            }
+            check_steps(&x, |x| f(form, x), expected);
         }
     }
 }
@@ -294,26 +307,9 @@ fn products_do_activations() {
     }
     for (rows, n) in [(1, 5), (7, 8), (20, 50), (33, 37), (3, 64)] {
         let shapes = [vec![rows, 3], vec![3, n], vec![n], vec![n, 2]];
-        let of = |shape: &Vec<usize>| {
-            let mut next = 7 * shape.len();
-            ArrayD::from_shape_simple_fn(IxDyn(shape), || {
-                next += 1;
-                2.0 * (next as f64 * 0.37).sin()
-            })
-        };
-        let x: Vec<ArrayD<f64>> = shapes.iter().map(of).collect();
+        let x = waves(&shapes, 2.0);
         for form in 0..5 {
-            let function = Function::trace(&x, |_, x| Ok(f(form, x))).unwrap();
-            let program = Program::compile(&function).unwrap();
-            assert_eq!(program.len(), [1, 2, 2, 3, 2][form], "{rows} {n} {form}:\n{program}");
-            let mut workspace = Workspace::new(&program);
-            let inputs = slices(&x);
-            let found = program.evaluate(&mut workspace, &inputs).unwrap();
-            let tape = Tape::new();
-            let vars: Vec<_> = x.iter().map(|x| tape.constant(x)).collect();
-            for (i, y) in f(form, &vars).into_iter().enumerate() {
-                assert_eq!(bits(found.get(i)), bits(&y.to_vec()), "{rows} {n} {form}");
-            }
+            check_steps(&x, |x| f(form, x), [1, 2, 2, 3, 2][form]);
         }
     }
 }
