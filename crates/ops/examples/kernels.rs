@@ -10,7 +10,7 @@ use costate_ops::{
     After, Isa, MatMul, Product, Real, Unary, argmax_axis, binary_in_place_right, lincomb, matmul,
 };
 use costate_ops::{Binary, max_axis, permute, softplus_sigmoid, sum_outer, sum_to};
-use costate_ops::{unary, unary_in_place, unary_on};
+use costate_ops::{unary, unary_on};
 
 /// The time of one call in ns: the least of several batches, which the machine's other work
 /// disturbs least.
@@ -88,24 +88,6 @@ fn then<T: Real>(shapes: &[(usize, usize, usize, bool)]) {
                 "{name} [{m:4},{k:4}] [{k:4},{n:4}]{right} and {op:9} {one:9.0} ns, apart {two:9.0} ns"
             );
         }
-    }
-}
-
-/// A layer with few inputs in one pass, and its activation apart.
-fn layer<T: Real>(m: usize, k: usize, n: usize) {
-    let product = Product::new::<T>(MatMul { m, k, n, ta: false, tb: false, accumulate: false });
-    let (a, b, bias) = (numbers::<T>(m * k), numbers::<T>(k * n), numbers::<T>(n));
-    let (mut c, after) = (vec![T::zero(); m * n], After::Bias(&bias[..]));
-    for function in [Unary::Tanh, Unary::Sigmoid, Unary::Softplus] {
-        let one = time(|| product.run_then(black_box(&a), black_box(&b), after, function, &mut c));
-        let two = time(|| {
-            product.run(black_box(&a), black_box(&b), after, black_box(&mut c));
-            unary_in_place(function, black_box(&mut c));
-        });
-        let (name, function) = (T::NAME, function.name());
-        println!(
-            "{name} {function:8} of [{m:4},{k:4}] [{k:4},{n:4}] + bias {one:9.0} ns, apart {two:9.0} ns"
-        );
     }
 }
 
@@ -221,8 +203,6 @@ fn main() {
     products::<f64>(&[(20, 2, 50), (20, 50, 2), (64, 64, 64)]);
     products::<f32>(&[(32, 2, 64), (32, 64, 64), (32, 64, 2), (256, 64, 64), (128, 784, 128)]);
     then::<f64>(&[(20, 2, 50, false), (20, 50, 2, true)]);
-    layer::<f64>(20, 2, 50);
-    layer::<f32>(512, 3, 64);
     then::<f32>(&[(32, 2, 64, false), (32, 3, 64, false), (32, 64, 2, true)]);
     pair::<f32>(2048);
     pair::<f64>(2048);

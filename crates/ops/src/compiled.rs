@@ -21,14 +21,8 @@ pub trait Compiled: Sized {
     fn softplus_sigmoid(x: &[Self], softplus: &mut [Self], sigmoid: &mut [Self]);
     fn lincomb(c: &[Self], xs: &[&[Self]], out: &mut [Self]);
     fn matmul(spec: MatMul, a: &[Self], b: &[Self], c: &mut [Self]);
-    fn product(
-        product: &Product,
-        a: &[Self],
-        b: &[Self],
-        after: After<'_, Self>,
-        then: Option<Unary>,
-        c: &mut [Self],
-    ) where
+    fn product(product: &Product, a: &[Self], b: &[Self], after: After<'_, Self>, c: &mut [Self])
+    where
         Self: Real;
     fn matmul_strips(spec: MatMul, a: &[Self], strips: &[Self], c: &mut [Self]);
     fn sum_outer(
@@ -71,15 +65,8 @@ macro_rules! compile {
             fn matmul(spec: MatMul, a: &[$T], b: &[$T], c: &mut [$T]) {
                 matmul_of(spec, a, b, c);
             }
-            fn product(
-                product: &Product,
-                a: &[$T],
-                b: &[$T],
-                after: After<'_, $T>,
-                then: Option<Unary>,
-                c: &mut [$T],
-            ) {
-                product_of(product, a, b, after, then, c);
+            fn product(product: &Product, a: &[$T], b: &[$T], after: After<'_, $T>, c: &mut [$T]) {
+                product_of(product, a, b, after, c);
             }
             fn matmul_strips(spec: MatMul, a: &[$T], strips: &[$T], c: &mut [$T]) {
                 matmul_strips_of(spec, a, strips, c);

@@ -30,7 +30,6 @@ mod index;
 mod inverse;
 mod isa;
 mod lanes;
-mod layer;
 mod layout;
 mod linear;
 mod lu;

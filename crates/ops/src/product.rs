@@ -2,11 +2,10 @@
 
 use crate::elementwise::check_len;
 use crate::isa::{Isa, dispatch};
-use crate::layer::{Layer, is_activation};
 use crate::matmul::{MatMul, matmul_of};
 use crate::narrow::narrow;
 use crate::short::{SHORT, Short};
-use crate::{Binary, Real, Unary, binary_in_place_right, unary_in_place};
+use crate::{Binary, Real, binary_in_place_right};
 
 /// What is done with each entry of a product.
 #[derive(Clone, Copy, Debug)]
@@ -82,11 +81,6 @@ impl Product {
         }
     }
 
-    /// Whether it [computes](Product::run_then) such a function of each entry in its pass.
-    pub fn takes_function(&self, op: Unary) -> bool {
-        self.way == Way::Short && is_activation(op)
-    }
-
     /// `C = op(A) op(B)`, and something done with each entry: the bits of the product and the operation
     /// after it.
     ///
@@ -104,13 +98,6 @@ impl Product {
     #[inline]
     #[track_caller]
     pub fn run<T: Real>(&self, a: &[T], b: &[T], after: After<'_, T>, c: &mut [T]) {
-        self.check(a, b, after, c);
-        T::product(self, a, b, after, None, c);
-    }
-
-    #[inline]
-    #[track_caller]
-    fn check<T>(&self, a: &[T], b: &[T], after: After<'_, T>, c: &[T]) {
         check_len("product, left", a.len(), self.lens[0]);
         check_len("product, right", b.len(), self.lens[1]);
         check_len("product, result", c.len(), self.lens[2]);
@@ -121,26 +108,7 @@ impl Product {
                 check_len("product, other", x.len(), c.len());
             }
         }
-    }
-
-    /// [`run`](Product::run), and then a function of each entry: the bits of both, one after the other.
-    ///
-    /// Where the product [takes it](Product::takes_function), and a bias comes before, it is computed in
-    /// the same pass.
-    ///
-    /// # Panics
-    /// As [`run`](Product::run).
-    #[track_caller]
-    pub fn run_then<T: Real>(
-        &self,
-        a: &[T],
-        b: &[T],
-        after: After<'_, T>,
-        then: Unary,
-        c: &mut [T],
-    ) {
-        self.check(a, b, after, c);
-        T::product(self, a, b, after, Some(then), c);
+        T::product(self, a, b, after, c);
     }
 }
 
@@ -149,24 +117,13 @@ pub(crate) fn product_of<T: Real>(
     a: &[T],
     b: &[T],
     after: After<'_, T>,
-    then: Option<Unary>,
     c: &mut [T],
 ) {
     let Product { spec, way, .. } = *product;
     let MatMul { k, n, accumulate, .. } = spec;
-    match (way, after, then) {
-        (Way::Short, _, None) => return dispatch(Isa::detect(), Short { k, n, a, b, after, c }),
-        (Way::Short, After::Bias(bias), Some(activation)) if is_activation(activation) => {
-            return dispatch(Isa::detect(), Layer { k, n, a, b, bias, activation, c });
-        }
-        _ => {}
-    }
-    if let Some(then) = then {
-        product_of(product, a, b, after, None, c);
-        return unary_in_place(then, c);
-    }
     let (op, other) = match (way, after) {
         (Way::Empty, _) => return,
+        (Way::Short, _) => return dispatch(Isa::detect(), Short { k, n, a, b, after, c }),
         (_, After::Nothing) => return matmul_of(spec, a, b, c),
         (_, After::Bias(x)) => (Binary::Add, x),
         (_, After::Mul(x)) => (Binary::Mul, x),

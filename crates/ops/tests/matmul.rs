@@ -2,8 +2,8 @@
 
 use crate::common::{assert_same, moderate};
 use costate_ops::{
-    After, Binary, Isa, MatMul, Product, Real, Unary, binary_in_place_right, matmul, matmul_batch,
-    matmul_naive, matmul_small, matmul_strips, permute, unary_in_place,
+    After, Binary, Isa, MatMul, Product, Real, binary_in_place_right, matmul, matmul_batch,
+    matmul_naive, matmul_small, matmul_strips, permute,
 };
 use proptest::prelude::*;
 use rayon::prelude::*;
@@ -136,24 +136,6 @@ fn afterwards<T: Real>(m: usize, k: usize, n: usize) {
     }
 }
 
-fn activated<T: Real>(m: usize, k: usize, n: usize) {
-    let functions = [Unary::Tanh, Unary::Sigmoid, Unary::Softplus, Unary::Exp, Unary::Relu];
-    for spec in forms(m, k, n).filter(|spec| !spec.accumulate) {
-        let (a, b) = (moderate::<T>(m * k, 1), moderate::<T>(k * n, 2));
-        let (bias, other) = (moderate::<T>(n, 3), moderate::<T>(m * n, 4));
-        let product = Product::new::<T>(spec);
-        for after in [After::Nothing, After::Bias(&bias), After::Mul(&other)] {
-            for function in functions {
-                let (mut right, mut found) = (vec![T::zero(); m * n], vec![T::zero(); m * n]);
-                product.run(&a, &b, after, &mut right);
-                unary_in_place(function, &mut right);
-                product.run_then(&a, &b, after, function, &mut found);
-                assert_same(&found, &right, &(spec, function));
-            }
-        }
-    }
-}
-
 /// On the ways that do it within the product, and on the others.
 #[test]
 fn what_is_done_after_a_product() {
@@ -161,8 +143,6 @@ fn what_is_done_after_a_product() {
         for k in [0, 1, 2, 3, 4, 5, 15, 16, 50] {
             afterwards::<f64>(m, k, n);
             afterwards::<f32>(m, k, n);
-            activated::<f64>(m, k, n);
-            activated::<f32>(m, k, n);
         }
     }
     afterwards::<f32>(80, 300, 200);

@@ -1,10 +1,8 @@
 //! Products that do an operation with each of their sums before they write it, instead of in a pass
 //! of its own: add a bias, or multiply with the derivative of an activation. Which products do is for
-//! their kernels to say ([`Product::takes`](costate_ops::Product::takes)), as it is whether an
-//! activation is computed while the product is at work
-//! ([`Product::takes_function`](costate_ops::Product::takes_function)).
+//! their kernels to say ([`Product::takes`](costate_ops::Product::takes)).
 
-use costate_ops::{Binary, Product, Real, Unary};
+use costate_ops::{Binary, Real};
 
 use crate::function::{FnNode, Function};
 use crate::op::{Op, matmul};
@@ -13,19 +11,10 @@ use crate::op::{Op, matmul};
 pub(super) struct Fused<T: Real> {
     /// The product is at the place of the operation, with the other operand as third argument.
     pub function: Function<T>,
-    /// What a node does after the product.
-    pub after: Vec<After>,
+    /// The operation that a node does after the product.
+    pub after: Vec<Option<Binary>>,
     /// The nodes where the product was.
     pub gone: Vec<bool>,
-}
-
-/// What is done with each sum of a product.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct After {
-    /// An operation on it and the product's third argument.
-    pub operation: Option<Binary>,
-    /// And then a function.
-    pub function: Option<Unary>,
 }
 
 /// Has products do what can be done with their sums. The bits are the same.
@@ -34,19 +23,8 @@ pub(super) fn fuse<T: Real>(f: &Function<T>) -> Fused<T> {
     let args = f.nodes.iter().flat_map(|node| &node.args);
     args.chain(&f.outputs).for_each(|&id| readers[id as usize] += 1);
     let mut function = f.clone();
-    let (mut after, mut gone) = (vec![After::default(); f.nodes.len()], vec![false; f.nodes.len()]);
+    let (mut after, mut gone) = (vec![None; f.nodes.len()], vec![false; f.nodes.len()]);
     for (id, node) in f.nodes.iter().enumerate() {
-        if let Op::Unary(op) = node.op {
-            let from = node.args[0] as usize;
-            let product = product(&function, from).filter(|product| product.takes_function(op));
-            let biased = after[from].operation == Some(Binary::Add);
-            if product.is_some() && biased && readers[from] == 1 {
-                let FnNode { op: product, args, .. } = function.nodes[from].clone();
-                (function.nodes[id].op, function.nodes[id].args) = (product, args);
-                after[id] = After { function: Some(op), ..after[from] };
-                gone[from] = true;
-            }
-        }
         let Op::Binary(op) = node.op else { continue };
         let [a, b] = [node.args[0] as usize, node.args[1] as usize];
         let sides = match op {
@@ -56,7 +34,7 @@ pub(super) fn fuse<T: Real>(f: &Function<T>) -> Fused<T> {
             _ => continue,
         };
         let found = sides.iter().copied().find_map(|(product, other)| {
-            if readers[product] != 1 || !self::product(f, product)?.takes(op) {
+            if readers[product] != 1 || !takes(f, product, op) {
                 return None;
             }
             let other = match op {
@@ -70,7 +48,7 @@ pub(super) fn fuse<T: Real>(f: &Function<T>) -> Fused<T> {
             let fused = &mut function.nodes[id];
             fused.op = product_op.clone();
             fused.args = args.iter().copied().chain([other as u32]).collect();
-            (after[id].operation, gone[product]) = (Some(op), true);
+            (after[id], gone[product]) = (Some(op), true);
         }
     }
     Fused { function, after, gone }
@@ -86,12 +64,12 @@ fn row<T: Real>(f: &Function<T>, id: usize, sum: &FnNode<T>) -> Option<usize> {
     repeats.then_some(node.args[0] as usize)
 }
 
-/// A value as a product, if it is one.
-fn product<T: Real>(f: &Function<T>, id: usize) -> Option<Product> {
+/// Whether a value is a product whose kernel does such an operation.
+fn takes<T: Real>(f: &Function<T>, id: usize, op: Binary) -> bool {
     let node = &f.nodes[id];
     if !matches!(node.op, Op::MatMul { .. }) {
-        return None;
+        return false;
     }
     let shape = |i: usize| &f.nodes[node.args[i] as usize].shape;
-    matmul::product(&node.op, shape(0), shape(1))
+    matmul::product(&node.op, shape(0), shape(1)).is_some_and(|product| product.takes(op))
 }

@@ -113,11 +113,8 @@ impl<T: Real> fmt::Display for Program<T> {
                 }
             };
             write!(f, "  {} = ", i.out)?;
-            if let Some(function) = i.after.function {
-                write!(f, "{} of ", function.name())?;
-            }
-            if let Some(operation) = i.after.operation {
-                write!(f, "{} of ", operation.name())?;
+            if let Some(after) = i.after {
+                write!(f, "{} of ", after.name())?;
             }
             write!(f, "{}", i.op.name())?;
             match &i.op {

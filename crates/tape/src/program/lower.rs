@@ -8,14 +8,14 @@
 //! ([`after`](super::after)); and memory whose value is no longer needed is given to the next
 //! value that fits.
 
-use costate_ops::Real;
+use costate_ops::{Binary, Real};
 use smallvec::SmallVec;
 
 use crate::function::Function;
 use crate::op::{Op, matmul};
 use crate::shape::Shape;
 
-use super::after::{After, Fused, fuse};
+use super::after::{Fused, fuse};
 use super::chain::{Built, ChainInstruction, Unit, units};
 use super::pair::{self, Pair};
 use super::{Direct, Instruction, Operand, Place, Single};
@@ -116,7 +116,7 @@ fn overwrites<T: Real>(op: &Op<T>, i: usize) -> bool {
 struct Planner<'f, T: Real> {
     f: &'f Function<T>,
     /// What is done after a product.
-    after: Vec<After>,
+    after: Vec<Option<Binary>>,
     /// The node whose memory a node's value is in.
     root: Vec<usize>,
     /// For each of those, the last unit that reads it.

@@ -20,7 +20,9 @@ use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use costate_ops::{self as ops, Buffer, ChainRegisters, Native, NativeLanes, Product, Real};
+use costate_ops::{
+    self as ops, Binary, Buffer, ChainRegisters, Native, NativeLanes, Product, Real,
+};
 use smallvec::SmallVec;
 
 use crate::function::Function;
@@ -28,7 +30,6 @@ use crate::graph::Loc;
 use crate::op::{Op, Result};
 use crate::shape::Shape;
 
-use after::After;
 use chain::ChainInstruction;
 use rows::{Blocks, Rows, Split};
 use scalar::Scalars;
@@ -98,9 +99,10 @@ pub(crate) struct Single<T: Real> {
     pub op: Op<T>,
     pub args: SmallVec<[Operand; 3]>,
     pub out: Operand,
-    /// Of a product of matrices how it is computed, and what is done with each of its sums.
+    /// Of a product of matrices how it is computed, and what is done with each of its sums and the third
+    /// argument.
     pub product: Option<Product>,
-    pub after: After,
+    pub after: Option<Binary>,
     /// The argument that is written over.
     pub in_place: Option<usize>,
     /// The number of a call's state in the workspace, and of the one it reads.

@@ -250,17 +250,14 @@ fn step<T: Real>(
 ) -> Result<()> {
     let arg = |n: usize| from.get(&i.args[n]);
     if let Some(product) = &i.product {
-        let after = match i.after.operation {
+        let after = match i.after {
             None => After::Nothing,
             Some(Binary::Add) => After::Bias(arg(2)),
             Some(Binary::TanhGrad) => After::TanhGrad(arg(2)),
             Some(Binary::SigmoidGrad) => After::SigmoidGrad(arg(2)),
             Some(_) => After::Mul(arg(2)),
         };
-        match i.after.function {
-            None => product.run(arg(0), arg(1), after, out),
-            Some(then) => product.run_then(arg(0), arg(1), after, then, out),
-        }
+        product.run(arg(0), arg(1), after, out);
         return Ok(());
     }
     match (&i.op, i.in_place) {
