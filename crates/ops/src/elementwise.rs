@@ -53,6 +53,18 @@ pub(crate) trait Wide<T> {
     fn of<const N: usize>(&self, x: [T; N]) -> [T; N];
 }
 
+/// `f` of each number. The results go to an array of their own: the compiler does not know of a slice
+/// that it has no entry in common with a table that `f` may read, and would take the numbers one
+/// after another.
+#[inline(always)]
+fn singly<T: Real, const N: usize>(f: &impl Wide<T>, x: &[T; N]) -> [T; N] {
+    let mut results = [T::zero(); N];
+    for i in 0..N {
+        [results[i]] = f.of([x[i]]);
+    }
+    results
+}
+
 /// `out_i = f(x_i)` for an expensive `f`, for `AT_ONCE` vectors at once if there are registers for them.
 #[inline(always)]
 pub(crate) fn map_wide<T: Real, const VECTOR: usize, const AT_ONCE: usize>(
@@ -64,12 +76,14 @@ pub(crate) fn map_wide<T: Real, const VECTOR: usize, const AT_ONCE: usize>(
     if VECTOR == 64 {
         let block = AT_ONCE * LANES;
         for (out, x) in out.chunks_exact_mut(block).zip(x.chunks_exact(block)) {
+            let mut results = [[T::zero(); LANES]; AT_ONCE];
             for i in 0..LANES {
                 let y = f.of::<AT_ONCE>(std::array::from_fn(|j| x[j * LANES + i]));
                 for j in 0..AT_ONCE {
-                    out[j * LANES + i] = y[j];
+                    results[j][i] = y[j];
                 }
             }
+            out.copy_from_slice(results.as_flattened());
         }
         let done = x.len() - x.len() % block;
         (x, out) = (&x[done..], &mut out[done..]);
@@ -77,16 +91,12 @@ pub(crate) fn map_wide<T: Real, const VECTOR: usize, const AT_ONCE: usize>(
     let (x, x_rest) = x.as_chunks::<LANES>();
     let (out, out_rest) = out.as_chunks_mut::<LANES>();
     for (out, x) in out.iter_mut().zip(x) {
-        for i in 0..LANES {
-            [out[i]] = f.of([x[i]]);
-        }
+        *out = singly(&f, x);
     }
     if !x_rest.is_empty() {
         let mut padded = [T::zero(); LANES];
         padded[..x_rest.len()].copy_from_slice(x_rest);
-        for x in &mut padded {
-            [*x] = f.of([*x]);
-        }
+        padded = singly(&f, &padded);
         out_rest.copy_from_slice(&padded[..x_rest.len()]);
     }
 }
@@ -102,27 +112,25 @@ pub(crate) fn map_wide_in_place<T: Real, const VECTOR: usize, const AT_ONCE: usi
         let block = AT_ONCE * LANES;
         let done = x.len() - x.len() % block;
         for x in x.chunks_exact_mut(block) {
+            let mut results = [[T::zero(); LANES]; AT_ONCE];
             for i in 0..LANES {
                 let y = f.of::<AT_ONCE>(std::array::from_fn(|j| x[j * LANES + i]));
                 for j in 0..AT_ONCE {
-                    x[j * LANES + i] = y[j];
+                    results[j][i] = y[j];
                 }
             }
+            x.copy_from_slice(results.as_flattened());
         }
         x = &mut x[done..];
     }
     let (x, rest) = x.as_chunks_mut::<LANES>();
     for x in x {
-        for x in x {
-            [*x] = f.of([*x]);
-        }
+        *x = singly(&f, x);
     }
     if !rest.is_empty() {
         let mut padded = [T::zero(); LANES];
         padded[..rest.len()].copy_from_slice(rest);
-        for x in &mut padded {
-            [*x] = f.of([*x]);
-        }
+        padded = singly(&f, &padded);
         rest.copy_from_slice(&padded[..rest.len()]);
     }
 }

@@ -200,9 +200,6 @@ pub(crate) fn relu<T: Real>(x: T) -> T {
 
 /// How many vectors an expensive function is computed for at once.
 const AT_ONCE: usize = 4;
-/// The same of `tanh`, whose time is that of its division: with more at once, all come to it at the same
-/// time.
-const TANH_AT_ONCE: usize = 2;
 
 struct OutOfPlace<'a, T>(Unary, &'a [T], &'a mut [T]);
 
@@ -222,7 +219,7 @@ impl<T: Real> Kernel for OutOfPlace<'_, T> {
             Unary::Relu => map(x, out, relu),
             Unary::Exp => map_wide::<T, VECTOR, AT_ONCE>(x, out, math::Exp::<FMA>),
             Unary::Ln => map_wide::<T, VECTOR, AT_ONCE>(x, out, math::Ln::<FMA>),
-            Unary::Tanh => map_wide::<T, VECTOR, TANH_AT_ONCE>(x, out, math::Tanh::<FMA>),
+            Unary::Tanh => map_wide::<T, VECTOR, AT_ONCE>(x, out, math::Tanh::<FMA>),
             Unary::Sigmoid => map_wide::<T, VECTOR, AT_ONCE>(x, out, math::Sigmoid::<FMA>),
             Unary::Softplus => map_wide::<T, VECTOR, AT_ONCE>(x, out, math::Softplus::<FMA>),
             Unary::Floor => map(x, out, |x| x.floor()),
@@ -250,7 +247,7 @@ impl<T: Real> Kernel for InPlace<'_, T> {
             Unary::Relu => map_in_place(x, relu),
             Unary::Exp => map_wide_in_place::<T, VECTOR, AT_ONCE>(x, math::Exp::<FMA>),
             Unary::Ln => map_wide_in_place::<T, VECTOR, AT_ONCE>(x, math::Ln::<FMA>),
-            Unary::Tanh => map_wide_in_place::<T, VECTOR, TANH_AT_ONCE>(x, math::Tanh::<FMA>),
+            Unary::Tanh => map_wide_in_place::<T, VECTOR, AT_ONCE>(x, math::Tanh::<FMA>),
             Unary::Sigmoid => map_wide_in_place::<T, VECTOR, AT_ONCE>(x, math::Sigmoid::<FMA>),
             Unary::Softplus => map_wide_in_place::<T, VECTOR, AT_ONCE>(x, math::Softplus::<FMA>),
             Unary::Floor => map_in_place(x, |x| x.floor()),

@@ -20,6 +20,7 @@ use num_traits::Float;
 use crate::elementwise::Wide;
 
 pub(crate) mod scalar;
+mod tanh;
 
 /// What the functions below need to know of a type.
 pub trait Math: Float + 'static {
@@ -32,16 +33,10 @@ pub trait Math: Float + 'static {
     const LN2: (Self, Self);
     /// Where `exp` is 0, and where it is `∞`.
     const EXP_RANGE: (Self, Self);
-    /// `ln 2 / 2`.
-    const HALF_LN2: Self;
-    /// Where `tanh` is 1.
-    const TANH_ONE: Self;
     /// `(eʳ - 1 - r)/r²` for `|r| ≤ ln 2 / 2` in powers of `r`, the last first: in `f32` the Taylor
     /// polynomial, in `f64` that with the smallest relative error of `eʳ - 1`, 0.1 ulp, which is two
     /// degrees shorter.
     const EXPM1: &'static [Self];
-    /// The same of `(e²ʳ - 1 - 2r)/2r²` for `|r| ≤ ln 2 / 4`.
-    const EXPM1_TWICE: &'static [Self];
     /// `2/3, 2/5, 2/7, …`, last first.
     const ARTANH: &'static [Self];
     /// `ln(1 + z)/z` between 0 and 1 in powers of `z - ½`, the last first: of all polynomials of
@@ -58,6 +53,8 @@ pub trait Math: Float + 'static {
     fn split(x: Self) -> (Self, Self);
     /// A literal.
     fn lit(x: f64) -> Self;
+    /// `tanh x`.
+    fn tanh<const FMA: bool, const N: usize>(x: [Self; N]) -> [Self; N];
 }
 
 impl Math for f64 {
@@ -66,8 +63,6 @@ impl Math for f64 {
     // The split of FreeBSD's msun, e_exp.c.
     const LN2: (f64, f64) = (6.931_471_803_691_238e-1, 1.908_214_929_270_587_7e-10);
     const EXP_RANGE: (f64, f64) = (-746.0, 710.0);
-    const HALF_LN2: f64 = 0.5 * std::f64::consts::LN_2;
-    const TANH_ONE: f64 = 20.0;
     const EXPM1: &'static [f64] = &[
         2.511_392_899_655_065e-8,
         2.762_559_811_395_644e-7,
@@ -80,16 +75,6 @@ impl Math for f64 {
         1.666_666_666_666_668_5e-1,
         5.000_000_000_000_004e-1,
     ];
-    const EXPM1_TWICE: &'static [f64] = &{
-        let mut c = [0.0; Self::EXPM1.len()];
-        let (mut i, mut power) = (c.len(), 2.0);
-        while i > 0 {
-            i -= 1;
-            c[i] = power * Self::EXPM1[i];
-            power *= 2.0;
-        }
-        c
-    };
     const ARTANH: &'static [f64] = &[
         2.0 / 21.0,
         2.0 / 19.0,
@@ -151,6 +136,10 @@ impl Math for f64 {
     fn lit(x: f64) -> f64 {
         x
     }
+    #[inline(always)]
+    fn tanh<const FMA: bool, const N: usize>(x: [f64; N]) -> [f64; N] {
+        tanh::of_f64::<FMA, N>(x)
+    }
 }
 
 impl Math for f32 {
@@ -159,12 +148,8 @@ impl Math for f32 {
     // The split of FreeBSD's msun, e_expf.c.
     const LN2: (f32, f32) = (6.931_457_5e-1, 1.428_606_8e-6);
     const EXP_RANGE: (f32, f32) = (-104.0, 89.0);
-    const HALF_LN2: f32 = 0.5 * std::f32::consts::LN_2;
-    const TANH_ONE: f32 = 10.0;
     const EXPM1: &'static [f32] =
         &[1.0 / 5_040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5];
-    const EXPM1_TWICE: &'static [f32] =
-        &[4.0 / 315.0, 2.0 / 45.0, 2.0 / 15.0, 1.0 / 3.0, 2.0 / 3.0, 1.0];
     const ARTANH: &'static [f32] = &[2.0 / 11.0, 2.0 / 9.0, 2.0 / 7.0, 2.0 / 5.0, 2.0 / 3.0];
     const LN_1P: &'static [f32] = &[
         -3.244_037_4e-3,
@@ -202,6 +187,10 @@ impl Math for f32 {
     #[inline(always)]
     fn lit(x: f64) -> f32 {
         x as f32
+    }
+    #[inline(always)]
+    fn tanh<const FMA: bool, const N: usize>(x: [f32; N]) -> [f32; N] {
+        tanh::of_f32::<FMA, N>(x)
     }
 }
 
@@ -281,6 +270,12 @@ fn exp<T: Math, const FMA: bool, const N: usize>(x: [T; N]) -> [T; N] {
     each(|i| (T::one() + p[i]) * T::two_to(half[i]) * T::two_to(rest[i]))
 }
 
+/// `tanh x`.
+#[inline(always)]
+fn tanh<T: Math, const FMA: bool, const N: usize>(x: [T; N]) -> [T; N] {
+    <T as Math>::tanh::<FMA, N>(x)
+}
+
 /// `ln x`.
 #[inline(always)]
 fn ln<T: Math, const FMA: bool, const N: usize>(x: [T; N]) -> [T; N] {
@@ -302,26 +297,6 @@ fn ln_of_one<T: Math, const FMA: bool>(x: T) -> T {
     let y = if x == T::zero() { T::neg_infinity() } else { y };
     let y = if x == T::infinity() { x } else { y };
     if x >= T::zero() { y } else { T::nan() }
-}
-
-/// `tanh x = e / (e + 1)` with `e = (e^(2x) - 1)/2`.
-///
-/// Here `x = k ln 2 / 2 + r`. An error of `r` relative to `x` is one of the result times
-/// `2x / sinh 2x`, which is at most 1: a `ln 2` in one part is exact enough.
-#[inline(always)]
-fn tanh<T: Math, const FMA: bool, const N: usize>(x: [T; N]) -> [T; N] {
-    let size = x.map(|x| x.abs());
-    let size = size.map(|x| if x > T::TANH_ONE { T::TANH_ONE } else { x });
-    let shifted: [T; N] = each(|i| T::fma::<FMA>(size[i], T::lit(2.0) * T::LOG2_E, T::ROUND));
-    let r: [T; N] = each(|i| T::fma::<FMA>(T::ROUND - shifted[i], T::HALF_LN2, size[i]));
-    let square: [T; N] = each(|i| r[i] * r[i]);
-    let q = halves::<T, FMA, N>(T::EXPM1_TWICE, r);
-    let p: [T; N] = each(|i| T::fma::<FMA>(square[i], q[i], r[i]));
-    let scale = shifted.map(T::two_to);
-    // (2^k - 1)/2 is exact until it is much larger than 1.
-    let half = T::lit(0.5);
-    let e: [T; N] = each(|i| T::fma::<FMA>(scale[i], p[i], T::fma::<FMA>(scale[i], half, -half)));
-    each(|i| (e[i] / (e[i] + T::one())).copysign(x[i]))
 }
 
 /// `e^-|x|`.
