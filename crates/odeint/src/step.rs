@@ -1,6 +1,6 @@
 //! One step of a Runge–Kutta method, and the solution within it.
 
-use costate_ops::{Real, lincomb};
+use costate_ops::Real;
 use smallvec::SmallVec;
 
 use crate::differences::Orders;
@@ -22,37 +22,15 @@ pub(crate) fn combine<T: Real>(y: Option<&[T]>, h: f64, c: &[f64], k: &[T], out:
         4 => return combine_few::<T, 4>(y, h, c, k, out),
         _ => {}
     }
-    add_up(None, h, c, k, y, out);
+    costate_ops::combine(None, h, c, k, y, out);
 }
 
 /// `out = start + h Σ c_j k_j`, added from first to last: [`combine`] where the order matters.
 pub(crate) fn combine_from<T: Real>(start: &[T], h: f64, c: &[f64], k: &[T], out: &mut [T]) {
     match out.len() {
         0..=4 => combine(Some(start), h, c, k, out),
-        _ => add_up(Some(start), h, c, k, None, out),
+        _ => costate_ops::combine(Some(start), h, c, k, None, out),
     }
-}
-
-fn add_up<T: Real>(
-    first: Option<&[T]>,
-    h: f64,
-    c: &[f64],
-    k: &[T],
-    last: Option<&[T]>,
-    out: &mut [T],
-) {
-    let mut coefficients: SmallVec<[T; 32]> = SmallVec::new();
-    let mut terms: SmallVec<[&[T]; 32]> = SmallVec::new();
-    let mut push = |c: T, term| {
-        coefficients.push(c);
-        terms.push(term);
-    };
-    first.into_iter().for_each(|y| push(T::one(), y));
-    for (&c, k) in c.iter().zip(k.chunks_exact(out.len())).filter(|(c, _)| **c != 0.0) {
-        push(T::from_f64(h * c), k);
-    }
-    last.into_iter().for_each(|y| push(T::one(), y));
-    lincomb(&coefficients, &terms, out);
 }
 
 /// The state `y0 + h Σ a_ij k_j` of stage `i` of an explicit method; `a_ii` does not count.

@@ -23,6 +23,7 @@ mod binary;
 mod broadcast;
 mod buffer;
 mod chain;
+mod combine;
 mod compiled;
 mod elementwise;
 mod factor;
@@ -61,6 +62,7 @@ pub use buffer::Buffer;
 pub use chain::{
     CHAIN_REGISTERS, Chain, ChainMemory, ChainOp, ChainRegisters, ChainStep, chain, chain_on,
 };
+pub use combine::combine;
 pub use elementwise::copy;
 pub use factor::{lu_factor, lu_solve, lu_solve_transposed};
 pub use index::{gather, scatter_add};

@@ -268,6 +268,7 @@ fn step<T: Real>(
         (Op::Binary(f), Some(_)) => ops::binary_in_place_right(*f, arg(0), out),
         (Op::Affine { mul, add }, None) => ops::affine(*mul, *add, arg(0), out),
         (Op::Affine { mul, add }, Some(_)) => ops::affine_in_place(*mul, *add, out),
+        (Op::Powi(n), None) => ops::powi(*n, arg(0), out),
         (Op::Powi(n), Some(_)) => ops::powi_in_place(*n, out),
         (Op::SumTo, _) => ops::sum_to(arg(0), &i.args[0].shape, out, &i.out.shape),
         (Op::Call(call), _) => {
