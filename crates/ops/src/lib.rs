@@ -18,6 +18,8 @@
 //!   `exp`, `ln`, `tanh`, `sigmoid`, `softplus` and matrix products use fused multiply-add where
 //!   the machine has it, and so give one of two results; their errors are bounded either way.
 
+#[cfg_attr(not(target_arch = "x86_64"), path = "avx512_elsewhere.rs")]
+mod avx512;
 mod awake;
 mod binary;
 mod broadcast;
@@ -36,8 +38,6 @@ mod linear;
 mod lu;
 mod math;
 mod matmul;
-#[cfg_attr(not(target_arch = "x86_64"), path = "narrow_elsewhere.rs")]
-mod narrow;
 #[cfg(target_arch = "x86_64")]
 mod native;
 #[cfg(not(target_arch = "x86_64"))]

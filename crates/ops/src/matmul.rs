@@ -10,10 +10,10 @@ use std::thread::LocalKey;
 
 use rayon::prelude::*;
 
+use crate::avx512::narrow;
 use crate::awake::threads;
 use crate::elementwise::check_len;
 use crate::isa::{Isa, Kernel, dispatch};
-use crate::narrow::narrow;
 use crate::product::Add;
 use crate::tile::{Ahead, Next, Rows};
 use crate::{Buffer, Real, transpose};

@@ -1,9 +1,9 @@
 //! Products that are computed again and again, and may do something with each entry before it is written.
 
+use crate::avx512::{narrow, short};
 use crate::elementwise::check_len;
 use crate::isa::{Isa, dispatch};
 use crate::matmul::{MatMul, matmul_of};
-use crate::narrow::narrow;
 use crate::short::{SHORT, Short};
 use crate::{Binary, Real, binary_in_place_right};
 
@@ -123,7 +123,12 @@ pub(crate) fn product_of<T: Real>(
     let MatMul { k, n, accumulate, .. } = spec;
     let (op, other) = match (way, after) {
         (Way::Empty, _) => return,
-        (Way::Short, _) => return dispatch(Isa::detect(), Short { k, n, a, b, after, c }),
+        (Way::Short, _) => {
+            if !short([k, n], a, b, after, c) {
+                dispatch(Isa::detect(), Short { k, n, a, b, after, c });
+            }
+            return;
+        }
         (_, After::Nothing) => return matmul_of(spec, a, b, c),
         (_, After::Bias(x)) => (Binary::Add, x),
         (_, After::Mul(x)) => (Binary::Mul, x),

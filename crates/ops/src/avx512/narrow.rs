@@ -1,0 +1,142 @@
+//! Products with few columns: inner products of rows that lie without gaps.
+//!
+//! Sums across a vector are what the compiler does not find by itself: written as a loop, this takes
+//! five times as long. So this one kernel is written with the instructions' names.
+
+use std::arch::x86_64::{__m512, __m512d};
+
+use num_traits::Zero;
+
+use super::as_f64;
+use super::vector::Vector;
+use crate::Real;
+use crate::isa::Isa;
+use crate::product::Add;
+
+/// How many sums are made at once.
+const SUMS: usize = 8;
+
+/// `C = A B` and what is to be added, where `A` has rows of length `k`, and `B` at most four columns, which
+/// lie one after another. Returns whether it was done: it is not if the machine has no AVX-512.
+///
+/// # Panics
+/// If the lengths do not fit, or there are no or more columns.
+pub(crate) fn narrow<T: Real>(
+    k: usize,
+    and: Add<'_, T>,
+    a: &[T],
+    columns: &[T],
+    c: &mut [T],
+) -> bool {
+    if Isa::detect() < Isa::Avx512 {
+        return false;
+    }
+    let (a64, columns64): (Option<&[f64]>, Option<&[f64]>) = (as_f64(a), as_f64(columns));
+    if let (Some(a), Some(columns)) = (a64, columns64) {
+        // SAFETY: the machine has AVX-512.
+        unsafe { all::<__m512d>(k, same(and), a, columns, bytemuck::cast_slice_mut(c)) };
+    } else {
+        let (a, columns) = (bytemuck::cast_slice(a), bytemuck::cast_slice(columns));
+        // SAFETY: as above.
+        unsafe { all::<__m512>(k, same(and), a, columns, bytemuck::cast_slice_mut(c)) };
+    }
+    true
+}
+
+/// The same for the type that `T` is.
+fn same<U: Real, T: Real>(and: Add<'_, T>) -> Add<'_, U> {
+    match and {
+        Add::Nothing => Add::Nothing,
+        Add::Result => Add::Result,
+        Add::Bias(bias) => Add::Bias(bytemuck::cast_slice(bias)),
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+fn all<V: Vector>(k: usize, and: Add<'_, V::Of>, a: &[V::Of], columns: &[V::Of], c: &mut [V::Of]) {
+    // As many rows at once as there are places for sums.
+    match columns.len() / k {
+        1 => rows::<V, 8, 1>(k, and, a, columns, c),
+        2 => rows::<V, 4, 2>(k, and, a, columns, c),
+        3 => rows::<V, 2, 3>(k, and, a, columns, c),
+        4 => rows::<V, 2, 4>(k, and, a, columns, c),
+        n => panic!("{n} columns are not few"),
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+#[inline]
+fn rows<V: Vector, const R: usize, const N: usize>(
+    k: usize,
+    and: Add<'_, V::Of>,
+    a: &[V::Of],
+    columns: &[V::Of],
+    c: &mut [V::Of],
+) {
+    let bias = match and {
+        Add::Bias(bias) => std::array::from_fn(|i| bias[i % N]),
+        _ => [V::Of::zero(); SUMS],
+    };
+    let mut results = c.chunks_exact_mut(R * N);
+    let mut rows = a.chunks_exact(R * k);
+    for (a, c) in rows.by_ref().zip(results.by_ref()) {
+        tile::<V, R, N>(k, and, &bias, a, columns, c);
+    }
+    let (rest, results) = (rows.remainder(), results.into_remainder());
+    for (a, c) in rest.chunks_exact(k).zip(results.chunks_exact_mut(N)) {
+        tile::<V, 1, N>(k, and, &bias, a, columns, c);
+    }
+}
+
+/// The products of `R` rows with `N` columns. `bias` is what is added to each, if that is a row.
+#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+#[inline]
+fn tile<V: Vector, const R: usize, const N: usize>(
+    k: usize,
+    and: Add<'_, V::Of>,
+    bias: &[V::Of; SUMS],
+    a: &[V::Of],
+    columns: &[V::Of],
+    c: &mut [V::Of],
+) {
+    assert!(a.len() == R * k && columns.len() == N * k && c.len() == R * N && R * N <= SUMS);
+    // SAFETY: what is loaded are numbers of a row or a column of `k`, from number `l` on: `LEN` if there
+    // are so many, else all that are left. The lengths are those of as many rows and columns. The
+    // processor has the instructions, or this could not have been called.
+    let found = unsafe {
+        let mut sums = [V::zero(); SUMS];
+        let mut l = 0;
+        while l < k {
+            // Whole vectors but for the last one; a mask that is known costs nothing.
+            let load =
+                |from| if k - l >= V::LEN { V::load(from) } else { V::load_some(from, k - l) };
+            let mut b = [V::zero(); N];
+            for (j, b) in b.iter_mut().enumerate() {
+                *b = load(columns.as_ptr().add(j * k + l));
+            }
+            for i in 0..R {
+                let a = load(a.as_ptr().add(i * k + l));
+                for j in 0..N {
+                    sums[i * N + j] = a.fma(b[j], sums[i * N + j]);
+                }
+            }
+            l += V::LEN;
+        }
+        V::sums(sums)
+    };
+    if let Ok(c) = <&mut [V::Of; SUMS]>::try_from(&mut *c) {
+        match and {
+            Add::Nothing => *c = found,
+            Add::Result => *c = std::array::from_fn(|i| found[i] + c[i]),
+            Add::Bias(_) => *c = std::array::from_fn(|i| found[i] + bias[i]),
+        }
+        return;
+    }
+    for (i, c) in c.iter_mut().enumerate() {
+        *c = match and {
+            Add::Nothing => found[i],
+            Add::Result => found[i] + *c,
+            Add::Bias(_) => found[i] + bias[i],
+        };
+    }
+}

@@ -1,0 +1,20 @@
+//! What is not there on processors without AVX-512.
+
+use crate::Real;
+use crate::product::{Add, After};
+
+/// `false`: it was not done.
+pub(crate) fn narrow<T: Real>(_: usize, _: Add<'_, T>, _: &[T], _: &[T], _: &mut [T]) -> bool {
+    false
+}
+
+/// `false`: it was not done.
+pub(crate) fn short<T: Real>(
+    _: [usize; 2],
+    _: &[T],
+    _: &[T],
+    _: After<'_, T>,
+    _: &mut [T],
+) -> bool {
+    false
+}
