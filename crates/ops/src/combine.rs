@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use crate::Real;
 use crate::elementwise::{check_len, share};
-use crate::isa::{Isa, Kernel, dispatch_arithmetic};
+use crate::isa::{Isa, Kernel, dispatch};
 
 /// How many columns are worked on at once.
 const BLOCK: usize = 16;
@@ -58,27 +58,29 @@ impl<T: Real> Combine<'_, T> {
         }
         sum
     }
+
+    /// All columns, of which there are at least `B`: the last ones begin among those that are done, and
+    /// give those the same bits.
+    #[inline(always)]
+    fn blocks<const B: usize>(self) {
+        let (n, mut i) = (self.out.len(), 0);
+        while i < n {
+            let at = i.min(n - B);
+            let sum = self.block::<B>(self.start + at);
+            self.out[at..at + B].copy_from_slice(&sum);
+            i += B;
+        }
+    }
 }
 
 impl<T: Real> Kernel for Combine<'_, T> {
     #[inline(always)]
     fn run<const FMA: bool, const VECTOR: usize>(self) {
-        let (n, mut i) = (self.out.len(), 0);
-        while n - i >= BLOCK {
-            let sum = self.block::<BLOCK>(self.start + i);
-            self.out[i..i + BLOCK].copy_from_slice(&sum);
-            i += BLOCK;
-        }
-        if i < n && n >= BLOCK {
-            // The last columns begin among those that are done, and give those the same bits.
-            let sum = self.block::<BLOCK>(self.start + n - BLOCK);
-            self.out[n - BLOCK..].copy_from_slice(&sum);
-            return;
-        }
-        while i < n {
-            let [sum] = self.block::<1>(self.start + i);
-            self.out[i] = sum;
-            i += 1;
+        match self.out.len() {
+            BLOCK.. => self.blocks::<BLOCK>(),
+            8.. => self.blocks::<8>(),
+            4.. => self.blocks::<4>(),
+            _ => self.blocks::<1>(),
         }
     }
 }
@@ -132,11 +134,11 @@ pub(crate) fn combine_of<T: Real>(
 ) {
     let Some(chunk) = share(out.len(), || BLOCK) else {
         let all = Combine { first, terms, rows, last, start: 0, out };
-        return dispatch_arithmetic(Isa::detect(), all);
+        return dispatch(Isa::detect(), all);
     };
     out.par_chunks_mut(chunk).enumerate().for_each(|(i, out)| {
         let piece = Combine { first, terms, rows, last, start: i * chunk, out };
-        dispatch_arithmetic(Isa::detect(), piece);
+        dispatch(Isa::detect(), piece);
     });
 }
 
