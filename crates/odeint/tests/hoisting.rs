@@ -53,6 +53,31 @@ fn gradients_are_those_of_unrolling() {
     }
 }
 
+/// Weights that are stored transposed, whose cotangents are added up as sums over rows.
+#[test]
+fn transposed_weights() {
+    let gradients = |ode: Ode| {
+        let tape = Tape::<f64>::new();
+        let shapes = [vec![30, 20], vec![30], vec![20, 30], vec![7, 20]];
+        let x = shapes.iter().enumerate().map(|(i, s)| tape.constant(&numbers(s, i as f64 * 77.0)));
+        let x: Vec<_> = x.collect();
+        let field = |_, y: Var<'_, f64>| (y.matmul(x[0].t()) + x[1]).tanh().matmul(x[2].t());
+        let ys = ode.solve(field, x[3], [0.0, 0.3, 1.0]).unwrap();
+        let bars = ys.square().sum().grad(&x).unwrap();
+        bars.iter().map(|g| g.to_vec()).collect::<Vec<_>>()
+    };
+    let ode = Ode::new(Tsit5).tolerance(1e-6, 1e-8);
+    let expected = gradients(ode.clone().gradient(Gradient::Unrolled));
+    for way in [ode.clone(), ode.activations(0)] {
+        for (found, right) in gradients(way).iter().zip(&expected) {
+            let size = right.iter().map(|x| x.abs()).fold(0.0, f64::max);
+            for (a, b) in found.iter().zip(right) {
+                assert!((a - b).abs() <= 1e-12 * size, "{a} and {b}");
+            }
+        }
+    }
+}
+
 /// The parts together compute what the whole does.
 #[test]
 fn parts_make_the_whole() {

@@ -122,6 +122,19 @@ fn sum<T: Real>(f: &Function<T>, mut id: NodeId) -> Option<Sum> {
     while let Op::Reshape | Op::Detach = f.nodes[id as usize].op {
         id = f.nodes[id as usize].args[0];
     }
+    // That of a weight whose transpose is used.
+    if let Op::Permute(axes) = &f.nodes[id as usize].op
+        && **axes == [1, 0]
+    {
+        let found = of_node(f, f.nodes[id as usize].args[0])?;
+        let (left, [rows, m, n]) = (found.left?, found.size);
+        return Some(Sum { left: Some(found.right), right: left, size: [rows, n, m] });
+    }
+    of_node(f, id)
+}
+
+/// [`sum`] of what is neither a view nor transposed.
+fn of_node<T: Real>(f: &Function<T>, id: NodeId) -> Option<Sum> {
     let node = &f.nodes[id as usize];
     let shape = |i: usize| &f.nodes[node.args[i] as usize].shape;
     let sum = match node.op {

@@ -87,14 +87,14 @@ fn a_matrix_times_a_vector() {
     assert!(matches!(parts[1], Part::Whole(_)), "{parts:?}");
 }
 
-/// A batch of several axes; a weight that is stored transposed, whose cotangent is the transpose of a product
-/// and stays whole; and a number that is added to all, a sum of too many entries.
+/// A batch of several axes; a weight that is stored transposed, for which the factors change sides; and a
+/// number that is added to all, a sum of too many entries.
 #[test]
 fn other_forms() {
     let shapes = [vec![2, 5, 3], vec![7, 3], vec![5, 7], vec![]].map(Shape::from);
     let parts = parts(&shapes, |_, x| Ok(vec![(x[0].matmul(x[1].t()) + x[2] + x[3]).tanh()]));
     let parts = parts.unwrap();
-    assert!(matches!(parts[0], Part::Whole(_)), "{parts:?}");
+    assert!(matches!(parts[0], Part::Outer { size: [10, 7, 3], .. }), "{parts:?}");
     assert!(matches!(parts[1], Part::Rows { size: [2, 35], .. }), "{parts:?}");
     assert!(matches!(parts[2], Part::Whole(_)), "{parts:?}");
 }
@@ -112,6 +112,24 @@ fn large_sums_over_many_rows() {
     assert_eq!(size, [100, 200, 210]);
     assert_eq!(parts[1], Part::Rows { size: [100, 210], of: right });
     assert!(matches!(parts[2..], [Part::Whole(_), Part::Whole(_)]), "{parts:?}");
+}
+
+/// A model with transposed weights, as other frameworks store them.
+#[test]
+fn transposed_weights() {
+    for rows in [1, 6] {
+        let shapes = [vec![rows, 3], vec![7, 3], vec![7], vec![2, 7]].map(Shape::from);
+        let parts = parts(&shapes, |_, x| {
+            Ok(vec![(x[0].matmul(x[1].t()) + x[2]).tanh().matmul(x[3].t()).sin()])
+        });
+        let parts = parts.expect("there are sums");
+        let Part::Outer { size, left, .. } = parts[0] else { panic!("{parts:?}") };
+        assert_eq!(size, [rows, 7, 3]);
+        if rows > 1 {
+            assert_eq!(parts[1], Part::Rows { size: [rows, 7], of: left });
+        }
+        assert!(matches!(parts[2], Part::Outer { size: [_, 2, 7], .. }), "{parts:?}");
+    }
 }
 
 /// Long sums of small products stay where they are, and so does what is no sum.
