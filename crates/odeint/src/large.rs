@@ -29,21 +29,21 @@ pub(crate) struct Large {
     regular: bool,
 }
 
+#[derive(Clone)]
 enum Factors {
-    Dense {
-        lu: Mat<f64>,
-        forward: Vec<usize>,
-        inverse: Vec<usize>,
-    },
-    Sparse {
-        pattern: SymbolicSparseColMat<usize>,
-        values: Vec<f64>,
-        /// The places of the entries of the Jacobian, and of the mass matrix.
-        jacobian: Vec<usize>,
-        mass: Vec<usize>,
-        symbolic: SymbolicLu<usize>,
-        numeric: NumericLu<usize, f64>,
-    },
+    Dense { lu: Mat<f64>, forward: Vec<usize>, inverse: Vec<usize> },
+    Sparse(Box<Sparse>),
+}
+
+#[derive(Clone)]
+struct Sparse {
+    pattern: SymbolicSparseColMat<usize>,
+    values: Vec<f64>,
+    /// The places of the entries of the Jacobian, and of the mass matrix.
+    jacobian: Vec<usize>,
+    mass: Vec<usize>,
+    symbolic: SymbolicLu<usize>,
+    numeric: NumericLu<usize, f64>,
 }
 
 impl Large {
@@ -60,9 +60,10 @@ impl Large {
                 let solve = partial_pivoting::solve::solve_in_place_scratch::<usize, f64>;
                 factor(n, n, Par::Seq, Default::default()).or(solve(n, 1, Par::Seq))
             }
-            Factors::Sparse { symbolic, .. } => symbolic
+            Factors::Sparse(sparse) => sparse
+                .symbolic
                 .factorize_numeric_lu_scratch::<f64>(Par::Seq, Default::default())
-                .or(symbolic.solve_in_place_scratch::<f64>(1, Par::Seq)),
+                .or(sparse.symbolic.solve_in_place_scratch::<f64>(1, Par::Seq)),
         });
         Large { factors, right: vec![0.0; n], scratch, regular: false }
     }
@@ -105,14 +106,9 @@ impl Large {
                 );
                 (0..n).all(|i| lu[(i, i)].is_finite() && lu[(i, i)] != 0.0)
             }
-            Factors::Sparse {
-                pattern,
-                values,
-                jacobian: places,
-                mass: diagonal,
-                symbolic,
-                numeric,
-            } => {
+            Factors::Sparse(sparse) => {
+                let Sparse { pattern, values, jacobian: places, mass: diagonal, symbolic, numeric } =
+                    &mut **sparse;
                 values.fill(0.0);
                 for (&place, x) in places.iter().zip(jacobian) {
                     values[place] = -c * x.as_f64();
@@ -125,7 +121,7 @@ impl Large {
                         }
                     }
                 }
-                let matrix = SparseColMatRef::new(pattern.as_ref(), &**values);
+                let matrix = SparseColMatRef::new(pattern.as_ref(), values);
                 values.iter().all(|x| x.is_finite())
                     && symbolic
                         .factorize_numeric_lu(numeric, matrix, Par::Seq, stack, Default::default())
@@ -159,8 +155,8 @@ impl Large {
                     stack,
                 );
             }
-            Factors::Sparse { symbolic, numeric, .. } => {
-                LuRef::new_unchecked(symbolic, numeric).solve_in_place_with_conj(
+            Factors::Sparse(sparse) => {
+                LuRef::new_unchecked(&sparse.symbolic, &sparse.numeric).solve_in_place_with_conj(
                     Conj::No,
                     right,
                     Par::Seq,
@@ -192,14 +188,14 @@ fn sparse<T: Real>(n: usize, pattern: &Sparsity, mass: Option<&Mass<T>>) -> Opti
     let rows = all.iter().map(|&(_, i)| i).collect();
     let structure = SymbolicSparseColMat::new_checked(n, n, starts, None, rows);
     let symbolic = factorize_symbolic_lu(structure.as_ref(), Default::default()).ok()?;
-    Some(Factors::Sparse {
+    Some(Factors::Sparse(Box::new(Sparse {
         values: vec![0.0; all.len()],
         jacobian: pattern.entries().map(place).collect(),
         mass: mass.into_iter().map(place).collect(),
         symbolic,
         numeric: NumericLu::new(),
         pattern: structure,
-    })
+    })))
 }
 
 impl Clone for Large {
@@ -207,28 +203,6 @@ impl Clone for Large {
         let scratch = MemBuffer::new(faer::dyn_stack::StackReq::new::<u8>(self.scratch.len()));
         let (right, regular) = (self.right.clone(), self.regular);
         Large { factors: self.factors.clone(), right, scratch, regular }
-    }
-}
-
-impl Clone for Factors {
-    fn clone(&self) -> Factors {
-        match self {
-            Factors::Dense { lu, forward, inverse } => Factors::Dense {
-                lu: lu.clone(),
-                forward: forward.clone(),
-                inverse: inverse.clone(),
-            },
-            Factors::Sparse { pattern, values, jacobian, mass, symbolic, numeric } => {
-                Factors::Sparse {
-                    pattern: pattern.clone(),
-                    values: values.clone(),
-                    jacobian: jacobian.clone(),
-                    mass: mass.clone(),
-                    symbolic: symbolic.clone(),
-                    numeric: numeric.clone(),
-                }
-            }
-        }
     }
 }
 
