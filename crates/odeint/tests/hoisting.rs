@@ -61,8 +61,12 @@ fn transposed_weights() {
         let shapes = [vec![30, 20], vec![30], vec![20, 30], vec![7, 20]];
         let x = shapes.iter().enumerate().map(|(i, s)| tape.constant(&numbers(s, i as f64 * 77.0)));
         let x: Vec<_> = x.collect();
-        let field = |_, y: Var<'_, f64>| (y.matmul(x[0].t()) + x[1]).tanh().matmul(x[2].t());
-        let ys = ode.solve(field, x[3], [0.0, 0.3, 1.0]).unwrap();
+        let ys = ode.solve(
+            |_, y| (y.matmul(x[0].t()) + x[1]).tanh().matmul(x[2].t()),
+            x[3],
+            [0.0, 0.3, 1.0],
+        );
+        let ys = ys.unwrap();
         let bars = ys.square().sum().grad(&x).unwrap();
         bars.iter().map(|g| g.to_vec()).collect::<Vec<_>>()
     };
