@@ -1,7 +1,7 @@
 //! Products with few columns: inner products of rows that lie without gaps.
 //!
 //! Sums across a vector are what the compiler does not find by itself: written as a loop, this takes
-//! five times as long. So this one kernel is written with the instructions' names.
+//! five times as long.
 
 use std::arch::x86_64::{__m512, __m512d};
 
