@@ -64,22 +64,8 @@ pub(crate) fn power<T: Real>(n: u32, x: T) -> T {
 #[track_caller]
 pub fn powi<T: Real>(n: i32, x: &[T], out: &mut [T]) {
     check_len("powi", x.len(), out.len());
-    dispatch_len(x.len(), Powi(n, x, out));
-}
-
-struct Powi<'a, T>(i32, &'a [T], &'a mut [T]);
-
-impl<T: Real> Kernel for Powi<'_, T> {
-    #[inline(always)]
-    fn run<const FMA: bool, const VECTOR: usize>(self) {
-        let Powi(n, x, out) = self;
-        match n {
-            3 => map(x, out, |x| power(3, x)),
-            4 => map(x, out, |x| power(4, x)),
-            _ if n < 0 => map(x, out, |x| T::one() / power(n.unsigned_abs(), x)),
-            _ => map(x, out, |x| power(n.unsigned_abs(), x)),
-        }
-    }
+    out.copy_from_slice(x);
+    powi_in_place(n, out);
 }
 
 struct PowiInPlace<'a, T>(i32, &'a mut [T]);

@@ -74,7 +74,10 @@ fn rows<V: Vector, const R: usize, const N: usize>(
     c: &mut [V::Of],
 ) {
     let bias = match and {
-        Add::Bias(bias) => std::array::from_fn(|i| bias[i % N]),
+        Add::Bias(bias) => {
+            assert!(bias.len() == N);
+            std::array::from_fn(|i| bias[i % N])
+        }
         _ => [V::Of::zero(); SUMS],
     };
     let mut results = c.chunks_exact_mut(R * N);
