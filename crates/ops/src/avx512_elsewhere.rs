@@ -9,6 +9,18 @@ pub(crate) fn narrow<T: Real>(_: usize, _: Add<'_, T>, _: &[T], _: &[T], _: &mut
 }
 
 /// `false`: it was not done.
+pub(crate) fn outer<T: Real>(
+    _: [usize; 3],
+    _: bool,
+    _: &[T],
+    _: &[T],
+    _: &mut [T],
+    _: &mut [T],
+) -> bool {
+    false
+}
+
+/// `false`: it was not done.
 pub(crate) fn short<T: Real>(
     _: [usize; 2],
     _: &[T],

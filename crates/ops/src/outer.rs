@@ -1,8 +1,9 @@
 //! Sums of outer products: what rows of a batch add to the gradient of a matrix that multiplies them.
 
 use crate::Real;
+use crate::avx512::outer;
 use crate::elementwise::check_len;
-use crate::isa::{Isa, Kernel, dispatch};
+use crate::isa::{Isa, Kernel, dispatch_arithmetic};
 use crate::matmul::{MatMul, is_shared, matmul_of};
 
 /// How many partial sums a few columns are added in.
@@ -59,9 +60,11 @@ pub fn sum_outer_on<T: Real>(
     c: &mut [T],
     sums: &mut [T],
 ) {
-    if size[2] > 0 {
-        dispatch(isa, Outer { size, accumulate, a, b, c, sums });
+    if size[2] == 0 || (isa == Isa::Avx512 && outer(size, accumulate, a, b, c, sums)) {
+        return;
     }
+    // A row that is shorter than a vector of AVX-512 gains nothing by it.
+    dispatch_arithmetic(isa, Outer { size, accumulate, a, b, c, sums });
 }
 
 /// [`sum_outer`]: a large one as a product like others.
@@ -97,51 +100,55 @@ impl<T: Real> Kernel for Outer<'_, T> {
     fn run<const FMA: bool, const VECTOR: usize>(self) {
         let [rows, m, n] = self.size;
         assert!(self.a.len() == rows * m && self.b.len() == rows * n);
-        if m == 0 && LANES.is_multiple_of(n) {
-            return self.few();
+        if m == 0 && n <= 4 && n != 3 {
+            return match n {
+                1 => self.few::<1>(),
+                2 => self.few::<2>(),
+                _ => self.few::<4>(),
+            };
         }
         match VECTOR / size_of::<T>() {
-            16 => self.all::<7, 4, 16, FMA>(),
-            8 if VECTOR == 64 => self.all::<7, 4, 8, FMA>(),
-            8 => self.all::<4, 2, 8, FMA>(),
-            4 => self.all::<4, 2, 4, FMA>(),
-            _ => self.all::<4, 2, 2, FMA>(),
+            8 => self.all::<8, FMA>(),
+            4 => self.all::<4, FMA>(),
+            _ => self.all::<2, FMA>(),
         }
     }
 }
 
 impl<T: Real> Outer<'_, T> {
-    /// The sums of rows of a few entries: several rows at once.
+    /// The sums of rows of `N` entries: several rows at once.
     #[inline(always)]
-    fn few(self) {
-        let n = self.size[2];
-        let mut lanes = [T::zero(); LANES];
+    fn few<const N: usize>(self) {
         let (chunks, rest) = self.b.as_chunks::<LANES>();
+        let mut lanes = [T::zero(); LANES];
         for chunk in chunks {
-            for (lane, &b) in lanes.iter_mut().zip(chunk) {
-                *lane += b;
-            }
+            add(&mut lanes, chunk);
         }
+        let (half, rest) = rest.as_chunks::<8>();
+        half.iter().for_each(|half| add(&mut lanes, half));
+        let (quarter, rest) = rest.as_chunks::<4>();
+        quarter.iter().for_each(|quarter| add(&mut lanes, quarter));
         for (lane, &b) in lanes.iter_mut().zip(rest) {
             *lane += b;
         }
-        let mut width = LANES;
-        while width > n {
-            width /= 2;
-            let (lower, upper) = lanes.split_at_mut(width);
-            for (lower, &upper) in lower.iter_mut().zip(&*upper) {
-                *lower += upper;
-            }
+        // Each time the upper half is added to the lower one, down to one row.
+        let mut sums = halved::<T, 16, 8>(lanes);
+        let four = halved::<T, 8, 4>(sums);
+        sums[..4].copy_from_slice(&four);
+        if N <= 2 {
+            (sums[0], sums[1]) = (sums[0] + sums[2], sums[1] + sums[3]);
         }
-        for (sum, &found) in self.sums.iter_mut().zip(&lanes) {
+        if N == 1 {
+            sums[0] += sums[1];
+        }
+        for (sum, &found) in self.sums.iter_mut().zip(&sums[..N]) {
             *sum = if self.accumulate { *sum + found } else { found };
         }
     }
 
-    /// With vectors of `L` numbers, up to `TWO` of them at once for one or two rows, and up to `FOUR` for
-    /// more.
+    /// With vectors of `L` numbers.
     #[inline(always)]
-    fn all<const TWO: usize, const FOUR: usize, const L: usize, const FMA: bool>(mut self) {
+    fn all<const L: usize, const FMA: bool>(mut self) {
         let [_, m, n] = self.size;
         let mut j = 0;
         if n < L {
@@ -156,33 +163,20 @@ impl<T: Real> Outer<'_, T> {
             return;
         }
         // As many at once as fit, since the sums of a few wait for each other.
-        let most = if m <= 2 { TWO } else { FOUR };
+        let most = if m <= 2 { 4 } else { 2 };
         while j < n {
-            match (n - j).div_ceil(L).min(most) {
-                7 if TWO == 7 => {
-                    self.columns::<7, L, FMA>(j);
-                    j += 7 * L;
-                }
-                4.. if TWO >= 4 => {
-                    self.columns::<4, L, FMA>(j);
-                    j += 4 * L;
-                }
-                2.. => {
-                    self.columns::<2, L, FMA>(j);
-                    j += 2 * L;
-                }
-                _ => {
-                    self.columns::<1, L, FMA>(j);
-                    j += L;
-                }
-            }
+            j += L * match (n - j).div_ceil(L).min(most) {
+                4.. => self.columns::<4, L, FMA>(j),
+                2.. => self.columns::<2, L, FMA>(j),
+                _ => self.columns::<1, L, FMA>(j),
+            };
         }
     }
 
     /// All rows of `V` vectors of columns, from column `j` on. Where there are not so many columns, the
-    /// last vector begins among those of the one before.
+    /// last vector begins among those of the one before. Returns `V`.
     #[inline(always)]
-    fn columns<const V: usize, const L: usize, const FMA: bool>(&mut self, j: usize) {
+    fn columns<const V: usize, const L: usize, const FMA: bool>(&mut self, j: usize) -> usize {
         let (m, mut i) = (self.size[1], 0);
         if !self.sums.is_empty() {
             i = match m {
@@ -199,6 +193,7 @@ impl<T: Real> Outer<'_, T> {
         if i < m {
             self.tile::<1, V, L, false, FMA>(i, j);
         }
+        V
     }
 
     /// `R` rows and `V` vectors of `L` columns, and the sums of those columns if `S`. Returns the row
@@ -249,6 +244,20 @@ impl<T: Real> Outer<'_, T> {
         }
         i + R
     }
+}
+
+/// Adds numbers to the first lanes.
+#[inline(always)]
+fn add<T: Real, const N: usize>(lanes: &mut [T; LANES], x: &[T; N]) {
+    for i in 0..N {
+        lanes[i] += x[i];
+    }
+}
+
+/// The sum of both halves of `N` numbers.
+#[inline(always)]
+fn halved<T: Real, const N: usize, const HALF: usize>(x: [T; N]) -> [T; HALF] {
+    std::array::from_fn(|i| x[i] + x[HALF + i])
 }
 
 /// Writes the sums of a row of a tile, whose first vector begins at `j` and whose last one at `last`, or

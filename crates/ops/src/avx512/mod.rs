@@ -2,10 +2,12 @@
 //! make of a loop.
 
 mod narrow;
+mod outer;
 mod short;
 mod vector;
 
 pub(crate) use narrow::narrow;
+pub(crate) use outer::outer;
 pub(crate) use short::short;
 
 use crate::Real;

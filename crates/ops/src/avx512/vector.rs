@@ -3,10 +3,11 @@
 use std::arch::x86_64::{
     __m512, __m512d, _mm256_storeu_ps, _mm512_add_pd, _mm512_add_ps, _mm512_castpd_ps,
     _mm512_castps_pd, _mm512_castps512_ps256, _mm512_fmadd_pd, _mm512_fmadd_ps, _mm512_loadu_pd,
-    _mm512_loadu_ps, _mm512_maskz_loadu_pd, _mm512_maskz_loadu_ps, _mm512_mul_pd, _mm512_mul_ps,
-    _mm512_set1_pd, _mm512_set1_ps, _mm512_setzero_pd, _mm512_setzero_ps, _mm512_shuffle_f32x4,
-    _mm512_shuffle_f64x2, _mm512_storeu_pd, _mm512_storeu_ps, _mm512_sub_pd, _mm512_sub_ps,
-    _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
+    _mm512_loadu_ps, _mm512_mask_storeu_pd, _mm512_mask_storeu_ps, _mm512_maskz_loadu_pd,
+    _mm512_maskz_loadu_ps, _mm512_mul_pd, _mm512_mul_ps, _mm512_set1_pd, _mm512_set1_ps,
+    _mm512_setzero_pd, _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_shuffle_f64x2,
+    _mm512_storeu_pd, _mm512_storeu_ps, _mm512_sub_pd, _mm512_sub_ps, _mm512_unpackhi_pd,
+    _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
 };
 
 use crate::Real;
@@ -28,6 +29,8 @@ pub(super) trait Vector: Copy {
     unsafe fn load_some(from: *const Self::Of, len: usize) -> Self;
     /// Writes the numbers to a place.
     unsafe fn store(self, to: *mut Self::Of);
+    /// Writes those from number `first` on to where they would be from a place on.
+    unsafe fn store_from(self, first: usize, to: *mut Self::Of);
     /// `self b + c`.
     unsafe fn fma(self, b: Self, c: Self) -> Self;
     /// `self b`.
@@ -84,6 +87,11 @@ impl Vector for __m512d {
     unsafe fn store(self, to: *mut f64) {
         // SAFETY: that of the trait.
         unsafe { _mm512_storeu_pd(to, self) }
+    }
+    #[inline(always)]
+    unsafe fn store_from(self, first: usize, to: *mut f64) {
+        // SAFETY: that of the trait; what the mask leaves out is not written.
+        unsafe { _mm512_mask_storeu_pd(to, u8::MAX << first, self) }
     }
     #[inline(always)]
     unsafe fn fma(self, b: Self, c: Self) -> Self {
@@ -171,6 +179,11 @@ impl Vector for __m512 {
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: that of the trait.
         unsafe { _mm512_storeu_ps(to, self) }
+    }
+    #[inline(always)]
+    unsafe fn store_from(self, first: usize, to: *mut f32) {
+        // SAFETY: that of the trait; what the mask leaves out is not written.
+        unsafe { _mm512_mask_storeu_ps(to, u16::MAX << first, self) }
     }
     #[inline(always)]
     unsafe fn fma(self, b: Self, c: Self) -> Self {

@@ -1,0 +1,178 @@
+//! Sums of outer products.
+//!
+//! The compiler keeps the sums of such a tile in memory, or a part of them, which takes half as long again.
+
+use std::arch::x86_64::{__m512, __m512d};
+
+use super::as_f64;
+use super::vector::Vector;
+use crate::Real;
+use crate::isa::Isa;
+
+/// What [`sum_outer`](crate::sum_outer()) computes, of rows that are as long as a vector at least. Returns
+/// whether it was done: it is not if they are shorter, or the machine has no AVX-512.
+///
+/// # Panics
+/// If the lengths do not fit.
+pub(crate) fn outer<T: Real>(
+    size: [usize; 3],
+    accumulate: bool,
+    a: &[T],
+    b: &[T],
+    c: &mut [T],
+    sums: &mut [T],
+) -> bool {
+    let [rows, m, n] = size;
+    if n * size_of::<T>() < 64 || Isa::detect() < Isa::Avx512 {
+        return false;
+    }
+    assert!(a.len() == rows * m && b.len() == rows * n && c.len() == m * n);
+    assert!(sums.is_empty() || sums.len() == n);
+    if let (Some(a), Some(b)) = (as_f64(a), as_f64(b)) {
+        let (c, sums) = (bytemuck::cast_slice_mut(c), bytemuck::cast_slice_mut(sums));
+        // SAFETY: the machine has AVX-512, a row is as long as a vector at least, and the lengths are those
+        // of `size`.
+        unsafe { Job { size, accumulate, a, b, c, sums }.all::<__m512d>() };
+    } else {
+        let [a, b] = [a, b].map(bytemuck::cast_slice);
+        let (c, sums) = (bytemuck::cast_slice_mut(c), bytemuck::cast_slice_mut(sums));
+        // SAFETY: as above.
+        unsafe { Job { size, accumulate, a, b, c, sums }.all::<__m512>() };
+    }
+    true
+}
+
+struct Job<'a, T> {
+    /// How many rows there are, and how many numbers of either side are in one.
+    size: [usize; 3],
+    accumulate: bool,
+    a: &'a [T],
+    b: &'a [T],
+    c: &'a mut [T],
+    sums: &'a mut [T],
+}
+
+impl<S: Real> Job<'_, S> {
+    /// # Safety
+    /// The machine has AVX-512, a row of `b` is as long as a vector at least, and the lengths are those of
+    /// `size`; `sums` may be empty.
+    #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+    unsafe fn all<V: Vector<Of = S>>(mut self) {
+        let [_, m, n] = self.size;
+        let mut j = 0;
+        // SAFETY: that of this function; the first of the vectors begins at `j < n`, the last one but one
+        // ends within the row, and so begins the last one.
+        unsafe {
+            while j < n {
+                let left = (n - j).div_ceil(V::LEN);
+                // As many at once as there are registers for, since the sums of a few wait for each other.
+                let vectors = match left {
+                    7 if m <= 2 => self.columns::<V, 7>(j),
+                    4.. => self.columns::<V, 4>(j),
+                    2.. => self.columns::<V, 2>(j),
+                    _ => self.columns::<V, 1>(j),
+                };
+                j += vectors * V::LEN;
+            }
+        }
+    }
+
+    /// All sums of `N` vectors of columns from column `j` on, of which the last may begin among those of the
+    /// one before. Returns `N`.
+    #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+    #[inline]
+    unsafe fn columns<V: Vector<Of = S>, const N: usize>(&mut self, j: usize) -> usize {
+        let (m, mut i) = (self.size[1], 0);
+        // SAFETY: that of `all`; `i + R` is at most `m`.
+        unsafe {
+            if !self.sums.is_empty() {
+                i = match m {
+                    0 | 1 => self.tile::<V, 0, N, true>(i, j),
+                    _ => self.tile::<V, 2, N, true>(i, j),
+                };
+            }
+            while N <= 4 && m - i >= 4 {
+                i = self.tile::<V, 4, N, false>(i, j);
+            }
+            while m - i >= 2 {
+                i = self.tile::<V, 2, N, false>(i, j);
+            }
+            if i < m {
+                self.tile::<V, 1, N, false>(i, j);
+            }
+        }
+        N
+    }
+
+    /// Those of `R` numbers of the rows of `a`, from number `i` on, and of the columns themselves if
+    /// `AND_SUMS`. Returns the number after.
+    #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+    #[inline]
+    unsafe fn tile<V: Vector<Of = S>, const R: usize, const N: usize, const AND_SUMS: bool>(
+        &mut self,
+        i: usize,
+        j: usize,
+    ) -> usize {
+        let [rows, m, n] = self.size;
+        let whole = j + (N - 1) * V::LEN;
+        let last = whole.min(n - V::LEN);
+        // SAFETY: that of `columns`: vectors but the last end at `whole` or before, and that one at `n` or
+        // before; they lie within a row of `b`, of `c` or of `sums`.
+        unsafe {
+            let (mut c, mut sums) = ([[V::zero(); N]; R], [V::zero(); N]);
+            let (mut left, mut right) = (self.a.as_ptr().add(i), self.b.as_ptr());
+            for _ in 0..rows {
+                let mut b = [V::zero(); N];
+                for (v, b) in b.iter_mut().enumerate() {
+                    *b = V::load(right.add(if v + 1 < N { j + v * V::LEN } else { last }));
+                }
+                for (r, c) in c.iter_mut().enumerate() {
+                    let a = V::splat(*left.add(r));
+                    for (c, b) in c.iter_mut().zip(b) {
+                        *c = a.fma(b, *c);
+                    }
+                }
+                if AND_SUMS {
+                    for (sum, b) in sums.iter_mut().zip(b) {
+                        *sum = sum.add(b);
+                    }
+                }
+                (left, right) = (left.wrapping_add(m), right.wrapping_add(n));
+            }
+            for (r, c) in c.iter().enumerate() {
+                let to = self.c.as_mut_ptr().add((i + r) * n);
+                self.write(*c, to, j, whole - last);
+            }
+            if AND_SUMS {
+                let to = self.sums.as_mut_ptr();
+                self.write(sums, to, j, whole - last);
+            }
+        }
+        i + R
+    }
+
+    /// Writes sums to column `j` and those after, of the last vector those but the first `done`.
+    #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+    #[inline]
+    unsafe fn write<V: Vector<Of = S>, const N: usize>(
+        &self,
+        sums: [V; N],
+        to: *mut S,
+        j: usize,
+        done: usize,
+    ) {
+        for (v, sum) in sums.into_iter().enumerate() {
+            let at = j + v * V::LEN;
+            // SAFETY: that of `tile`.
+            unsafe {
+                let to = to.add(if v + 1 < N { at } else { at - done });
+                // What was there comes last: added first, it would make each sum as inexact as itself.
+                let sum = if self.accumulate { sum.add(V::load(to)) } else { sum };
+                match v + 1 < N {
+                    true => sum.store(to),
+                    false => sum.store_from(done, to),
+                }
+            }
+        }
+    }
+}
