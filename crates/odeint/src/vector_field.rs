@@ -191,7 +191,8 @@ impl<T: Real> VectorField<T> {
         let wrt: Vec<usize> =
             [1].into_iter().chain(time.then_some(0)).chain(fixed.clone()).collect();
         if let Some(halves) = self.function.vjp_keeping(&wrt, fixed)? {
-            let places = Places::new::<T>(&halves.kept);
+            let state = self.function.input_shapes()[1].numel();
+            let places = Places::new::<T>(&halves.kept, state);
             self.program = self.compile(&halves.forward)?;
             self.keeping = Some(Kept { backward: halves.backward, places, time });
         }

@@ -34,16 +34,27 @@ pub(crate) struct SolverMemory<T: Real> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Places {
     ranges: Vec<Range<usize>>,
+    /// The state of the evaluation, if it is kept as well.
+    state: Option<Range<usize>>,
     len: usize,
 }
 
+/// How many times as long as the state what is kept must be for the state to be kept as well: to find it
+/// anew is a linear combination of slopes.
+const STATE_BESIDE: usize = 8;
+
 impl Places {
-    pub(super) fn new<T: Real>(shapes: &[Shape]) -> Places {
+    /// Of arrays of these shapes, and a state of so many numbers.
+    pub(super) fn new<T: Real>(shapes: &[Shape], state: usize) -> Places {
         let line = 64 / size_of::<T>();
         let mut places = Places::default();
         for shape in shapes {
             places.ranges.push(places.len..places.len + shape.numel());
             places.len += shape.numel().next_multiple_of(line);
+        }
+        if places.len >= STATE_BESIDE * state {
+            places.state = Some(places.len..places.len + state);
+            places.len += state.next_multiple_of(line);
         }
         places
     }
@@ -266,6 +277,11 @@ impl<'a, T: Real> Replay<'a, T> {
         self
     }
 
+    /// The state of the evaluation that kept this, if that was kept as well.
+    pub fn kept_state<'k>(&self, kept: &'k [T]) -> Option<&'k [T]> {
+        Some(&kept[self.places?.state.clone()?])
+    }
+
     /// Runs the program on a time, a state, what is captured, and a cotangent if it takes one.
     #[inline]
     pub fn run<R>(
@@ -373,6 +389,9 @@ impl<T: Real> Field<T> for Replay<'_, T> {
     ) -> std::result::Result<(), FieldError> {
         let Some(places) = self.places else { return self.eval_part(t, y, dy, part) };
         self.evaluations += 1;
+        if let Some(range) = &places.state {
+            kept[range.clone()].copy_from_slice(y);
+        }
         self.program.run_to(t, y, &places.ranges, dy, kept)?;
         if part != Part::All {
             part.mask(dy);

@@ -49,7 +49,12 @@ impl<T: Real> Exact<T> {
     ) -> Result<(f64, f64), FieldError> {
         let Back { method, step, k, wants_h, .. } = *back;
         let (tableau, dim) = (method.tableau(), from.dim());
-        self.prepare(from, back, i);
+        let kept = from.grid.kept(back.n, i);
+        let kept_state = programs.kept.as_ref().zip(kept).and_then(|(p, kept)| p.kept_state(kept));
+        self.slope_bar(from, back, i);
+        if kept_state.is_none() {
+            self.state(back, i);
+        }
         let t = tableau.time(i, step.t0, step.t1);
         let portion = method.portion(i);
         if let Method::Rosenbrock(method) = method {
@@ -68,11 +73,11 @@ impl<T: Real> Exact<T> {
             self.stages.solve_adjoint(vjp, order, (t, &self.stage, hg), &mut self.slope)?;
         }
         let bar = &mut self.bars[place(tableau.slopes(), i, dim)];
-        let kept = from.grid.kept(back.n, i);
         let t_bar = match portion {
             Portion::All => {
                 let read = |found: &[T]| copy_few(found, bar);
-                programs.vjp((t, &self.stage), kept, &self.slope, to, read)?
+                let state = kept_state.unwrap_or(&self.stage);
+                programs.vjp((t, state), kept, &self.slope, to, read)?
             }
             _ => match programs.of(portion) {
                 Some(vjp) => vjp.run(t, &self.stage, Some(&self.slope), |found| {
@@ -100,14 +105,18 @@ impl<T: Real> Exact<T> {
         Ok((t_bar, h_bar))
     }
 
-    /// The cotangent of slope `i` from the cotangents `ȳ` of the stages that use it, and the state
-    /// of stage `i`.
-    fn prepare(&mut self, from: &Backward<'_, T>, back: &Back<'_, T>, i: usize) {
-        let Back { method, step, y0, k, .. } = *back;
-        let (tableau, h) = (method.tableau(), step.h);
+    /// The cotangent of slope `i` from the cotangents `ȳ` of the stages that use it.
+    fn slope_bar(&mut self, from: &Backward<'_, T>, back: &Back<'_, T>, i: usize) {
+        let tableau = back.method.tableau();
         let first = if tableau.coupled && i < tableau.rows() { 1 } else { i + 1 };
         self.sum_column(from, back, i, first);
         tableau.part(i).mask_blocks(from.grid.block, &mut self.slope);
+    }
+
+    /// The state of stage `i`.
+    fn state(&mut self, back: &Back<'_, T>, i: usize) {
+        let Back { method, step, y0, k, .. } = *back;
+        let (tableau, h) = (method.tableau(), step.h);
         match tableau.starts_before(i) {
             true => stage_state(tableau, i, y0, h, k, &mut self.stage),
             false => combine(Some(y0), h, tableau.row(i), k, &mut self.stage),
@@ -150,7 +159,8 @@ impl<T: Real> Exact<T> {
         let mut watch = Watch::new();
         loop {
             for i in (1..tableau.rows() - 1).rev() {
-                self.prepare(from, back, i);
+                self.slope_bar(from, back, i);
+                self.state(back, i);
                 let bar = &mut self.bars[place(all, i, dim)];
                 let t = tableau.time(i, step.t0, step.t1);
                 vjp.run(t, &self.stage, Some(&self.slope), |found| {
