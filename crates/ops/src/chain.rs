@@ -7,7 +7,7 @@
 
 use crate::Real;
 use crate::elementwise::Wide;
-use crate::isa::{Isa, Kernel, dispatch, dispatch_arithmetic};
+use crate::isa::{Isa, Kernel, dispatch};
 use crate::linear::power;
 use crate::math;
 use crate::unary::{relu, sign};
@@ -129,11 +129,9 @@ pub fn chain_on<T: Real>(
     registers: &mut ChainRegisters<T>,
     memory: &mut impl ChainMemory<T>,
 ) {
-    let wide = len > BLOCK
-        && chain.steps.iter().any(|s| matches!(s.op, ChainOp::Unary(u) if u.is_expensive()));
     let registers = registers.0.as_chunks_mut().0.try_into().expect("made with that many");
     let kernel = ChainKernel { chain, len, registers, memory };
-    if wide { dispatch(isa, kernel) } else { dispatch_arithmetic(isa, kernel) }
+    dispatch(isa, kernel);
 }
 
 struct ChainKernel<'a, T, M> {
@@ -183,7 +181,7 @@ fn tile<T: Real, M: ChainMemory<T>, const FMA: bool, const W: usize, const B: us
         } else if lanes == W {
             copy::<T, W, B>(&x[start..start + W], &mut register[..W]);
         } else {
-            register[..lanes].copy_from_slice(&x[start..start + lanes]);
+            copy_some(&x[start..start + lanes], &mut register[..lanes]);
         }
     }
     for step in &chain.steps {
@@ -195,7 +193,7 @@ fn tile<T: Real, M: ChainMemory<T>, const FMA: bool, const W: usize, const B: us
         if lanes == W {
             copy::<T, W, B>(&register[..W], &mut out[start..start + W]);
         } else {
-            out[start..start + lanes].copy_from_slice(&register[..lanes]);
+            copy_some(&register[..lanes], &mut out[start..start + lanes]);
         }
     }
 }
@@ -207,6 +205,18 @@ fn copy<T: Real, const W: usize, const B: usize>(from: &[T], to: &mut [T]) {
     #[expect(clippy::manual_memcpy, reason = "a call would cost more than the copy")]
     for k in 0..W / B {
         to[k] = from[k];
+    }
+}
+
+/// Copies entries, in vector registers instead of by a call.
+#[inline(always)]
+fn copy_some<T: Real>(from: &[T], to: &mut [T]) {
+    let ((from, rest), (to, rest_to)) = (from.as_chunks::<8>(), to.as_chunks_mut::<8>());
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+    }
+    for (to, from) in rest_to.iter_mut().zip(rest) {
+        *to = *from;
     }
 }
 
