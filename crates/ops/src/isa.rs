@@ -73,7 +73,9 @@ const BASELINE_FMA: bool = cfg!(any(target_arch = "aarch64", target_feature = "f
 /// If the machine lacks it.
 #[inline]
 pub(crate) fn dispatch<K: Kernel>(isa: Isa, kernel: K) {
-    assert!(isa <= Isa::detect(), "this machine has no {isa:?}");
+    if isa > Isa::detect() {
+        lacks(isa);
+    }
     match isa {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `detect` found these features, or better ones that include them.
@@ -81,8 +83,20 @@ pub(crate) fn dispatch<K: Kernel>(isa: Isa, kernel: K) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Isa::Avx2 => unsafe { avx2(kernel) },
-        _ => kernel.run::<BASELINE_FMA, 16>(),
+        _ => baseline(kernel),
     }
+}
+
+#[cold]
+#[inline(never)]
+fn lacks(isa: Isa) -> ! {
+    panic!("this machine has no {isa:?}");
+}
+
+/// A function of its own, so that the way to another one has no need of its stack.
+#[inline(never)]
+fn baseline<K: Kernel>(kernel: K) {
+    kernel.run::<BASELINE_FMA, 16>();
 }
 
 /// Runs a kernel whose loop is plain arithmetic: registers of 512 bits gain nothing there, and
@@ -101,7 +115,7 @@ const FEW: usize = 16;
 #[inline]
 pub(crate) fn dispatch_len<K: Kernel>(len: usize, kernel: K) {
     if len <= FEW {
-        kernel.run::<false, 16>();
+        baseline(kernel);
     } else {
         dispatch_arithmetic(Isa::detect(), kernel);
     }
