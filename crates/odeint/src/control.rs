@@ -205,31 +205,7 @@ pub(crate) fn mean_square<T: Real>(
         };
         return (0..e.len()).map(term).sum::<f64>() * share;
     }
-    let term = |e: T, a: T, b: T| {
-        let size = a.abs().max(b.abs()).as_f64();
-        let ratio = e.as_f64() * (1.0 / (atol + rtol * size));
-        // 0/0 where nothing happens to a component that is 0.
-        if e == T::zero() { 0.0 } else { ratio * ratio }
-    };
-    const LANES: usize = 8;
-    if e.len() < LANES {
-        // The same sum.
-        let terms = e.iter().zip(a).zip(b).map(|((&e, &a), &b)| term(e, a, b));
-        return terms.sum::<f64>() * share;
-    }
-    let mut lanes = [0.0; LANES];
-    let (e_chunks, e_rest) = e.as_chunks::<LANES>();
-    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
-    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
-    for ((e, a), b) in e_chunks.iter().zip(a_chunks).zip(b_chunks) {
-        for i in 0..LANES {
-            lanes[i] += term(e[i], a[i], b[i]);
-        }
-    }
-    for (i, ((&e, &a), &b)) in e_rest.iter().zip(a_rest).zip(b_rest).enumerate() {
-        lanes[i] += term(e, a, b);
-    }
-    lanes.iter().sum::<f64>() * share
+    costate_ops::sum_squared_ratios(e, a, b, atol, rtol) * share
 }
 
 /// The component with the largest error.

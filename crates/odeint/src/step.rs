@@ -22,15 +22,7 @@ pub(crate) fn combine<T: Real>(y: Option<&[T]>, h: f64, c: &[f64], k: &[T], out:
         4 => return combine_few::<T, 4>(y, h, c, k, out),
         _ => {}
     }
-    costate_ops::combine(None, h, c, k, y, out);
-}
-
-/// `out = start + h Σ c_j k_j`, added from first to last: [`combine`] where the order matters.
-pub(crate) fn combine_from<T: Real>(start: &[T], h: f64, c: &[f64], k: &[T], out: &mut [T]) {
-    match out.len() {
-        0..=4 => combine(Some(start), h, c, k, out),
-        _ => costate_ops::combine(Some(start), h, c, k, None, out),
-    }
+    costate_ops::combine(h, c, k, y, out);
 }
 
 /// The state `y0 + h Σ a_ij k_j` of stage `i` of an explicit method; `a_ii` does not count.

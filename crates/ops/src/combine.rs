@@ -14,7 +14,6 @@ const BLOCK: usize = 16;
 type Terms<T> = SmallVec<[(T, usize); 32]>;
 
 struct Combine<'a, T> {
-    first: Option<&'a [T]>,
     terms: &'a [(T, usize)],
     rows: &'a [T],
     last: Option<&'a [T]>,
@@ -32,19 +31,11 @@ impl<T: Real> Combine<'_, T> {
             block.copy_from_slice(&x[from + column..][..B]);
             block
         };
-        let mut rest = self.terms;
-        let mut sum = match (self.first, self.terms) {
-            (Some(first), _) => of(first, 0),
-            (None, [(c, row), terms @ ..]) => {
-                rest = terms;
-                of(self.rows, *row).map(|x| *c * x)
-            }
-            (None, []) => match self.last {
-                Some(last) => return of(last, 0),
-                None => [T::zero(); B],
-            },
+        let [(c, row), terms @ ..] = self.terms else {
+            return self.last.map_or([T::zero(); B], |last| of(last, 0));
         };
-        for &(c, row) in rest {
+        let mut sum = of(self.rows, *row).map(|x| *c * x);
+        for &(c, row) in terms {
             let row = of(self.rows, row);
             for i in 0..B {
                 sum[i] += c * row[i];
@@ -85,59 +76,46 @@ impl<T: Real> Kernel for Combine<'_, T> {
     }
 }
 
-/// `out_i = first_i + Σ_j (h c_j) rows_ji + last_i`, added from first to last, of a matrix whose rows
-/// lie one after another; rows with `c_j = 0`, and those beyond the last `c_j`, are left out, and so is
-/// what is not given.
+/// `out_i = Σ_j (h c_j) rows_ji + last_i`, added from first to last, of a matrix whose rows lie one after
+/// another; rows with `c_j = 0`, and those beyond the last `c_j`, are left out, and so is `last` if it is not given.
 ///
 /// This is `y + h Σ a_j k_j`, the inner loop of a Runge–Kutta step.
 ///
 /// ```
 /// let (y, k) = ([1.0, 2.0], [10.0, 20.0, 30.0, 40.0]);
 /// let mut out = [0.0; 2];
-/// costate_ops::combine(Some(&y), 0.5, &[1.0, 2.0], &k, None, &mut out);
+/// costate_ops::combine(0.5, &[1.0, 2.0], &k, Some(&y), &mut out);
 /// assert_eq!(out, [36.0, 52.0]);
 /// ```
 ///
 /// # Panics
-/// If `first` or `last` is not as long as `out`, or a row with a coefficient that is not 0 is missing.
+/// If `last` is not as long as `out`, or a row with a coefficient that is not 0 is missing.
 #[track_caller]
-pub fn combine<T: Real>(
-    first: Option<&[T]>,
-    h: f64,
-    c: &[f64],
-    rows: &[T],
-    last: Option<&[T]>,
-    out: &mut [T],
-) {
+pub fn combine<T: Real>(h: f64, c: &[f64], rows: &[T], last: Option<&[T]>, out: &mut [T]) {
     let n = out.len();
-    for x in [first, last].into_iter().flatten() {
-        check_len("combine", x.len(), n);
+    if let Some(last) = last {
+        check_len("combine", last.len(), n);
     }
-    let mut terms = Terms::new();
-    for (j, &c) in c.iter().enumerate() {
-        if c != 0.0 {
-            terms.push((T::from_f64(h * c), j * n));
-        }
-    }
+    let used = c.iter().enumerate().filter(|(_, c)| **c != 0.0);
+    let terms: Terms<T> = used.map(|(j, &c)| (T::from_f64(h * c), j * n)).collect();
     if let Some(&(_, row)) = terms.last() {
         assert!(row + n <= rows.len(), "combine: {} entries of rows are not enough", rows.len());
     }
-    T::combine(first, &terms, rows, last, out);
+    T::combine(&terms, rows, last, out);
 }
 
 pub(crate) fn combine_of<T: Real>(
-    first: Option<&[T]>,
     terms: &[(T, usize)],
     rows: &[T],
     last: Option<&[T]>,
     out: &mut [T],
 ) {
     let Some(chunk) = share(out.len(), || BLOCK) else {
-        let all = Combine { first, terms, rows, last, start: 0, out };
+        let all = Combine { terms, rows, last, start: 0, out };
         return dispatch(Isa::detect(), all);
     };
     out.par_chunks_mut(chunk).enumerate().for_each(|(i, out)| {
-        let piece = Combine { first, terms, rows, last, start: i * chunk, out };
+        let piece = Combine { terms, rows, last, start: i * chunk, out };
         dispatch(Isa::detect(), piece);
     });
 }
@@ -146,18 +124,18 @@ pub(crate) fn combine_of<T: Real>(
 mod tests {
     use super::*;
 
-    fn check<T: Real>(n: usize, c: &[f64], first: bool, last: bool) {
+    fn check<T: Real>(n: usize, c: &[f64], last: bool) {
         let numbers = |len: usize, shift: usize| -> Vec<T> {
             (0..len).map(|i| T::from_f64(((i * 7 + shift) % 23) as f64 * 0.37 - 3.1)).collect()
         };
-        let (rows, y, z) = (numbers(n * c.len(), 1), numbers(n, 5), numbers(n, 11));
-        let (first, last) = (first.then_some(&y[..]), last.then_some(&z[..]));
+        let (rows, y) = (numbers(n * c.len(), 1), numbers(n, 5));
+        let last = last.then_some(&y[..]);
         let mut out = numbers(n, 2);
-        combine(first, 0.7, c, &rows, last, &mut out);
+        combine(0.7, c, &rows, last, &mut out);
         for (i, out) in out.iter().enumerate() {
             let used = c.iter().enumerate().filter(|(_, c)| **c != 0.0);
             let terms = used.map(|(j, &c)| T::from_f64(0.7 * c) * rows[j * n + i]);
-            let all = first.map(|y| y[i]).into_iter().chain(terms).chain(last.map(|z| z[i]));
+            let all = terms.chain(last.map(|y| y[i]));
             let expected = all.reduce(|sum, x| sum + x).unwrap_or(T::zero());
             assert!(*out == expected, "{i} of {n}, {c:?}: {out} instead of {expected}");
         }
@@ -170,9 +148,9 @@ mod tests {
                 if n > 100 && c.len() > 4 {
                     continue;
                 }
-                for (first, last) in [(false, false), (false, true), (true, false), (true, true)] {
-                    check::<f64>(n, c, first, last);
-                    check::<f32>(n, c, first, last);
+                for last in [false, true] {
+                    check::<f64>(n, c, last);
+                    check::<f32>(n, c, last);
                 }
             }
         }
@@ -181,13 +159,13 @@ mod tests {
     #[test]
     fn a_row_that_counts_for_nothing_is_not_read() {
         let mut out = [0.0; 2];
-        combine(None, 1.0, &[0.0, 1.0], &[f64::NAN, f64::NAN, 3.0, 4.0], None, &mut out);
+        combine(1.0, &[0.0, 1.0], &[f64::NAN, f64::NAN, 3.0, 4.0], None, &mut out);
         assert_eq!(out, [3.0, 4.0]);
     }
 
     #[test]
     #[should_panic(expected = "are not enough")]
     fn rows_that_are_missing() {
-        combine(None, 1.0, &[1.0, 1.0], &[1.0, 2.0, 3.0], None, &mut [0.0, 0.0]);
+        combine(1.0, &[1.0, 1.0], &[1.0, 2.0, 3.0], None, &mut [0.0, 0.0]);
     }
 }

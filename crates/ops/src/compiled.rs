@@ -21,13 +21,7 @@ pub trait Compiled: Sized {
     fn binary_in_place_right(op: Binary, a: &[Self], b: &mut [Self]);
     fn softplus_sigmoid(x: &[Self], softplus: &mut [Self], sigmoid: &mut [Self]);
     fn lincomb(c: &[Self], xs: &[&[Self]], out: &mut [Self]);
-    fn combine(
-        first: Option<&[Self]>,
-        terms: &[(Self, usize)],
-        rows: &[Self],
-        last: Option<&[Self]>,
-        out: &mut [Self],
-    );
+    fn combine(terms: &[(Self, usize)], rows: &[Self], last: Option<&[Self]>, out: &mut [Self]);
     fn matmul(spec: MatMul, a: &[Self], b: &[Self], c: &mut [Self]);
     fn product(product: &Product, a: &[Self], b: &[Self], after: After<'_, Self>, c: &mut [Self])
     where
@@ -70,14 +64,8 @@ macro_rules! compile {
             fn lincomb(c: &[$T], xs: &[&[$T]], out: &mut [$T]) {
                 lincomb_of(c, xs, out);
             }
-            fn combine(
-                first: Option<&[$T]>,
-                terms: &[($T, usize)],
-                rows: &[$T],
-                last: Option<&[$T]>,
-                out: &mut [$T],
-            ) {
-                combine_of(first, terms, rows, last, out);
+            fn combine(terms: &[($T, usize)], rows: &[$T], last: Option<&[$T]>, out: &mut [$T]) {
+                combine_of(terms, rows, last, out);
             }
             fn matmul(spec: MatMul, a: &[$T], b: &[$T], c: &mut [$T]) {
                 matmul_of(spec, a, b, c);

@@ -71,7 +71,7 @@ const BASELINE_FMA: bool = cfg!(any(target_arch = "aarch64", target_feature = "f
 ///
 /// # Panics
 /// If the machine lacks it.
-#[inline]
+#[inline(always)]
 pub(crate) fn dispatch<K: Kernel>(isa: Isa, kernel: K) {
     if isa > Isa::detect() {
         lacks(isa);
@@ -101,7 +101,7 @@ fn baseline<K: Kernel>(kernel: K) {
 
 /// Runs a kernel whose loop is plain arithmetic: registers of 512 bits gain nothing there, and
 /// lose on short arrays.
-#[inline]
+#[inline(always)]
 pub(crate) fn dispatch_arithmetic<K: Kernel>(isa: Isa, kernel: K) {
     dispatch(isa.min(Isa::Avx2), kernel);
 }

@@ -53,6 +53,7 @@ mod scalar;
 mod scan;
 mod short;
 mod tile;
+mod tolerance;
 mod unary;
 
 pub use awake::{alone, awake};
@@ -88,4 +89,5 @@ pub use real::Real;
 pub use reduce::{argmax_axis, dot, first_not_finite, max_axis, sum};
 pub use scalar::run_scalars;
 pub use scan::cumsum;
+pub use tolerance::sum_squared_ratios;
 pub use unary::{Unary, unary, unary_in_place, unary_in_place_on, unary_on};

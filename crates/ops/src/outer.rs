@@ -51,6 +51,7 @@ pub fn sum_outer<T: Real>(
 /// # Panics
 /// If a length does not fit, or the machine lacks the instruction set.
 #[doc(hidden)]
+#[inline]
 pub fn sum_outer_on<T: Real>(
     isa: Isa,
     size: [usize; 3],
@@ -68,6 +69,7 @@ pub fn sum_outer_on<T: Real>(
 }
 
 /// [`sum_outer`]: a large one as a product like others.
+#[inline]
 pub(crate) fn sum_outer_of<T: Real>(
     [rows, m, n]: [usize; 3],
     accumulate: bool,

@@ -18,7 +18,7 @@ mod stage;
 use costate_ops::{Buffer, Real, dot};
 use smallvec::SmallVec;
 
-use self::stage::{Back, Inside, gather};
+use self::stage::{Back, Inside, gather, sum};
 use super::programs::{ByPrograms, Programs};
 use super::rosenbrock::Rosenbrock;
 use super::stages::Stages;
@@ -26,7 +26,7 @@ use super::{Backward, Cotangents};
 use crate::error::FieldError;
 use crate::method::Method;
 use crate::solve::position;
-use crate::step::{combine, combine_from};
+use crate::step::combine;
 use crate::tableau::Tableau;
 
 /// The memory of the pass.
@@ -37,9 +37,12 @@ pub(crate) struct Exact<T: Real> {
     end: Buffer<T>,
     slope: Buffer<T>,
     stage: Buffer<T>,
-    /// `ȳ_i` of each stage; in the end slope's row, `p`, since the weights `b` are that row of `a`.
-    /// The interpolant's stages come last.
+    /// What the sums of a step take: the cotangents of the states inside it, the last one first; then `ȳ_i` of
+    /// each stage from the last one to the first, the interpolant's among them. In the end slope's row it is
+    /// `p`, since the weights `b` are that row of `a`.
     bars: Buffer<T>,
+    /// Where in `bars` the stages begin.
+    stages_start: usize,
     /// The columns of `a`, and whose they are.
     columns: Vec<f64>,
     columns_of: Option<&'static Tableau>,
@@ -57,17 +60,16 @@ pub(crate) struct Exact<T: Real> {
 
 impl<T: Real> ByPrograms<T> for Exact<T> {
     fn start(&mut self, from: &Backward<'_, T>) {
-        let (dim, all) = (from.dim(), from.grid.methods.slopes());
+        let dim = from.dim();
         for buffer in [&mut self.p, &mut self.end, &mut self.slope, &mut self.stage, &mut self.sum]
         {
             buffer.resize(dim);
         }
-        self.bars.resize(all * dim);
         if from.method.is_implicit() {
             self.stages.resize(from.grid.block);
         }
         if let Method::Rosenbrock(_) = from.method {
-            self.rosenbrock.resize(dim, from.grid.block, all);
+            self.rosenbrock.resize(dim, from.grid.block, from.grid.methods.slopes());
         }
         self.p.fill(T::zero());
         self.carried = false;
@@ -125,7 +127,8 @@ impl<T: Real> ByPrograms<T> for Exact<T> {
             };
             let slopes = k.len() / dim;
             let y0 = from.grid.y(n);
-            let back = Back { method, n, step, y0, k, inside: &inside, slopes, wants_h };
+            let back = Back { method, tableau, n, step, y0, k, inside: &inside, slopes, wants_h };
+            self.start_step(from, &inside, all);
             // What the time does to the step: to its end, and to its stages.
             let (mut end_bar, mut stages_bar, mut h_bar) = (0.0, 0.0, 0.0);
 
@@ -141,7 +144,7 @@ impl<T: Real> ByPrograms<T> for Exact<T> {
                 gather(from, tableau, &inside, h, rows - 1, &mut self.end);
                 for i in (rows..slopes).rev() {
                     let c = T::from_f64(h * self.columns[(rows - 1) * all + all - 1 - i]);
-                    costate_ops::axpy(c, &self.bars[place(all, i, dim)], &mut self.end);
+                    costate_ops::axpy(c, &self.bars[self.place(all, i, dim)], &mut self.end);
                 }
             }
             if let Some(jacobian) = programs.jacobian.as_mut().filter(|_| implicit) {
@@ -163,7 +166,8 @@ impl<T: Real> ByPrograms<T> for Exact<T> {
                 h_bar += dot(&self.p, &self.sum).as_f64();
             }
 
-            self.bars[place(all, rows - 1, dim)].copy_from_slice(&self.p);
+            let end_row = self.place(all, rows - 1, dim);
+            self.bars[end_row].copy_from_slice(&self.p);
             if tableau.coupled {
                 self.couple(from, &back, &mut programs.vjp)?;
             }
@@ -175,22 +179,15 @@ impl<T: Real> ByPrograms<T> for Exact<T> {
                 (stages_bar, h_bar) = (stages_bar + t_bar, h_bar + bar);
             }
             if rosenbrock.is_none() {
-                self.sum_column(from, &back, 0, 1);
+                self.sum_column(&back, 0, 1);
             } else {
                 gather(from, tableau, &inside, h, 0, &mut self.slope);
             }
             std::mem::swap(&mut self.slope, &mut self.end);
             carried = tableau.uses_first() || !inside.is_empty();
             // In the order of `sum_column`.
-            let bars = &self.bars[(all - slopes) * dim..];
             let starts = &self.starts[all - slopes..all - 1];
-            if inside.is_empty() {
-                combine(None, 1.0, starts, bars, &mut self.p);
-            } else {
-                self.sum.fill(T::zero());
-                inside.iter().rev().for_each(|save| add(&mut self.sum, from.g(save.time)));
-                combine_from(&self.sum, 1.0, starts, bars, &mut self.p);
-            }
+            sum(&self.bars, &back, 1.0, |_| 1.0, starts, &mut self.p);
             if let (Some(method), Some(second)) = (rosenbrock, &mut programs.second) {
                 let (r, p) = (&mut self.rosenbrock, &mut self.p);
                 let (t_bar, bar) = r.derivatives(method, second, step.t0, h, y0, k, p, to)?;
@@ -254,6 +251,23 @@ impl<T: Real> ByPrograms<T> for Exact<T> {
 }
 
 impl<T: Real> Exact<T> {
+    /// Puts the cotangents of the states inside a step where its sums take them.
+    fn start_step(&mut self, from: &Backward<'_, T>, inside: &[Inside], all: usize) {
+        let dim = from.dim();
+        self.stages_start = inside.len() * dim;
+        self.bars.resize(self.stages_start + all * dim);
+        for (row, save) in self.bars.chunks_exact_mut(dim).zip(inside.iter().rev()) {
+            row.copy_from_slice(from.g(save.time));
+        }
+    }
+
+    /// Where in `bars` the numbers of stage `i` lie: stages lie in reverse, so that sums over them are taken
+    /// as a tape takes them.
+    fn place(&self, all: usize, i: usize, dim: usize) -> std::ops::Range<usize> {
+        let start = self.stages_start + (all - 1 - i) * dim;
+        start..start + dim
+    }
+
     /// Makes the columns of `a` those of a method.
     fn columns_of(&mut self, tableau: &'static Tableau) {
         if self.columns_of.is_some_and(|of| std::ptr::eq(of, tableau)) {
@@ -272,12 +286,6 @@ impl<T: Real> Exact<T> {
         self.starts.extend((0..all).rev().map(starts));
         self.columns_of = Some(tableau);
     }
-}
-
-/// Where the numbers of stage `i` lie: stages lie in reverse, so that sums over them are taken as
-/// a tape takes them.
-fn place(all: usize, i: usize, dim: usize) -> std::ops::Range<usize> {
-    (all - 1 - i) * dim..(all - i) * dim
 }
 
 fn add<T: Real>(to: &mut [T], x: &[T]) {

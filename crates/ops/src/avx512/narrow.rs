@@ -21,6 +21,7 @@ const SUMS: usize = 8;
 ///
 /// # Panics
 /// If the lengths do not fit, or there are no or more columns.
+#[inline]
 pub(crate) fn narrow<T: Real>(
     k: usize,
     and: Add<'_, T>,

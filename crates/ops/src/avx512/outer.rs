@@ -14,6 +14,7 @@ use crate::isa::Isa;
 ///
 /// # Panics
 /// If the lengths do not fit.
+#[inline]
 pub(crate) fn outer<T: Real>(
     size: [usize; 3],
     accumulate: bool,

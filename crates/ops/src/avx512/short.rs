@@ -18,6 +18,7 @@ const ROWS: usize = 4;
 ///
 /// # Panics
 /// If the lengths do not fit.
+#[inline]
 pub(crate) fn short<T: Real>(
     [k, n]: [usize; 2],
     a: &[T],

@@ -59,6 +59,7 @@ impl<'a, T: Real> Outputs<'a, T> {
     }
 
     /// The entries of output `i`, row-major.
+    #[inline]
     pub fn get(&self, i: usize) -> &'a [T] {
         let inner = &self.program.inner;
         let Operand { place, offset, len, .. } = inner.outputs[i];
