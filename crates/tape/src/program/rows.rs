@@ -161,9 +161,11 @@ fn split_at<T: Real>(f: &Function<T>, rows: usize, work: f64) -> Option<Split<T>
         })
         .collect();
 
-    // Their outputs: rows, and the sums that outputs need.
-    let (results, others): (Vec<usize>, Vec<usize>) =
-        (0..f.outputs.len()).partition(|&i| of(f.outputs[i]) == Kind::Rows);
+    // Their outputs: rows, and the sums that outputs need. What is an input stays where it is.
+    let input = |id: NodeId| f.inputs.iter().position(|&input| input == id);
+    let (results, others): (Vec<usize>, Vec<usize>) = (0..f.outputs.len())
+        .filter(|&i| input(f.outputs[i]).is_none())
+        .partition(|&i| of(f.outputs[i]) == Kind::Rows);
     let ids = |outputs: &[usize]| outputs.iter().map(|&i| f.outputs[i]).collect::<Vec<NodeId>>();
     let (row_outputs, others) = (ids(&results), ids(&others));
     let is_read = |sum: usize| {
@@ -203,6 +205,10 @@ fn split_at<T: Real>(f: &Function<T>, rows: usize, work: f64) -> Option<Split<T>
     tails.dedup();
     let after: Vec<Operand> = tails.iter().map(|&id| place(id)).collect();
     let mut output = |id: &NodeId| {
+        if let Some(i) = input(*id) {
+            let shape = f.nodes[*id as usize].shape.clone();
+            return Operand { place: Place::Input(i), offset: 0, len: shape.numel(), shape };
+        }
         let place = || of_rows.next().expect("a place for each output");
         let found = |ids: &[NodeId], places: &[Operand]| {
             ids.iter().position(|other| other == id).map(|i| places[i].clone())
