@@ -186,7 +186,7 @@ impl<T: Real> Outer<'_, T> {
                 _ => self.tile::<2, V, L, true, FMA>(i, j),
             };
         }
-        while V <= 4 && m - i >= 4 {
+        while m - i >= 4 {
             i = self.tile::<4, V, L, false, FMA>(i, j);
         }
         while m - i >= 2 {
