@@ -1,6 +1,7 @@
 //! What is not there on processors without AVX-512.
 
 use crate::Real;
+use crate::outer::Outer;
 use crate::product::{Add, After};
 
 /// `false`: it was not done.
@@ -9,14 +10,7 @@ pub(crate) fn narrow<T: Real>(_: usize, _: Add<'_, T>, _: &[T], _: &[T], _: &mut
 }
 
 /// `false`: it was not done.
-pub(crate) fn outer<T: Real>(
-    _: [usize; 3],
-    _: bool,
-    _: &[T],
-    _: &[T],
-    _: &mut [T],
-    _: &mut [T],
-) -> bool {
+pub(crate) fn outer<T: Real>(_: &mut Outer<'_, T>) -> bool {
     false
 }
 

@@ -61,11 +61,12 @@ pub fn sum_outer_on<T: Real>(
     c: &mut [T],
     sums: &mut [T],
 ) {
-    if size[2] == 0 || (isa == Isa::Avx512 && outer(size, accumulate, a, b, c, sums)) {
+    let mut job = Outer { size, accumulate, a, b, c, sums };
+    if size[2] == 0 || (isa == Isa::Avx512 && outer(&mut job)) {
         return;
     }
     // A row that is shorter than a vector of AVX-512 gains nothing by it.
-    dispatch_arithmetic(isa, Outer { size, accumulate, a, b, c, sums });
+    dispatch_arithmetic(isa, job);
 }
 
 /// [`sum_outer`]: a large one as a product like others.
@@ -88,13 +89,14 @@ pub(crate) fn sum_outer_of<T: Real>(
     }
 }
 
-struct Outer<'a, T> {
-    size: [usize; 3],
-    accumulate: bool,
-    a: &'a [T],
-    b: &'a [T],
-    c: &'a mut [T],
-    sums: &'a mut [T],
+/// The arguments of [`sum_outer`].
+pub(crate) struct Outer<'a, T> {
+    pub size: [usize; 3],
+    pub accumulate: bool,
+    pub a: &'a [T],
+    pub b: &'a [T],
+    pub c: &'a mut [T],
+    pub sums: &'a mut [T],
 }
 
 impl<T: Real> Kernel for Outer<'_, T> {

@@ -8,6 +8,7 @@ use super::as_f64;
 use super::vector::Vector;
 use crate::Real;
 use crate::isa::Isa;
+use crate::outer::Outer;
 
 /// What [`sum_outer`](crate::sum_outer()) computes, of rows that are as long as a vector at least. Returns
 /// whether it was done: it is not if they are shorter, or the machine has no AVX-512.
@@ -15,14 +16,8 @@ use crate::isa::Isa;
 /// # Panics
 /// If the lengths do not fit.
 #[inline]
-pub(crate) fn outer<T: Real>(
-    size: [usize; 3],
-    accumulate: bool,
-    a: &[T],
-    b: &[T],
-    c: &mut [T],
-    sums: &mut [T],
-) -> bool {
+pub(crate) fn outer<T: Real>(job: &mut Outer<'_, T>) -> bool {
+    let Outer { size, accumulate, a, b, ref mut c, ref mut sums } = *job;
     let [rows, m, n] = size;
     if n * size_of::<T>() < 64 || Isa::detect() < Isa::Avx512 {
         return false;
@@ -33,25 +28,17 @@ pub(crate) fn outer<T: Real>(
         let (c, sums) = (bytemuck::cast_slice_mut(c), bytemuck::cast_slice_mut(sums));
         // SAFETY: the machine has AVX-512, a row is as long as a vector at least, and the lengths are those
         // of `size`.
-        unsafe { Job { size, accumulate, a, b, c, sums }.all::<__m512d>() };
+        unsafe { Job(Outer { size, accumulate, a, b, c, sums }).all::<__m512d>() };
     } else {
         let [a, b] = [a, b].map(bytemuck::cast_slice);
         let (c, sums) = (bytemuck::cast_slice_mut(c), bytemuck::cast_slice_mut(sums));
         // SAFETY: as above.
-        unsafe { Job { size, accumulate, a, b, c, sums }.all::<__m512>() };
+        unsafe { Job(Outer { size, accumulate, a, b, c, sums }).all::<__m512>() };
     }
     true
 }
 
-struct Job<'a, T> {
-    /// How many rows there are, and how many numbers of either side are in one.
-    size: [usize; 3],
-    accumulate: bool,
-    a: &'a [T],
-    b: &'a [T],
-    c: &'a mut [T],
-    sums: &'a mut [T],
-}
+struct Job<'a, T>(Outer<'a, T>);
 
 impl<S: Real> Job<'_, S> {
     /// # Safety
@@ -59,7 +46,7 @@ impl<S: Real> Job<'_, S> {
     /// `size`; `sums` may be empty.
     #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
     unsafe fn all<V: Vector<Of = S>>(mut self) {
-        let [_, m, n] = self.size;
+        let [_, m, n] = self.0.size;
         let mut j = 0;
         // SAFETY: that of this function; the first of the vectors begins at `j < n`, the last one but one
         // ends within the row, and so begins the last one.
@@ -83,10 +70,10 @@ impl<S: Real> Job<'_, S> {
     #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
     #[inline]
     unsafe fn columns<V: Vector<Of = S>, const N: usize>(&mut self, j: usize) -> usize {
-        let (m, mut i) = (self.size[1], 0);
+        let (m, mut i) = (self.0.size[1], 0);
         // SAFETY: that of `all`; `i + R` is at most `m`.
         unsafe {
-            if !self.sums.is_empty() {
+            if !self.0.sums.is_empty() {
                 i = match m {
                     0 | 1 => self.tile::<V, 0, N, true>(i, j),
                     _ => self.tile::<V, 2, N, true>(i, j),
@@ -114,14 +101,14 @@ impl<S: Real> Job<'_, S> {
         i: usize,
         j: usize,
     ) -> usize {
-        let [rows, m, n] = self.size;
+        let [rows, m, n] = self.0.size;
         let whole = j + (N - 1) * V::LEN;
         let last = whole.min(n - V::LEN);
         // SAFETY: that of `columns`: vectors but the last end at `whole` or before, and that one at `n` or
         // before; they lie within a row of `b`, of `c` or of `sums`.
         unsafe {
             let (mut c, mut sums) = ([[V::zero(); N]; R], [V::zero(); N]);
-            let (mut left, mut right) = (self.a.as_ptr().add(i), self.b.as_ptr());
+            let (mut left, mut right) = (self.0.a.as_ptr().add(i), self.0.b.as_ptr());
             for _ in 0..rows {
                 let mut b = [V::zero(); N];
                 for (v, b) in b.iter_mut().enumerate() {
@@ -141,11 +128,11 @@ impl<S: Real> Job<'_, S> {
                 (left, right) = (left.wrapping_add(m), right.wrapping_add(n));
             }
             for (r, c) in c.iter().enumerate() {
-                let to = self.c.as_mut_ptr().add((i + r) * n);
+                let to = self.0.c.as_mut_ptr().add((i + r) * n);
                 self.write(*c, to, j, whole - last);
             }
             if AND_SUMS {
-                let to = self.sums.as_mut_ptr();
+                let to = self.0.sums.as_mut_ptr();
                 self.write(sums, to, j, whole - last);
             }
         }
@@ -168,7 +155,7 @@ impl<S: Real> Job<'_, S> {
             unsafe {
                 let to = to.add(if v + 1 < N { at } else { at - done });
                 // What was there comes last: added first, it would make each sum as inexact as itself.
-                let sum = if self.accumulate { sum.add(V::load(to)) } else { sum };
+                let sum = if self.0.accumulate { sum.add(V::load(to)) } else { sum };
                 match v + 1 < N {
                     true => sum.store(to),
                     false => sum.store_from(done, to),
