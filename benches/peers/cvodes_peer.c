@@ -17,6 +17,7 @@
 #include <cvodes/cvodes.h>
 #include <math.h>
 #include <nvector/nvector_serial.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -357,6 +358,14 @@ static int compare(const void *a, const void *b) {
     return (d > 0) - (d < 0);
 }
 
+static void say(const char *format, ...) {
+    va_list values;
+    va_start(values, format);
+    vprintf(format, values);
+    va_end(values);
+    fflush(stdout);
+}
+
 static double peak_megabytes(void) {
     char line[256];
     long kilobytes = 0;
@@ -367,7 +376,7 @@ static double peak_megabytes(void) {
 
 int main(int count, char **words) {
     if (count < 4) {
-        fprintf(stderr, "usage: %s DATA NAME simultaneous[_controlled]|staggered[_controlled]|adjoint [--seconds S]\n", words[0]);
+        fprintf(stderr, "usage: %s DATA NAME simultaneous[_controlled]|staggered[_controlled]|adjoint [--seconds S [--turns]]\n", words[0]);
         return 2;
     }
     for (size_t i = 0; i < sizeof problems / sizeof *problems; i++)
@@ -385,6 +394,8 @@ int main(int count, char **words) {
         return 2;
     }
     double seconds = count > 5 && !strcmp(words[4], "--seconds") ? atof(words[5]) : 1;
+    /* After each line of the input, or at once. */
+    int in_turns = count > 6 && !strcmp(words[6], "--turns");
     char *file = contents(words[1], problem->name);
     double reference[2 * MOST], loss_reference, gradient[2 * MOST], loss = 0;
     tensor(file, problem->parameters, p, MOST);
@@ -402,11 +413,23 @@ int main(int count, char **words) {
     start();
     loss = way_adjoint ? by_adjoint(gradient) : by_sensitivities(gradient);
     double first = now() - begin;
-    int repeats = 0;
-    for (begin = now(); repeats < 5 || (now() - begin < 1e3 * seconds && repeats < REPEATS); repeats++) {
-        double before = now();
-        loss = way_adjoint ? by_adjoint(gradient) : by_sensitivities(gradient);
-        lasted[repeats] = now() - before;
+    int repeats = 0, before = 0;
+    char line[64];
+    if (in_turns) say("{\"ready\":true}\n");
+    while (!in_turns || fgets(line, sizeof line, stdin)) {
+        before = repeats;
+        for (begin = now(); repeats < before + 2 || now() - begin < 1e3 * seconds; repeats++) {
+            if (repeats == REPEATS) {
+                fprintf(stderr, "more than %d repeats\n", REPEATS);
+                return 1;
+            }
+            double start = now();
+            loss = way_adjoint ? by_adjoint(gradient) : by_sensitivities(gradient);
+            lasted[repeats] = now() - start;
+        }
+        if (!in_turns) break;
+        qsort(lasted + before, repeats - before, sizeof *lasted, compare);
+        say("{\"ms_median\":%.6f,\"ms_min\":%.6f}\n", lasted[(before + repeats) / 2], lasted[before]);
     }
     qsort(lasted, repeats, sizeof *lasted, compare);
     double distance = 0, norm = 0;

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import statistics
+import sys
 import time
 
 parser = argparse.ArgumentParser()
@@ -15,6 +16,8 @@ parser.add_argument("name", help="the workload")
 parser.add_argument("way", help="how the gradient is taken")
 parser.add_argument("--threads", type=int, default=1)
 parser.add_argument("--seconds", type=float, default=2.0, help="how long to measure")
+parser.add_argument("--turns", action="store_true",
+                    help="measure so long after each line of the input, and report at its end")
 parser.add_argument("--rtol", type=float, help="another relative tolerance")
 parser.add_argument("--dtype", choices=["f32", "f64"], help="another type of numbers")
 parser.add_argument("--data", type=pathlib.Path,
@@ -26,6 +29,9 @@ cores = sorted(os.sched_getaffinity(0))[: arguments.threads]
 os.sched_setaffinity(0, cores)
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = str(arguments.threads)
+# Processors are compared, also where there is more.
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 DOUBLE = {"spiral", "lotka_volterra", "robertson"}
 dtype = arguments.dtype or ("f64" if arguments.name in DOUBLE else "f32")
@@ -74,40 +80,61 @@ def peak_megabytes():
             return int(line.split()[1]) / 1024
 
 
+def turn(call):
+    """How long calls take, in milliseconds: so many as begin in the seconds, and two at least."""
+    times, begin = [], time.perf_counter()
+    while len(times) < 2 or time.perf_counter() - begin < arguments.seconds:
+        start = time.perf_counter()
+        call()
+        times.append(1e3 * (time.perf_counter() - start))
+    return times
+
+
+def timed(call, scale=1.0):
+    """What the first call returns, and what is reported of the times of all, multiplied by `scale`."""
+    start = time.perf_counter()
+    result = call()
+    first = 1e3 * (time.perf_counter() - start)
+    times = []
+    if arguments.turns:
+        print('{"ready": true}', flush=True)
+        for _ in sys.stdin:
+            # What others left in the caches is not to be timed.
+            call()
+            found = [scale * x for x in turn(call)]
+            print(json.dumps({"ms_median": statistics.median(found), "ms_min": min(found)}), flush=True)
+            times += found
+    else:
+        times = [scale * x for x in turn(call)]
+    return result, {
+        "name": arguments.name,
+        "gradient": arguments.way,
+        "dtype": dtype,
+        "threads": arguments.threads,
+        "first_call_ms": round(first, 1),
+        "ms_median": round(statistics.median(times), 4),
+        "ms_min": round(min(times), 4),
+        "repeats": len(times),
+        "peak_rss_mb": round(peak_megabytes(), 1),
+    }
+
+
 def report(peer, version, data, call):
     """Times `call`, which returns the loss, the gradients by name, and what is known of the steps."""
     import numpy as np
 
-    start = time.perf_counter()
-    loss, gradients, steps = call()
-    first = time.perf_counter() - start
-    times, begin = [], time.perf_counter()
-    while len(times) < 5 or time.perf_counter() - begin < arguments.seconds:
-        start = time.perf_counter()
-        loss, gradients, steps = call()
-        times.append(1e3 * (time.perf_counter() - start))
-        if len(times) >= 3 and time.perf_counter() - begin > 10 * arguments.seconds:
-            break
+    (loss, gradients, steps), times = timed(call)
     distance = size = 0.0
     for name, gradient in gradients.items():
         right = data["ref.grad." + name]
         distance += ((np.asarray(gradient, np.float64) - right) ** 2).sum()
         size += (right**2).sum()
     right = float(data["ref.loss"].ravel()[0])
-    print(json.dumps({
+    print(json.dumps(times | {
         "peer": peer,
         "version": version,
-        "name": arguments.name,
-        "gradient": arguments.way,
-        "dtype": dtype,
-        "threads": arguments.threads,
         "loss": float(loss),
         "loss_rel_err": abs(float(loss) - right) / abs(right),
         "grad_rel_err": float((distance / size) ** 0.5),
         "steps": steps,
-        "first_call_ms": round(1e3 * first, 1),
-        "ms_median": round(statistics.median(times), 4),
-        "ms_min": round(min(times), 4),
-        "repeats": len(times),
-        "peak_rss_mb": round(peak_megabytes(), 1),
     }))

@@ -9,6 +9,8 @@ mod lotka_volterra;
 mod mlp;
 mod robertson;
 mod spiral;
+#[path = "../comparison/timing.rs"]
+mod timing;
 mod wide;
 
 use std::path::PathBuf;
@@ -48,6 +50,10 @@ struct Arguments {
     /// How long to measure each, in seconds
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
+    /// Measure for so long after each line of the input, print the turn's times as a line of JSON, and
+    /// report at the input's end: for measuring several programs in turns, as `benches/compare` does
+    #[arg(long, requires = "json")]
+    turns: bool,
     /// Another relative tolerance; the absolute one keeps its ratio
     #[arg(long)]
     rtol: Option<f64>,
@@ -223,14 +229,14 @@ fn measure<T: Real>(workload: &Workload<T>, arguments: &Arguments) -> costate::R
     let mut results = replay()?;
     let first_call_ms = start.elapsed().as_secs_f64() * 1e3;
 
-    let mut times = Vec::new();
-    let begin = Instant::now();
-    while begin.elapsed().as_secs_f64() < arguments.seconds || times.len() < 5 {
-        let start = Instant::now();
-        results = replay()?;
-        times.push(start.elapsed().as_secs_f64() * 1e3);
+    let mut failure = None;
+    let times = timing::times(arguments.seconds, arguments.turns, || match replay() {
+        Ok(found) => results = found,
+        Err(e) => failure = Some(e),
+    });
+    if let Some(e) = failure {
+        return Err(e);
     }
-    times.sort_by(f64::total_cmp);
     let loss_ms = measure_loss(workload, &data, &ode, &inputs, arguments)?;
 
     let loss = results.pop().expect("a loss")[0].as_f64();
@@ -255,7 +261,7 @@ fn measure<T: Real>(workload: &Workload<T>, arguments: &Arguments) -> costate::R
         steps,
         vjp_evals,
         first_call_ms,
-        median_ms: times[times.len() / 2],
+        median_ms: timing::median(&times),
         least_ms: times[0],
         loss_ms,
         repeats: times.len(),
@@ -282,22 +288,14 @@ fn measure_loss<T: Real>(
     })?;
     let program = Program::compile(&function)?;
     let mut workspace = Workspace::new(&program);
-    let (mut least, mut repeats) = (f64::INFINITY, 0);
-    let begin = Instant::now();
-    while begin.elapsed().as_secs_f64() < arguments.seconds || repeats < 5 {
-        let start = Instant::now();
-        program.evaluate(&mut workspace, &slices)?;
-        least = least.min(start.elapsed().as_secs_f64() * 1e3);
-        repeats += 1;
+    let mut failure = None;
+    let times = timing::times(arguments.seconds, false, || {
+        failure = program.evaluate(&mut workspace, &slices).err();
+    });
+    match failure {
+        Some(e) => Err(e.into()),
+        None => Ok(times[0]),
     }
-    Ok(least)
-}
-
-/// The most memory that this process had, where the system says so.
-fn peak_megabytes() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().trim_end_matches(" kB").parse::<f64>().ok()? / 1024.0)
 }
 
 fn print(report: &Report, arguments: &Arguments) {
@@ -322,7 +320,7 @@ fn print(report: &Report, arguments: &Arguments) {
             report.loss_ms,
             report.repeats,
             steps.bytes_kept,
-            peak_megabytes().unwrap_or(0.0),
+            timing::peak_megabytes().unwrap_or(0.0),
             report.bits,
         );
     } else {

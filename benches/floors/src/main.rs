@@ -2,7 +2,9 @@
 //! framework and no tape, all buffers made once, the gradient of the discrete solution with what the way
 //! back needs kept on the way there. So it says how fast the same solver could be.
 //!
-//! `cargo run --release -- [NAME...] [--json] [--seconds S] [--rtol R] [--data DIR]`
+//! `cargo run --release -- [NAME...] [--json] [--seconds S] [--turns] [--rtol R] [--data DIR]`
+//!
+//! `--turns` measures for so many seconds after each line of the input (`benches/comparison/timing.rs`).
 
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!("the floors are written with AVX-512 intrinsics, for x86-64 alone");
@@ -19,6 +21,8 @@ mod robertson;
 mod simd;
 mod spiral;
 mod tableau;
+#[path = "../../comparison/timing.rs"]
+mod timing;
 mod wide;
 
 use std::hint::black_box;
@@ -58,19 +62,22 @@ struct Arguments {
     names: Vec<String>,
     json: bool,
     seconds: f64,
+    turns: bool,
     rtol: Option<f64>,
     data: PathBuf,
 }
 
 fn arguments() -> Result<Arguments, String> {
     let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data").into();
-    let mut found = Arguments { names: Vec::new(), json: false, seconds: 1.0, rtol: None, data };
+    let mut found =
+        Arguments { names: Vec::new(), json: false, seconds: 1.0, turns: false, rtol: None, data };
     let mut rest = std::env::args().skip(1);
     while let Some(word) = rest.next() {
         let mut value = || rest.next().ok_or_else(|| format!("{word} needs a value"));
         let number = |text: String| text.parse::<f64>().map_err(|e| format!("{text}: {e}"));
         match word.as_str() {
             "--json" => found.json = true,
+            "--turns" => found.turns = true,
             "--seconds" => found.seconds = number(value()?)?,
             "--rtol" => found.rtol = Some(number(value()?)?),
             "--data" => found.data = value()?.into(),
@@ -78,19 +85,12 @@ fn arguments() -> Result<Arguments, String> {
             _ => {
                 let names = PROBLEMS.map(|p| p.0).join(", ");
                 return Err(format!(
-                    "{word:?} is none of --json, --seconds S, --rtol R, --data DIR, {names}"
+                    "{word:?} is none of --json, --seconds S, --turns, --rtol R, --data DIR, {names}"
                 ));
             }
         }
     }
     Ok(found)
-}
-
-/// The most memory that this process had, where the system says so.
-fn peak_megabytes() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().trim_end_matches(" kB").parse::<f64>().ok()? / 1024.0)
 }
 
 fn measure((name, dtype, wrt, make): Problem, arguments: &Arguments) -> Result<(), String> {
@@ -101,22 +101,18 @@ fn measure((name, dtype, wrt, make): Problem, arguments: &Arguments) -> Result<(
     floor.backward();
     let first = start.elapsed().as_secs_f64() * 1e3;
 
-    let (mut whole, mut there, mut back) = (Vec::new(), f64::INFINITY, f64::INFINITY);
-    let mut loss = 0.0;
-    let begin = Instant::now();
-    while begin.elapsed().as_secs_f64() < arguments.seconds || whole.len() < 5 {
+    let (mut loss, mut there, mut back) = (0.0, f64::INFINITY, f64::INFINITY);
+    let whole = timing::times(arguments.seconds, arguments.turns, || {
         let start = Instant::now();
         loss = black_box(&mut floor).forward();
         let middle = Instant::now();
         black_box(&mut floor).backward();
         let end = Instant::now();
         let ms = |a: Instant, b: Instant| (b - a).as_secs_f64() * 1e3;
-        whole.push(ms(start, end));
         there = there.min(ms(start, middle));
         back = back.min(ms(middle, end));
-    }
-    whole.sort_by(f64::total_cmp);
-    let (median, least) = (whole[whole.len() / 2], whole[0]);
+    });
+    let (median, least) = (timing::median(&whole), whole[0]);
 
     let reference = data.f64s("ref.loss")[0];
     let loss_error = (loss - reference).abs() / reference.abs();
@@ -140,7 +136,7 @@ fn measure((name, dtype, wrt, make): Problem, arguments: &Arguments) -> Result<(
              \"ms_forward\":{there:.5},\"ms_backward\":{back:.5},\"repeats\":{},\
              \"peak_rss_mb\":{:.1}}}",
             whole.len(),
-            peak_megabytes().unwrap_or(0.0),
+            timing::peak_megabytes().unwrap_or(0.0),
         );
     } else {
         println!(

@@ -1,0 +1,112 @@
+"""Programs measured in short turns.
+
+Each program of a problem is a process that makes its first call and then waits. A line on its standard
+input lets it measure for a fraction of a second, while all others wait; they take turns so, many times.
+So a while in which the machine is slow is the same for all, and ratios are taken within each round.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+
+
+class Failure(Exception):
+    """What a program said last."""
+
+
+class Program:
+    """A running program, pinned to as many cores as it has threads."""
+
+    def __init__(self, command, threads):
+        cores = sorted(os.sched_getaffinity(0))[:threads]
+        # A file does not fill up as a pipe does that nobody reads.
+        self.errors = tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen(
+            command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
+            preexec_fn=lambda: os.sched_setaffinity(0, cores))
+        self.line()
+
+    def line(self):
+        """The next line of JSON that it prints."""
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+        self.process.wait()
+        self.errors.seek(0)
+        last = self.errors.read().strip().splitlines()[-1:]
+        raise Failure(last[0] if last else f"it ended with {self.process.returncode}")
+
+    def turn(self):
+        try:
+            print(file=self.process.stdin, flush=True)
+        except BrokenPipeError:
+            pass
+        return self.line()
+
+    def report(self):
+        self.process.stdin.close()
+        return self.line()
+
+    def end(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.errors.close()
+
+
+def measure(wanted, rounds, seconds):
+    """Lines of JSON of the programs of a problem, given as (who, way, threads, command).
+
+    To what each reports are added the times of its turns, in milliseconds, the least of each under
+    `least` and the median under `turns`, and, as `ms_median` and `ms_min`, the median and the least of
+    these.
+    """
+    running = {}
+    lines = {}
+
+    def attempt(key, call):
+        try:
+            return call()
+        except Failure as e:
+            print(f"  failed: {' '.join(map(str, key))}: {e}", file=sys.stderr)
+            running.pop(key).end()
+            lines.pop(key, None)
+
+    try:
+        for who, way, threads, command in wanted:
+            key = (who, way, threads)
+            print(f"  first call: {who} {way}, {threads} thread(s)", file=sys.stderr)
+            try:
+                running[key] = Program([*command, "--seconds", str(seconds), "--turns"], threads)
+            except Failure as e:
+                print(f"  failed: {' '.join(map(str, key))}: {e}", file=sys.stderr)
+                continue
+            lines[key] = []
+        for turn in range(rounds):
+            print(f"  round {turn + 1} of {rounds}", file=sys.stderr)
+            for key in list(running):
+                if times := attempt(key, running[key].turn):
+                    lines[key].append(times)
+        found = []
+        for key in list(running):
+            if line := attempt(key, running[key].report):
+                medians = [x["ms_median"] for x in lines[key]]
+                least = [x["ms_min"] for x in lines[key]]
+                who, way, threads = key
+                found.append(line | {
+                    "peer": who, "gradient": way, "threads": threads, "turns": medians, "least": least,
+                    "ms_median": statistics.median(medians), "ms_min": min(least)})
+        return found
+    finally:
+        for program in running.values():
+            program.end()
+
+
+def ratio(theirs, ours):
+    """How many times `ours` the time of `theirs` is: the median over the rounds."""
+    return statistics.median(a / b for a, b in zip(theirs["turns"], ours["turns"], strict=True))
