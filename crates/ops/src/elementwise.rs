@@ -8,6 +8,8 @@ use crate::awake::threads;
 /// Number of entries that an expensive function is computed for at a time. The last few entries
 /// of an array are padded to this, so that they go through the same vector instructions.
 pub(crate) const LANES: usize = 16;
+/// How many vectors are worked on at once where there are 16 registers.
+pub(crate) const FOUR: usize = 4;
 
 /// From how many entries on an expensive function is spread over threads. Waking the pool costs
 /// about 25 µs, the time of `tanh` of 2¹⁷ numbers in `f32` on AVX-512.
@@ -53,52 +55,64 @@ pub(crate) trait Wide<T> {
     fn of<const N: usize>(&self, x: [T; N]) -> [T; N];
 }
 
-/// `f` of each number. The results go to an array of their own: the compiler does not know of a slice
-/// that it has no entry in common with a table that `f` may read, and would take the numbers one
-/// after another.
+/// `f` of as many numbers as `V` vectors of `N` have, of all vectors at once. The results go to an array of
+/// their own: the compiler does not know of a slice that it has no entry in common with a table that `f` may
+/// read, and would take the numbers one after another.
 #[inline(always)]
-fn singly<T: Real, const N: usize>(f: &impl Wide<T>, x: &[T; N]) -> [T; N] {
-    let mut results = [T::zero(); N];
+fn vectors<T: Real, const N: usize, const V: usize>(f: &impl Wide<T>, x: &[T]) -> [[T; N]; V] {
+    let mut results = [[T::zero(); N]; V];
     for i in 0..N {
-        [results[i]] = f.of([x[i]]);
+        let y = f.of::<V>(std::array::from_fn(|j| x[j * N + i]));
+        for j in 0..V {
+            results[j][i] = y[j];
+        }
     }
     results
 }
 
-/// `out_i = f(x_i)` for an expensive `f`, for `AT_ONCE` vectors at once if there are registers for them.
+/// `f` of the last few numbers, and of zeros.
+#[inline(always)]
+fn padded<T: Real>(f: &impl Wide<T>, x: &[T]) -> [T; LANES] {
+    let mut some = [T::zero(); LANES];
+    some[..x.len()].copy_from_slice(x);
+    let [results] = vectors::<T, LANES, 1>(f, &some);
+    results
+}
+
+/// `out_i = f(x_i)` for an expensive `f`, for several vectors at once: each of its operations waits for the one
+/// before, and there are more operations in it than a processor looks ahead. `AT_ONCE` are for registers
+/// of 64 bytes.
 #[inline(always)]
 pub(crate) fn map_wide<T: Real, const VECTOR: usize, const AT_ONCE: usize>(
     x: &[T],
     out: &mut [T],
     f: impl Wide<T>,
 ) {
-    let (mut x, mut out) = (x, out);
-    if VECTOR == 64 {
-        let block = AT_ONCE * LANES;
-        for (out, x) in out.chunks_exact_mut(block).zip(x.chunks_exact(block)) {
-            let mut results = [[T::zero(); LANES]; AT_ONCE];
-            for i in 0..LANES {
-                let y = f.of::<AT_ONCE>(std::array::from_fn(|j| x[j * LANES + i]));
-                for j in 0..AT_ONCE {
-                    results[j][i] = y[j];
-                }
-            }
-            out.copy_from_slice(results.as_flattened());
-        }
-        let done = x.len() - x.len() % block;
-        (x, out) = (&x[done..], &mut out[done..]);
+    let done = match VECTOR / size_of::<T>() {
+        _ if VECTOR == 64 => blocks::<T, LANES, AT_ONCE>(x, out, &f),
+        8 => blocks::<T, 8, FOUR>(x, out, &f),
+        4 if VECTOR == 32 => blocks::<T, 4, FOUR>(x, out, &f),
+        _ => 0,
+    };
+    let (x, out) = (&x[done..], &mut out[done..]);
+    let done = blocks::<T, LANES, 1>(x, out, &f);
+    let (x, out) = (&x[done..], &mut out[done..]);
+    if !x.is_empty() {
+        out.copy_from_slice(&padded(&f, x)[..x.len()]);
     }
-    let (x, x_rest) = x.as_chunks::<LANES>();
-    let (out, out_rest) = out.as_chunks_mut::<LANES>();
-    for (out, x) in out.iter_mut().zip(x) {
-        *out = singly(&f, x);
+}
+
+/// `f` of whole blocks of `V` vectors of `N` numbers. Returns how many numbers these are.
+#[inline(always)]
+fn blocks<T: Real, const N: usize, const V: usize>(
+    x: &[T],
+    out: &mut [T],
+    f: &impl Wide<T>,
+) -> usize {
+    for (out, x) in out.chunks_exact_mut(V * N).zip(x.chunks_exact(V * N)) {
+        out.copy_from_slice(vectors::<T, N, V>(f, x).as_flattened());
     }
-    if !x_rest.is_empty() {
-        let mut padded = [T::zero(); LANES];
-        padded[..x_rest.len()].copy_from_slice(x_rest);
-        padded = singly(&f, &padded);
-        out_rest.copy_from_slice(&padded[..x_rest.len()]);
-    }
+    x.len() - x.len() % (V * N)
 }
 
 /// `x_i = f(x_i)` for an expensive `f`, as [`map_wide`].
@@ -107,32 +121,30 @@ pub(crate) fn map_wide_in_place<T: Real, const VECTOR: usize, const AT_ONCE: usi
     x: &mut [T],
     f: impl Wide<T>,
 ) {
-    let mut x = x;
-    if VECTOR == 64 {
-        let block = AT_ONCE * LANES;
-        let done = x.len() - x.len() % block;
-        for x in x.chunks_exact_mut(block) {
-            let mut results = [[T::zero(); LANES]; AT_ONCE];
-            for i in 0..LANES {
-                let y = f.of::<AT_ONCE>(std::array::from_fn(|j| x[j * LANES + i]));
-                for j in 0..AT_ONCE {
-                    results[j][i] = y[j];
-                }
-            }
-            x.copy_from_slice(results.as_flattened());
-        }
-        x = &mut x[done..];
+    let done = match VECTOR / size_of::<T>() {
+        _ if VECTOR == 64 => blocks_in_place::<T, LANES, AT_ONCE>(x, &f),
+        8 => blocks_in_place::<T, 8, FOUR>(x, &f),
+        4 if VECTOR == 32 => blocks_in_place::<T, 4, FOUR>(x, &f),
+        _ => 0,
+    };
+    let x = &mut x[done..];
+    let done = blocks_in_place::<T, LANES, 1>(x, &f);
+    let x = &mut x[done..];
+    if !x.is_empty() {
+        x.copy_from_slice(&padded(&f, x)[..x.len()]);
     }
-    let (x, rest) = x.as_chunks_mut::<LANES>();
-    for x in x {
-        *x = singly(&f, x);
+}
+
+/// [`blocks`] in place.
+#[inline(always)]
+fn blocks_in_place<T: Real, const N: usize, const V: usize>(
+    x: &mut [T],
+    f: &impl Wide<T>,
+) -> usize {
+    for x in x.chunks_exact_mut(V * N) {
+        x.copy_from_slice(vectors::<T, N, V>(f, x).as_flattened());
     }
-    if !rest.is_empty() {
-        let mut padded = [T::zero(); LANES];
-        padded[..rest.len()].copy_from_slice(rest);
-        padded = singly(&f, &padded);
-        rest.copy_from_slice(&padded[..rest.len()]);
-    }
+    x.len() - x.len() % (V * N)
 }
 
 /// Runs an expensive `f` on pieces of a long array, on all threads.

@@ -16,10 +16,9 @@
 //! - Entry `i` of an element-wise result does not depend on the array's length or on `i`.
 //! - Arithmetic, sums and linear combinations give the same bits with every instruction set.
 //!   `exp`, `ln`, `tanh`, `sigmoid`, `softplus` and matrix products use fused multiply-add where
-//!   the machine has it, and so give one of two results; their errors are bounded either way.
+//!   the machine has it, and so give one of two results; inner products of long rows are added up in as
+//!   many parts as a register has numbers. Their errors are bounded either way.
 
-#[cfg_attr(not(target_arch = "x86_64"), path = "avx512_elsewhere.rs")]
-mod avx512;
 mod awake;
 mod binary;
 mod broadcast;
@@ -55,6 +54,8 @@ mod short;
 mod tile;
 mod tolerance;
 mod unary;
+#[cfg_attr(not(target_arch = "x86_64"), path = "vectors_elsewhere.rs")]
+mod vectors;
 
 pub use awake::{alone, awake};
 pub use binary::{Binary, binary, binary_in_place_left, binary_in_place_right, binary_on};

@@ -10,12 +10,12 @@ use std::thread::LocalKey;
 
 use rayon::prelude::*;
 
-use crate::avx512::narrow;
 use crate::awake::threads;
 use crate::elementwise::check_len;
 use crate::isa::{Isa, Kernel, dispatch};
 use crate::product::Add;
 use crate::tile::{Ahead, Next, Rows};
+use crate::vectors::narrow;
 use crate::{Buffer, Real, transpose};
 
 /// `C = op(A) op(B)`, where `op(A)` is `m × k` and `op(B)` is `k × n`.
@@ -56,7 +56,8 @@ impl MatMul {
     /// ```
     pub fn strips<T: Real>(&self) -> Option<usize> {
         let blocked = !self.is_small::<T>() && self.m >= TALL && self.k > 0;
-        (blocked && self.n > 0 && self.n.is_multiple_of(STRIP)).then_some(STRIP)
+        let strip = strip::<T>();
+        (blocked && self.n > 0 && self.n.is_multiple_of(strip)).then_some(strip)
     }
 
     /// Whether the right side is read where it lies.
@@ -115,9 +116,7 @@ const NARROW: usize = 4;
 const LONG: usize = 16;
 /// From which number of multiplications on a product is spread over threads.
 const PARALLEL: usize = 4_000_000;
-/// How many columns of the right side are copied at a time, and how many of its rows: a strip in
-/// `f32` takes two thirds of the first-level cache.
-const STRIP: usize = 32;
+/// How many rows of the right side are copied at a time.
 const DEPTH: usize = 256;
 /// How many rows of the left side are gone through with one strip: with `DEPTH` columns they stay
 /// in the second-level cache. Whole panels.
@@ -189,6 +188,13 @@ pub(crate) fn matmul_strips_of<T: Real>(spec: MatMul, a: &[T], strips: &[T], c: 
     });
 }
 
+/// How many columns of the right side are copied at a time: as many as a tile reads, so that `DEPTH` rows
+/// of them fill half of the first-level cache, or two thirds.
+fn strip<T: Real>() -> usize {
+    let bytes = if Isa::detect() == Isa::Avx512 { 128 } else { 64 };
+    bytes / size_of::<T>()
+}
+
 /// Whether a product of so many multiplications is spread over threads.
 pub fn is_shared(multiplications: usize) -> bool {
     multiplications >= PARALLEL
@@ -213,15 +219,14 @@ fn blocked<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
     // More pieces than threads: one that is held up leaves the others' work to them.
     let rows = m.div_ceil(PIECES * threads).next_multiple_of(TALL);
     // The right side is copied by all threads together, and then read by each of them.
+    let strip = strip::<T>();
     with_panel(n * DEPTH.min(k), |packed: &mut [T]| {
         for l in (0..k).step_by(DEPTH) {
             let depth = DEPTH.min(k - l);
             let packed = &mut packed[..n * depth];
-            let share = n.div_ceil(STRIP).div_ceil(threads);
-            let strips = packed.par_chunks_mut(STRIP * depth).enumerate();
-            strips.with_min_len(share).for_each(|(j, strip)| {
-                pack(spec, b, [l, depth, j * STRIP], strip);
-            });
+            let share = n.div_ceil(strip).div_ceil(threads);
+            let strips = packed.par_chunks_mut(strip * depth).enumerate();
+            strips.with_min_len(share).for_each(|(j, to)| pack(spec, b, [l, depth, j * strip], to));
             let packed = &*packed;
             c.par_chunks_mut(rows * n).enumerate().for_each(|(i, c)| {
                 let a = &a[i * rows * k..];
@@ -235,7 +240,7 @@ fn blocked<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
 /// A large product on one thread.
 fn blocked_rows<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
     let MatMul { k, n, .. } = spec;
-    with_panel(STRIP.min(n) * DEPTH.min(k), |strip: &mut [T]| {
+    with_panel(strip::<T>().min(n) * DEPTH.min(k), |strip: &mut [T]| {
         let mut right = Right::Own(b, strip);
         for l in (0..k).step_by(DEPTH) {
             deep(spec, a, &mut right, [l, DEPTH.min(k - l)], c);
@@ -264,6 +269,7 @@ fn deep<T: Real>(
     let MatMul { n, ta, accumulate, .. } = spec;
     let m = c.len() / n;
     let (row, column) = spec.a_strides();
+    let columns = strip::<T>();
     // Columns of a transposed left side, which lie in its rows, are put together a tile at a time:
     // else each of its lines would be read again for every strip.
     let room = if ta { HEIGHT.min(m).next_multiple_of(PANEL) * depth } else { 0 };
@@ -275,10 +281,10 @@ fn deep<T: Real>(
                 let to = &mut *copied;
                 dispatch(Isa::detect(), Panels { from: left, step: column, height, depth, to });
             }
-            for j in (0..n).step_by(STRIP) {
-                let width = STRIP.min(n - j);
+            for j in (0..n).step_by(columns) {
+                let width = columns.min(n - j);
                 // What of the right side the next strip will be.
-                let after = STRIP.min(n - j - width);
+                let after = columns.min(n - j - width);
                 let next = match right {
                     Right::Own(..) if spec.tb => Next::default(),
                     Right::Own(b, _) => {
@@ -332,7 +338,9 @@ impl<T: Real> Kernel for Gather<'_, T> {
         let Gather { from, step, depth, to } = self;
         match to.len() / depth {
             // Of a known width, a copy is a few instructions and not a call.
-            STRIP => gather::<T, STRIP>(from, step, to),
+            32 => gather::<T, 32>(from, step, to),
+            16 => gather::<T, 16>(from, step, to),
+            8 => gather::<T, 8>(from, step, to),
             width => {
                 for (to, from) in to.chunks_exact_mut(width).zip(from.chunks(step)) {
                     to.copy_from_slice(&from[..width]);

@@ -1,10 +1,10 @@
 //! Sums of outer products: what rows of a batch add to the gradient of a matrix that multiplies them.
 
 use crate::Real;
-use crate::avx512::outer;
 use crate::elementwise::check_len;
 use crate::isa::{Isa, Kernel, dispatch_arithmetic};
 use crate::matmul::{MatMul, is_shared, matmul_of};
+use crate::vectors::outer;
 
 /// How many partial sums a few columns are added in.
 const LANES: usize = 16;
@@ -62,10 +62,10 @@ pub fn sum_outer_on<T: Real>(
     sums: &mut [T],
 ) {
     let mut job = Outer { size, accumulate, a, b, c, sums };
-    if size[2] == 0 || (isa == Isa::Avx512 && outer(&mut job)) {
+    if size[2] == 0 || outer(isa, &mut job) {
         return;
     }
-    // A row that is shorter than a vector of AVX-512 gains nothing by it.
+    // A row that is shorter than a vector.
     dispatch_arithmetic(isa, job);
 }
 

@@ -3,11 +3,11 @@
 use rayon::prelude::*;
 
 use crate::Real;
-use crate::elementwise::{LANES, check_len, is_long, share_or_chunk};
+use crate::elementwise::{FOUR, LANES, check_len, is_long, share_or_chunk};
 use crate::isa::{Isa, Kernel, dispatch};
 use crate::math;
 
-/// How many vectors are worked on at once.
+/// How many vectors are worked on at once where there are 32 registers.
 const AT_ONCE: usize = 4;
 
 struct SoftplusSigmoid<'a, T>(&'a [T], &'a mut [T], &'a mut [T]);
@@ -16,10 +16,13 @@ impl<T: Real> Kernel for SoftplusSigmoid<'_, T> {
     #[inline(always)]
     fn run<const FMA: bool, const VECTOR: usize>(self) {
         let SoftplusSigmoid(x, softplus, sigmoid) = self;
-        if VECTOR == 64 {
-            all::<T, FMA, { AT_ONCE * LANES }, AT_ONCE>(x, softplus, sigmoid);
-        } else {
-            all::<T, FMA, LANES, 1>(x, softplus, sigmoid);
+        match VECTOR / size_of::<T>() {
+            _ if VECTOR == 64 => {
+                all::<T, FMA, { AT_ONCE * LANES }, AT_ONCE>(x, softplus, sigmoid);
+            }
+            8 => all::<T, FMA, { FOUR * 8 }, FOUR>(x, softplus, sigmoid),
+            4 if VECTOR == 32 => all::<T, FMA, { FOUR * 4 }, FOUR>(x, softplus, sigmoid),
+            _ => all::<T, FMA, LANES, 1>(x, softplus, sigmoid),
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Products that are computed again and again, and may do something with each entry before it is written.
 
-use crate::avx512::{narrow, short};
 use crate::elementwise::check_len;
 use crate::isa::{Isa, dispatch};
 use crate::matmul::{MatMul, matmul_of};
 use crate::short::{SHORT, Short};
+use crate::vectors::{narrow, short};
 use crate::{Binary, Real, binary_in_place_right};
 
 /// What is done with each entry of a product.
@@ -124,8 +124,9 @@ pub(crate) fn product_of<T: Real>(
     let (op, other) = match (way, after) {
         (Way::Empty, _) => return,
         (Way::Short, _) => {
-            if !short([k, n], a, b, after, c) {
-                dispatch(Isa::detect(), Short { k, n, a, b, after, c });
+            let isa = Isa::detect();
+            if !short(isa, [k, n], a, b, after, c) {
+                dispatch(isa, Short { k, n, a, b, after, c });
             }
             return;
         }

@@ -106,9 +106,9 @@ impl<T: Real> Rows<'_, T> {
         match VECTOR / size_of::<T>() {
             16 => self.all::<16, FMA, AHEAD>(),
             8 if VECTOR == 64 => self.all::<8, FMA, AHEAD>(),
-            8 => self.all_of_few::<8, FMA>(),
-            4 => self.all_of_few::<4, FMA>(),
-            _ => self.all_of_few::<2, FMA>(),
+            8 => self.all_of_few::<8, FMA, AHEAD>(),
+            4 => self.all_of_few::<4, FMA, AHEAD>(),
+            _ => self.all_of_few::<2, FMA, AHEAD>(),
         }
     }
 
@@ -127,12 +127,12 @@ impl<T: Real> Rows<'_, T> {
         self.rest::<L, FMA>(j);
     }
 
-    /// With 16 registers.
+    /// With 16 registers: 12 for sums.
     #[inline(always)]
-    fn all_of_few<const L: usize, const FMA: bool>(mut self) {
+    fn all_of_few<const L: usize, const FMA: bool, const AHEAD: bool>(mut self) {
         let (n, mut j) = (self.size[2], 0);
         while n - j >= 2 * L {
-            self.columns::<4, 2, L, FMA, false>(j);
+            self.columns::<6, 2, L, FMA, false>(j);
             j += 2 * L;
         }
         self.rest::<L, FMA>(j);
@@ -190,7 +190,8 @@ impl<T: Real> Rows<'_, T> {
             let start = i;
             let at = |i: usize| start * k + (i - start) * row;
             let end = m.min(i + self.a_panel);
-            while end - i >= R {
+            // Eight rows are rather two tiles of four than one of six: what is left would wait for its sums.
+            while end - i >= R && (R != 6 || end - i != 8) {
                 self.tile::<R, V, L, FMA, AHEAD>(i, j, at(i));
                 i += R;
             }
@@ -198,7 +199,7 @@ impl<T: Real> Rows<'_, T> {
                 self.tile::<8, V, L, FMA, AHEAD>(i, j, at(i));
                 i += 8;
             }
-            if R > 4 && end - i >= 4 {
+            while R > 4 && end - i >= 4 {
                 self.tile::<4, V, L, FMA, AHEAD>(i, j, at(i));
                 i += 4;
             }

@@ -1,6 +1,7 @@
-//! What is not there on processors without AVX-512.
+//! What is not there on processors that have neither AVX-512 nor AVX2.
 
 use crate::Real;
+use crate::isa::Isa;
 use crate::outer::Outer;
 use crate::product::{Add, After};
 
@@ -10,12 +11,13 @@ pub(crate) fn narrow<T: Real>(_: usize, _: Add<'_, T>, _: &[T], _: &[T], _: &mut
 }
 
 /// `false`: it was not done.
-pub(crate) fn outer<T: Real>(_: &mut Outer<'_, T>) -> bool {
+pub(crate) fn outer<T: Real>(_: Isa, _: &mut Outer<'_, T>) -> bool {
     false
 }
 
 /// `false`: it was not done.
 pub(crate) fn short<T: Real>(
+    _: Isa,
     _: [usize; 2],
     _: &[T],
     _: &[T],

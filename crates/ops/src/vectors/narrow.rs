@@ -3,12 +3,8 @@
 //! Sums across a vector are what the compiler does not find by itself: written as a loop, this takes
 //! five times as long.
 
-use std::arch::x86_64::{__m512, __m512d};
-
-use num_traits::Zero;
-
-use super::as_f64;
 use super::vector::Vector;
+use super::{Vectors, as_f64, in_f32, in_f64, register};
 use crate::Real;
 use crate::isa::Isa;
 use crate::product::Add;
@@ -17,7 +13,7 @@ use crate::product::Add;
 const SUMS: usize = 8;
 
 /// `C = A B` and what is to be added, where `A` has rows of length `k`, and `B` at most four columns, which
-/// lie one after another. Returns whether it was done: it is not if the machine has no AVX-512.
+/// lie one after another. Returns whether it was done: it is not if the machine has no such vectors.
 ///
 /// # Panics
 /// If the lengths do not fit, or there are no or more columns.
@@ -29,19 +25,42 @@ pub(crate) fn narrow<T: Real>(
     columns: &[T],
     c: &mut [T],
 ) -> bool {
-    if Isa::detect() < Isa::Avx512 {
+    let isa = Isa::detect();
+    if register(isa).is_none() {
         return false;
     }
-    let (a64, columns64): (Option<&[f64]>, Option<&[f64]>) = (as_f64(a), as_f64(columns));
-    if let (Some(a), Some(columns)) = (a64, columns64) {
-        // SAFETY: the machine has AVX-512.
-        unsafe { all::<__m512d>(k, same(and), a, columns, bytemuck::cast_slice_mut(c)) };
+    if let (Some(a), Some(columns)) = (as_f64(a), as_f64(columns)) {
+        in_f64(isa, Job { k, and: same(and), a, columns, c: bytemuck::cast_slice_mut(c) });
     } else {
-        let (a, columns) = (bytemuck::cast_slice(a), bytemuck::cast_slice(columns));
-        // SAFETY: as above.
-        unsafe { all::<__m512>(k, same(and), a, columns, bytemuck::cast_slice_mut(c)) };
+        let [a, columns] = [a, columns].map(bytemuck::cast_slice);
+        in_f32(isa, Job { k, and: same(and), a, columns, c: bytemuck::cast_slice_mut(c) });
     }
     true
+}
+
+struct Job<'a, T> {
+    k: usize,
+    and: Add<'a, T>,
+    a: &'a [T],
+    columns: &'a [T],
+    c: &'a mut [T],
+}
+
+impl<T: Real> Vectors<T> for Job<'_, T> {
+    #[inline(always)]
+    unsafe fn run<V: Vector<Of = T>>(self) {
+        // SAFETY: that of this function.
+        unsafe {
+            // As many rows at once as there are places for sums.
+            match self.columns.len() / self.k {
+                1 => self.rows::<V, 8, 1>(),
+                2 => self.rows::<V, 4, 2>(),
+                3 => self.rows::<V, 2, 3>(),
+                4 => self.rows::<V, 2, 4>(),
+                n => panic!("{n} columns are not few"),
+            }
+        }
+    }
 }
 
 /// The same for the type that `T` is.
@@ -53,49 +72,39 @@ fn same<U: Real, T: Real>(and: Add<'_, T>) -> Add<'_, U> {
     }
 }
 
-#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-fn all<V: Vector>(k: usize, and: Add<'_, V::Of>, a: &[V::Of], columns: &[V::Of], c: &mut [V::Of]) {
-    // As many rows at once as there are places for sums.
-    match columns.len() / k {
-        1 => rows::<V, 8, 1>(k, and, a, columns, c),
-        2 => rows::<V, 4, 2>(k, and, a, columns, c),
-        3 => rows::<V, 2, 3>(k, and, a, columns, c),
-        4 => rows::<V, 2, 4>(k, and, a, columns, c),
-        n => panic!("{n} columns are not few"),
-    }
-}
-
-#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-#[inline]
-fn rows<V: Vector, const R: usize, const N: usize>(
-    k: usize,
-    and: Add<'_, V::Of>,
-    a: &[V::Of],
-    columns: &[V::Of],
-    c: &mut [V::Of],
-) {
-    let bias = match and {
-        Add::Bias(bias) => {
-            assert!(bias.len() == N);
-            std::array::from_fn(|i| bias[i % N])
+impl<T: Real> Job<'_, T> {
+    /// # Safety
+    /// The machine has the instructions of `V`.
+    #[inline(always)]
+    unsafe fn rows<V: Vector<Of = T>, const R: usize, const N: usize>(self) {
+        let Job { k, and, a, columns, c } = self;
+        let bias = match and {
+            Add::Bias(bias) => {
+                assert!(bias.len() == N);
+                std::array::from_fn(|i| bias[i % N])
+            }
+            _ => [T::zero(); SUMS],
+        };
+        let mut results = c.chunks_exact_mut(R * N);
+        let mut rows = a.chunks_exact(R * k);
+        for (a, c) in rows.by_ref().zip(results.by_ref()) {
+            // SAFETY: that of this function, as below.
+            unsafe { tile::<V, R, N>(k, and, &bias, a, columns, c) };
         }
-        _ => [V::Of::zero(); SUMS],
-    };
-    let mut results = c.chunks_exact_mut(R * N);
-    let mut rows = a.chunks_exact(R * k);
-    for (a, c) in rows.by_ref().zip(results.by_ref()) {
-        tile::<V, R, N>(k, and, &bias, a, columns, c);
-    }
-    let (rest, results) = (rows.remainder(), results.into_remainder());
-    for (a, c) in rest.chunks_exact(k).zip(results.chunks_exact_mut(N)) {
-        tile::<V, 1, N>(k, and, &bias, a, columns, c);
+        let (rest, results) = (rows.remainder(), results.into_remainder());
+        for (a, c) in rest.chunks_exact(k).zip(results.chunks_exact_mut(N)) {
+            // SAFETY: as above.
+            unsafe { tile::<V, 1, N>(k, and, &bias, a, columns, c) };
+        }
     }
 }
 
 /// The products of `R` rows with `N` columns. `bias` is what is added to each, if that is a row.
-#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-#[inline]
-fn tile<V: Vector, const R: usize, const N: usize>(
+///
+/// # Safety
+/// The machine has the instructions of `V`.
+#[inline(always)]
+unsafe fn tile<V: Vector, const R: usize, const N: usize>(
     k: usize,
     and: Add<'_, V::Of>,
     bias: &[V::Of; SUMS],
@@ -106,7 +115,7 @@ fn tile<V: Vector, const R: usize, const N: usize>(
     assert!(a.len() == R * k && columns.len() == N * k && c.len() == R * N && R * N <= SUMS);
     // SAFETY: what is loaded are numbers of a row or a column of `k`, from number `l` on: `LEN` if there
     // are so many, else all that are left. The lengths are those of as many rows and columns. The
-    // processor has the instructions, or this could not have been called.
+    // machine has the instructions.
     let found = unsafe {
         let mut sums = [V::zero(); SUMS];
         let mut l = 0;

@@ -1,32 +1,28 @@
 //! Products with a short inner length: each row of the result is a sum of a few rows of the right side.
 
-use std::arch::x86_64::{__m512, __m512d};
-
-use super::as_f64;
 use super::vector::Vector;
+use super::{Vectors, as_f64, in_f32, in_f64, register};
 use crate::Real;
 use crate::isa::Isa;
 use crate::product::After;
 
-/// How many rows are done at once: what is read of the right side serves all of them.
-const ROWS: usize = 4;
-
 /// `C = A B`, and something done with each entry, of matrices that lie without gaps in row-major order, with
 /// the bits of [`Short`](crate::short::Short). `[k, n]` are the inner length, at most four, and the
-/// number of columns. Returns whether it was done: it is not if the machine has no AVX-512, or a row is
-/// shorter than a vector.
+/// number of columns. Returns whether it was done: it is not if there are no such vectors, or a row is shorter
+/// than one.
 ///
 /// # Panics
-/// If the lengths do not fit.
+/// If the lengths do not fit, or the machine lacks the instruction set.
 #[inline]
 pub(crate) fn short<T: Real>(
+    isa: Isa,
     [k, n]: [usize; 2],
     a: &[T],
     b: &[T],
     after: After<'_, T>,
     c: &mut [T],
 ) -> bool {
-    if n * size_of::<T>() < 64 || Isa::detect() < Isa::Avx512 {
+    if register(isa).is_none_or(|bytes| n * size_of::<T>() < bytes) {
         return false;
     }
     let m = a.len() / k;
@@ -43,25 +39,27 @@ pub(crate) fn short<T: Real>(
         }
     };
     if let (Some(a), Some(b), Some(other)) = (as_f64(a), as_f64(b), as_f64(other)) {
-        let job = Job { n, a, b, other, c: bytemuck::cast_slice_mut(c) };
-        // SAFETY: the machine has AVX-512, a row is as long as a vector at least, and the lengths are
-        // those of `[m, k]`, `[k, n]`, what comes after, and `[m, n]`.
-        unsafe { job.of_length::<__m512d, T>(k, after) };
+        let c = bytemuck::cast_slice_mut(c);
+        in_f64(isa, Job { k, n, after, a, b, other, c });
     } else {
         let [a, b, other] = [a, b, other].map(bytemuck::cast_slice);
-        let job = Job { n, a, b, other, c: bytemuck::cast_slice_mut(c) };
-        // SAFETY: as above.
-        unsafe { job.of_length::<__m512, T>(k, after) };
+        let c = bytemuck::cast_slice_mut(c);
+        in_f32(isa, Job { k, n, after, a, b, other, c });
     }
     true
 }
 
-struct Job<'a, T> {
+/// `n` is at least the length of a vector, and the lengths are those of `[m, k]`, `[k, n]`, what comes
+/// after, and `[m, n]`.
+struct Job<'a, S, T> {
+    k: usize,
     n: usize,
-    a: &'a [T],
-    b: &'a [T],
-    other: &'a [T],
-    c: &'a mut [T],
+    /// What comes after, of the type that the caller has; its numbers are in `other`.
+    after: After<'a, T>,
+    a: &'a [S],
+    b: &'a [S],
+    other: &'a [S],
+    c: &'a mut [S],
 }
 
 /// What is done with the sums.
@@ -123,48 +121,51 @@ impl Then for SigmoidGrad {
     }
 }
 
-impl<S: Real> Job<'_, S> {
-    /// # Safety
-    /// The machine has AVX-512, `n` is at least the length of a vector, and the lengths are those of
-    /// `[m, k]`, `[k, n]`, what comes after, and `[m, n]`.
-    #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-    unsafe fn of_length<V: Vector<Of = S>, T>(self, k: usize, after: After<'_, T>) {
+impl<S: Real, T: Real> Vectors<S> for Job<'_, S, T> {
+    #[inline(always)]
+    unsafe fn run<V: Vector<Of = S>>(self) {
+        // How many rows are done at once: what is read of the right side serves all of them, while there are
+        // registers for the left side.
         // SAFETY: that of this function.
         unsafe {
-            match k {
-                1 => self.then::<V, T, 1>(after),
-                2 => self.then::<V, T, 2>(after),
-                3 => self.then::<V, T, 3>(after),
-                4 => self.then::<V, T, 4>(after),
+            match self.k {
+                1 => self.then::<V, 1, 4>(),
+                2 => self.then::<V, 2, 4>(),
+                3 if V::REGISTERS == 32 => self.then::<V, 3, 4>(),
+                3 => self.then::<V, 3, 2>(),
+                4 if V::REGISTERS == 32 => self.then::<V, 4, 4>(),
+                4 => self.then::<V, 4, 2>(),
                 k => panic!("an inner length of {k} is not short"),
             }
         }
     }
+}
 
-    #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-    #[inline]
-    unsafe fn then<V: Vector<Of = S>, T, const K: usize>(self, after: After<'_, T>) {
-        // SAFETY: that of `of_length`.
+impl<S: Real, T: Real> Job<'_, S, T> {
+    /// # Safety
+    /// The machine has the instructions of `V`, as for those below.
+    #[inline(always)]
+    unsafe fn then<V: Vector<Of = S>, const K: usize, const R: usize>(self) {
+        // SAFETY: that of this function.
         unsafe {
-            match after {
-                After::Nothing => self.all::<V, Nothing, K>(),
-                After::Bias(_) => self.all::<V, Bias, K>(),
-                After::Mul(_) => self.all::<V, Mul, K>(),
-                After::TanhGrad(_) => self.all::<V, TanhGrad, K>(),
-                After::SigmoidGrad(_) => self.all::<V, SigmoidGrad, K>(),
+            match self.after {
+                After::Nothing => self.all::<V, Nothing, K, R>(),
+                After::Bias(_) => self.all::<V, Bias, K, R>(),
+                After::Mul(_) => self.all::<V, Mul, K, R>(),
+                After::TanhGrad(_) => self.all::<V, TanhGrad, K, R>(),
+                After::SigmoidGrad(_) => self.all::<V, SigmoidGrad, K, R>(),
             }
         }
     }
 
-    #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-    #[inline]
-    unsafe fn all<V: Vector<Of = S>, F: Then, const K: usize>(mut self) {
+    #[inline(always)]
+    unsafe fn all<V: Vector<Of = S>, F: Then, const K: usize, const R: usize>(mut self) {
         let m = self.a.len() / K;
-        let whole = m - m % ROWS;
-        // SAFETY: that of `of_length`; all rows are below `m`.
+        let whole = m - m % R;
+        // SAFETY: that of `then`; all rows are below `m`.
         unsafe {
-            for i in (0..whole).step_by(ROWS) {
-                self.rows::<V, F, K, ROWS>(i);
+            for i in (0..whole).step_by(R) {
+                self.rows::<V, F, K, R>(i);
             }
             for i in whole..m {
                 self.rows::<V, F, K, 1>(i);
@@ -173,14 +174,13 @@ impl<S: Real> Job<'_, S> {
     }
 
     /// `R` rows, from row `i` on.
-    #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-    #[inline]
+    #[inline(always)]
     unsafe fn rows<V: Vector<Of = S>, F: Then, const K: usize, const R: usize>(
         &mut self,
         i: usize,
     ) {
         let n = self.n;
-        // SAFETY: that of `of_length`: `i + R` is at most the number of rows, and a vector from column
+        // SAFETY: that of `then`: `i + R` is at most the number of rows, and a vector from column
         // `at` on ends within its row.
         unsafe {
             let (a, b) = (self.a.as_ptr().add(i * K), self.b.as_ptr());
@@ -226,7 +226,7 @@ mod tests {
     use crate::isa::dispatch;
     use crate::short::Short;
 
-    fn check<T: Real>() {
+    fn check<T: Real>(isa: Isa) {
         let numbers = |len: usize, from: f64| -> Vec<T> {
             (0..len).map(|i| T::from_f64(from + (i * 7 % 23) as f64 * 0.083)).collect()
         };
@@ -243,10 +243,13 @@ mod tests {
                         After::SigmoidGrad(&each),
                     ] {
                         let (mut found, mut expected) = (numbers(m * n, 1.0), numbers(m * n, 1.0));
-                        if short([k, n], &a, &b, after, &mut found) {
-                            let c = &mut expected;
-                            dispatch(Isa::Avx512, Short { k, n, a: &a, b: &b, after, c });
-                            assert_eq!(found, expected, "[{m}, {k}] [{k}, {n}], {after:?}");
+                        let c = &mut expected;
+                        dispatch(isa, Short { k, n, a: &a, b: &b, after, c });
+                        if short(isa, [k, n], &a, &b, after, &mut found) {
+                            assert_eq!(
+                                found, expected,
+                                "{isa:?}, [{m}, {k}] [{k}, {n}], {after:?}"
+                            );
                         }
                     }
                 }
@@ -256,7 +259,9 @@ mod tests {
 
     #[test]
     fn the_bits_are_those_of_the_loop() {
-        check::<f32>();
-        check::<f64>();
+        for isa in Isa::available() {
+            check::<f32>(isa);
+            check::<f64>(isa);
+        }
     }
 }

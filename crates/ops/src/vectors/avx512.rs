@@ -1,4 +1,4 @@
-//! Vectors of both types.
+//! Vectors of AVX-512.
 
 use std::arch::x86_64::{
     __m512, __m512d, _mm256_storeu_ps, _mm512_add_pd, _mm512_add_ps, _mm512_castpd_ps,
@@ -10,38 +10,7 @@ use std::arch::x86_64::{
     _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
 };
 
-use crate::Real;
-
-/// A vector of numbers of a type.
-///
-/// # Safety
-/// Its functions need AVX-512 F; what is loaded or stored must be there.
-pub(super) trait Vector: Copy {
-    type Of: Real;
-    const LEN: usize;
-    /// Zeros.
-    unsafe fn zero() -> Self;
-    /// The same number everywhere.
-    unsafe fn splat(x: Self::Of) -> Self;
-    /// The numbers from a place on.
-    unsafe fn load(from: *const Self::Of) -> Self;
-    /// `len` numbers from a place on, fewer than `LEN`, and zeros.
-    unsafe fn load_some(from: *const Self::Of, len: usize) -> Self;
-    /// Writes the numbers to a place.
-    unsafe fn store(self, to: *mut Self::Of);
-    /// Writes those from number `first` on to where they would be from a place on.
-    unsafe fn store_from(self, first: usize, to: *mut Self::Of);
-    /// `self b + c`.
-    unsafe fn fma(self, b: Self, c: Self) -> Self;
-    /// `self b`.
-    unsafe fn mul(self, b: Self) -> Self;
-    /// `self + b`.
-    unsafe fn add(self, b: Self) -> Self;
-    /// `self - b`.
-    unsafe fn sub(self, b: Self) -> Self;
-    /// The sum of the numbers of each of eight vectors, added in the same order.
-    unsafe fn sums(of: [Self; 8]) -> [Self::Of; 8];
-}
+use super::vector::Vector;
 
 /// Sums of neighbours, of two vectors in turns.
 ///
@@ -63,6 +32,7 @@ unsafe fn lanes(a: __m512d, b: __m512d) -> __m512d {
 impl Vector for __m512d {
     type Of = f64;
     const LEN: usize = 8;
+    const REGISTERS: usize = 32;
     #[inline(always)]
     unsafe fn zero() -> Self {
         // SAFETY: that of the trait, as for all that follow.
@@ -155,6 +125,7 @@ unsafe fn lanes_f32(a: __m512, b: __m512) -> __m512 {
 impl Vector for __m512 {
     type Of = f32;
     const LEN: usize = 16;
+    const REGISTERS: usize = 32;
     #[inline(always)]
     unsafe fn zero() -> Self {
         // SAFETY: that of the trait, as for all that follow.
@@ -220,34 +191,5 @@ impl Vector for __m512 {
             _mm256_storeu_ps(sums.as_mut_ptr(), _mm512_castps512_ps256(all));
         }
         sums
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::isa::Isa;
-
-    fn check<V: Vector>() {
-        let number = |i: usize, j: usize| V::Of::from_f64((i * V::LEN + j) as f64);
-        // SAFETY: the machine has AVX-512, and `LEN` numbers are loaded where so many are.
-        let found = unsafe {
-            V::sums(std::array::from_fn(|i| {
-                let numbers: Vec<V::Of> = (0..V::LEN).map(|j| number(i, j)).collect();
-                V::load(numbers.as_ptr())
-            }))
-        };
-        for (i, found) in found.iter().enumerate() {
-            let sum = (0..V::LEN).map(|j| number(i, j)).reduce(|a, b| a + b);
-            assert_eq!(Some(*found), sum, "{i}");
-        }
-    }
-
-    #[test]
-    fn sums_are_in_their_places() {
-        if Isa::detect() == Isa::Avx512 {
-            check::<__m512d>();
-            check::<__m512>();
-        }
     }
 }

@@ -2,50 +2,43 @@
 //!
 //! The compiler keeps the sums of such a tile in memory, or a part of them, which takes half as long again.
 
-use std::arch::x86_64::{__m512, __m512d};
-
-use super::as_f64;
 use super::vector::Vector;
+use super::{Vectors, as_f64, in_f32, in_f64, register};
 use crate::Real;
 use crate::isa::Isa;
 use crate::outer::Outer;
 
 /// What [`sum_outer`](crate::sum_outer()) computes, of rows that are as long as a vector at least. Returns
-/// whether it was done: it is not if they are shorter, or the machine has no AVX-512.
+/// whether it was done: it is not if they are shorter, or there are no such vectors.
 ///
 /// # Panics
-/// If the lengths do not fit.
+/// If the lengths do not fit, or the machine lacks the instruction set.
 #[inline]
-pub(crate) fn outer<T: Real>(job: &mut Outer<'_, T>) -> bool {
+pub(crate) fn outer<T: Real>(isa: Isa, job: &mut Outer<'_, T>) -> bool {
     let Outer { size, accumulate, a, b, ref mut c, ref mut sums } = *job;
     let [rows, m, n] = size;
-    if n * size_of::<T>() < 64 || Isa::detect() < Isa::Avx512 {
+    if register(isa).is_none_or(|bytes| n * size_of::<T>() < bytes) {
         return false;
     }
     assert!(a.len() == rows * m && b.len() == rows * n && c.len() == m * n);
     assert!(sums.is_empty() || sums.len() == n);
     if let (Some(a), Some(b)) = (as_f64(a), as_f64(b)) {
         let (c, sums) = (bytemuck::cast_slice_mut(c), bytemuck::cast_slice_mut(sums));
-        // SAFETY: the machine has AVX-512, a row is as long as a vector at least, and the lengths are those
-        // of `size`.
-        unsafe { Job(Outer { size, accumulate, a, b, c, sums }).all::<__m512d>() };
+        in_f64(isa, Job(Outer { size, accumulate, a, b, c, sums }));
     } else {
         let [a, b] = [a, b].map(bytemuck::cast_slice);
         let (c, sums) = (bytemuck::cast_slice_mut(c), bytemuck::cast_slice_mut(sums));
-        // SAFETY: as above.
-        unsafe { Job(Outer { size, accumulate, a, b, c, sums }).all::<__m512>() };
+        in_f32(isa, Job(Outer { size, accumulate, a, b, c, sums }));
     }
     true
 }
 
+/// A row of `b` is as long as a vector at least, and the lengths are those of `size`; there may be no `sums`.
 struct Job<'a, T>(Outer<'a, T>);
 
-impl<S: Real> Job<'_, S> {
-    /// # Safety
-    /// The machine has AVX-512, a row of `b` is as long as a vector at least, and the lengths are those of
-    /// `size`; `sums` may be empty.
-    #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-    unsafe fn all<V: Vector<Of = S>>(mut self) {
+impl<S: Real> Vectors<S> for Job<'_, S> {
+    #[inline(always)]
+    unsafe fn run<V: Vector<Of = S>>(mut self) {
         let [_, m, n] = self.0.size;
         let mut j = 0;
         // SAFETY: that of this function; the first of the vectors begins at `j < n`, the last one but one
@@ -55,8 +48,8 @@ impl<S: Real> Job<'_, S> {
                 let left = (n - j).div_ceil(V::LEN);
                 // As many at once as there are registers for, since the sums of a few wait for each other.
                 let vectors = match left {
-                    7 if m <= 2 => self.columns::<V, 7>(j),
-                    4.. => self.columns::<V, 4>(j),
+                    7 if m <= 2 && V::REGISTERS == 32 => self.columns::<V, 7>(j),
+                    4.. if m <= 2 || V::REGISTERS == 32 => self.columns::<V, 4>(j),
                     2.. => self.columns::<V, 2>(j),
                     _ => self.columns::<V, 1>(j),
                 };
@@ -64,20 +57,24 @@ impl<S: Real> Job<'_, S> {
             }
         }
     }
+}
 
+impl<S: Real> Job<'_, S> {
     /// All sums of `N` vectors of columns from column `j` on, of which the last may begin among those of the
     /// one before. Returns `N`.
-    #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-    #[inline]
+    #[inline(always)]
     unsafe fn columns<V: Vector<Of = S>, const N: usize>(&mut self, j: usize) -> usize {
         let (m, mut i) = (self.0.size[1], 0);
-        // SAFETY: that of `all`; `i + R` is at most `m`.
+        // SAFETY: that of `run`; `i + R` is at most `m`.
         unsafe {
             if !self.0.sums.is_empty() {
                 i = match m {
                     0 | 1 => self.tile::<V, 0, N, true>(i, j),
                     _ => self.tile::<V, 2, N, true>(i, j),
                 };
+            }
+            while N <= 2 && m - i >= 6 {
+                i = self.tile::<V, 6, N, false>(i, j);
             }
             while N <= 4 && m - i >= 4 {
                 i = self.tile::<V, 4, N, false>(i, j);
@@ -94,8 +91,7 @@ impl<S: Real> Job<'_, S> {
 
     /// Those of `R` numbers of the rows of `a`, from number `i` on, and of the columns themselves if
     /// `AND_SUMS`. Returns the number after.
-    #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-    #[inline]
+    #[inline(always)]
     unsafe fn tile<V: Vector<Of = S>, const R: usize, const N: usize, const AND_SUMS: bool>(
         &mut self,
         i: usize,
@@ -140,8 +136,7 @@ impl<S: Real> Job<'_, S> {
     }
 
     /// Writes sums to column `j` and those after, of the last vector those but the first `done`.
-    #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-    #[inline]
+    #[inline(always)]
     unsafe fn write<V: Vector<Of = S>, const N: usize>(
         &self,
         sums: [V; N],
