@@ -110,6 +110,7 @@ def page(lines, command, rustc, rounds, seconds):
         "are in milliseconds, after the first call: the median of the turns' medians, and the least of",
         "all calls. Ratios are medians of the ratios in each round, so that a while in which the machine",
         "was slow counts for both sides. Where medians are far above least times, others used the machine.",
+        "First calls of programs that are up within a second are the least of five processes'.",
         "",
         f"- To repeat it: `{command}`",
         f"- {machine()}; rustc {rustc}; {'; '.join(versions)}",

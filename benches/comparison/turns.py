@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 
 class Failure(Exception):
@@ -24,10 +25,12 @@ class Program:
         cores = sorted(os.sched_getaffinity(0))[:threads]
         # A file does not fill up as a pipe does that nobody reads.
         self.errors = tempfile.TemporaryFile("w+")
+        begin = time.monotonic()
         self.process = subprocess.Popen(
             command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
             preexec_fn=lambda: os.sched_setaffinity(0, cores))
         self.line()
+        self.is_up_soon = time.monotonic() - begin < SOON
 
     def line(self):
         """The next line of JSON that it prints."""
@@ -59,12 +62,30 @@ class Program:
         self.errors.close()
 
 
+# How often a program is started that is up at once, for its first call.
+STARTS = 5
+# Up to how many seconds that takes.
+SOON = 1.0
+
+
+def first_call(command, threads):
+    """The least time of first calls, each of a new process."""
+    def start():
+        program = Program([*command, "--seconds", "0", "--turns"], threads)
+        try:
+            return program.report()["first_call_ms"]
+        finally:
+            program.end()
+
+    return min(start() for _ in range(STARTS))
+
+
 def measure(wanted, rounds, seconds):
     """Lines of JSON of the programs of a problem, given as (who, way, threads, command).
 
     To what each reports are added the times of its turns, in milliseconds, the least of each under
     `least` and the median under `turns`, and, as `ms_median` and `ms_min`, the median and the least of
-    these.
+    these. The first call of a program that does not take seconds to start is the least of several.
     """
     running = {}
     lines = {}
@@ -98,6 +119,9 @@ def measure(wanted, rounds, seconds):
                 medians = [x["ms_median"] for x in lines[key]]
                 least = [x["ms_min"] for x in lines[key]]
                 who, way, threads = key
+                if running[key].is_up_soon:
+                    command = next(w[-1] for w in wanted if w[:3] == key)
+                    line["first_call_ms"] = first_call(command, threads)
                 found.append(line | {
                     "peer": who, "gradient": way, "threads": threads, "turns": medians, "least": least,
                     "ms_median": statistics.median(medians), "ms_min": min(least)})

@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
-use costate_ops::{Buffer, Pages, Real};
+use costate_ops::{Buffer, Real};
 use smallvec::SmallVec;
 
 use crate::auto::Methods;
 use crate::differences::{Differences, Orders, ROWS};
 use crate::integrator::Frame;
+use crate::kept::KeptSteps;
 use crate::method::Method;
 use crate::step::{Step, combine};
 use crate::unroll::Frozen;
@@ -78,14 +79,8 @@ pub(crate) struct Grid<T: Real> {
     own: Vec<T>,
     /// Where in `own` those of each step start.
     own_start: Vec<usize>,
-    /// What the evaluations of each of the first steps left for the backward pass, those of end slopes
-    /// among them: if one was evaluated with the next step only, it is not there.
-    kept: Vec<Pages<T>>,
-    /// How many steps have theirs in `kept`, and whether those after them have not.
-    kept_steps: usize,
-    kept_is_full: bool,
-    /// How many numbers `kept` may hold.
-    kept_limit: usize,
+    /// What the evaluations of steps left for the backward pass.
+    pub kept: KeptSteps<T>,
     /// Whether slopes are not kept.
     without_slopes: bool,
     /// The differences of a multistep method after each step, if they are kept.
@@ -109,10 +104,7 @@ impl<T: Real> Default for Grid<T> {
             k_start: Vec::new(),
             own: Vec::new(),
             own_start: Vec::new(),
-            kept: Vec::new(),
-            kept_steps: 0,
-            kept_is_full: false,
-            kept_limit: 0,
+            kept: KeptSteps::default(),
             without_slopes: false,
             differences: Buffer::default(),
             largest: 0.0,
@@ -135,7 +127,7 @@ impl<T: Real> Grid<T> {
         self.k_start.clear();
         self.own.clear();
         self.own_start.clear();
-        (self.kept_steps, self.kept_is_full) = (0, false);
+        self.kept.clear();
         self.y.resize(0);
         self.y.extend_from_slice(y0);
         self.largest = size(y0);
@@ -149,11 +141,6 @@ impl<T: Real> Grid<T> {
     /// Keeps states, but no slopes.
     pub fn without_slopes(&mut self) {
         self.without_slopes = true;
-    }
-
-    /// Keeps what evaluations leave for the backward pass, in no more than as many bytes.
-    pub fn keep(&mut self, bytes: usize) {
-        self.kept_limit = bytes / size_of::<T>();
     }
 
     /// Whether the states and slopes of all steps are there.
@@ -253,53 +240,9 @@ impl<T: Real> Grid<T> {
         &self.differences[n * len..(n + 1) * len]
     }
 
-    /// Takes what the evaluations of the last step left, and leaves memory of the same length with
-    /// what that of the end slope left, if it has one, at its end. A copy of all of it would cost
-    /// more than some fields.
-    pub fn take_kept(&mut self, kept: &mut Pages<T>, has_end: bool) {
-        if kept.is_empty() || self.kept_is_full {
-            return;
-        }
-        let rows = self.methods.first().tableau().rows();
-        let m = kept.len() / rows;
-        if (self.kept_steps + 1) * kept.len() > self.kept_limit {
-            self.kept_is_full = true;
-            return;
-        }
-        if self.kept.len() == self.kept_steps {
-            self.kept.push(Pages::default());
-        }
-        let to = &mut self.kept[self.kept_steps];
-        to.resize(kept.len());
-        if has_end {
-            let end = (rows - 1) * m;
-            costate_ops::copy(&kept[end..], &mut to[end..]);
-        }
-        std::mem::swap(to, kept);
-        self.kept_steps += 1;
-    }
-
-    /// Says that the last step has no end slope, so that nothing was kept of it either.
-    pub fn without_end(&mut self) {
-        self.kept_is_full = true;
-    }
-
     /// What the evaluation of slope `i` of step `n` left, if it was kept.
     pub fn kept(&self, n: usize, i: usize) -> Option<&[T]> {
-        let n = n - self.first;
-        let rows = self.methods.first().tableau().rows();
-        if n >= self.kept_steps || i >= rows {
-            return None;
-        }
-        let m = self.kept[n].len() / rows;
-        if i + 1 < rows {
-            Some(&self.kept[n][i * m..(i + 1) * m])
-        } else if n + 1 < self.kept_steps {
-            Some(&self.kept[n + 1][..m])
-        } else {
-            // If there are later steps, it may have been evaluated only with the next one.
-            (!self.kept_is_full).then(|| &self.kept[n][i * m..])
-        }
+        self.kept.get(n - self.first, i)
     }
 
     /// The method of a step.
@@ -403,7 +346,7 @@ impl<T: Real> Grid<T> {
 
     /// All bytes.
     pub fn bytes(&self) -> usize {
-        let kept: usize = self.kept[..self.kept_steps].iter().map(|kept| kept.len()).sum();
+        let kept = self.kept.numbers();
         (self.y.len() + self.k.len() + self.own.len() + self.differences.len() + kept)
             * size_of::<T>()
             + (self.own_start.len() + self.k_start.len()) * size_of::<usize>()

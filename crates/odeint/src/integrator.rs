@@ -7,12 +7,13 @@ mod frame;
 mod point;
 mod tries;
 
-use costate_ops::{Pages, Real, first_not_finite};
+use costate_ops::{Real, first_not_finite};
 
 pub(crate) use self::frame::Frame;
 use crate::auto::Switch;
 use crate::error::{Error, ErrorKind};
 use crate::field::Field;
+use crate::kept::Kept;
 use crate::method::Method;
 use crate::options::{Options, Stepping};
 use crate::stats::Stats;
@@ -222,11 +223,11 @@ impl<T: Real> Integrator<T> {
 
     /// Has steps keep what the field's evaluations leave for a backward pass, from the start on.
     pub(crate) fn keep(&mut self, f: &impl Field<T>) {
-        self.frame.kept.resize(self.frame.tableau.rows() * f.kept_len());
+        self.frame.kept.resize(self.frame.tableau.rows(), f.kept_len());
     }
 
     /// What evaluations of the last step left. Only that of the end slope must stay there.
-    pub(crate) fn kept(&mut self) -> &mut Pages<T> {
+    pub(crate) fn kept(&mut self) -> &mut Kept<T> {
         &mut self.frame.kept
     }
 

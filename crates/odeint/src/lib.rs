@@ -36,6 +36,7 @@ mod grid;
 mod implicit;
 mod instrument;
 mod integrator;
+mod kept;
 mod krylov;
 #[cfg(feature = "faer")]
 mod large;

@@ -246,8 +246,9 @@ impl<T: Real> Observe<T> for Record<'_, T> {
         }
         grid.push(&integrator.last_step(), saves, self.keep);
         if self.keep {
-            let has_end = integrator.has_end();
-            grid.take_kept(integrator.kept(), has_end);
+            // That of the end slope is the next step's first, but for the last step.
+            let with_end = integrator.has_end() && integrator.is_done();
+            grid.kept.take(integrator.kept(), with_end);
         }
         if let Some(found) = integrator.differences().filter(|_| self.differences) {
             grid.push_differences(found);
@@ -334,7 +335,7 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         }
         let grid = &mut state.grid;
         grid.start(y0, self.methods());
-        grid.keep(self.activations);
+        grid.kept.limit(self.activations);
         // Where times move, an implicit stage is unrolled from its solution, and the sensitivities to
         // them take a backward pass.
         let moves = self.gradient == Gradient::Forward || self.method.is_implicit();

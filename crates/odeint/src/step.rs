@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 use crate::differences::Orders;
 use crate::error::FieldError;
 use crate::field::Field;
+use crate::kept::Kept;
 use crate::tableau::Tableau;
 
 /// `out = y + h Σ c_j k_j`; without `y`, `h Σ c_j k_j`. `k` holds the slopes one after another;
@@ -199,11 +200,10 @@ pub fn rk_step<T: Real>(
     k: &mut [T],
     y1: &mut [T],
 ) -> Result<(), FieldError> {
-    keeping_step(tableau, f, t0, t1, y0, k, y1, &mut [])
+    keeping_step(tableau, f, t0, t1, y0, k, y1, &mut Kept::default())
 }
 
-/// [`rk_step`] that keeps what evaluations leave for a backward pass, one after another as the
-/// slopes, unless `kept` is empty.
+/// [`rk_step`] that keeps what evaluations leave for a backward pass, unless `kept` is empty.
 #[expect(clippy::too_many_arguments, reason = "those of `rk_step`, and what is kept")]
 pub(crate) fn keeping_step<T: Real>(
     tableau: &Tableau,
@@ -213,7 +213,7 @@ pub(crate) fn keeping_step<T: Real>(
     y0: &[T],
     k: &mut [T],
     y1: &mut [T],
-    kept: &mut [T],
+    kept: &mut Kept<T>,
 ) -> Result<(), FieldError> {
     let (n, rows) = (y0.len(), tableau.rows());
     assert!(!tableau.coupled, "rk_step: the stages of {} are coupled", tableau.name);
@@ -226,7 +226,7 @@ pub(crate) fn keeping_step<T: Real>(
         rows * n,
         k.len()
     );
-    let (h, m) = (t1 - t0, kept.len() / rows);
+    let h = t1 - t0;
     for i in 1..rows {
         let (done, rest) = k.split_at_mut(i * n);
         // Every stage goes through `y1`; the last row's is the new state.
@@ -236,10 +236,10 @@ pub(crate) fn keeping_step<T: Real>(
         }
         let time = if tableau.c[i] == 1.0 { t1 } else { t0 + tableau.c[i] * h };
         let (dy, part) = (&mut rest[..n], tableau.part(i));
-        if m == 0 {
+        if kept.is_empty() {
             f.eval_part(time, y1, dy, part)?;
         } else {
-            f.eval_keeping(time, y1, dy, part, &mut kept[i * m..(i + 1) * m])?;
+            f.eval_keeping(time, y1, dy, part, kept.of(i))?;
         }
     }
     Ok(())

@@ -61,7 +61,7 @@ impl<T: Real> Retake<T> {
         integrator.stand_alone();
         let (window, steps) = (&mut self.window, &whole.grid.steps);
         window.start(y0, whole.grid.methods);
-        window.keep(activations);
+        window.kept.limit(activations);
         pass.start(whole);
         points.start_backward();
         let mut most = 0;
@@ -115,9 +115,6 @@ fn retake<T: Real>(
         window.push_differences(differences);
     }
     let has_end = integrator.has_end();
-    window.take_kept(integrator.kept(), has_end);
-    if !has_end {
-        window.without_end();
-    }
+    window.kept.take(integrator.kept(), has_end);
     Ok(())
 }

@@ -22,8 +22,8 @@ impl<T: Real> Integrator<T> {
 
     fn evaluate_end(&mut self, f: &mut impl Field<T>) -> Result<(), Error> {
         let frame = &mut self.frame;
-        let (end, kept) = (frame.end_range(), frame.kept_range(frame.tableau.rows() - 1));
-        let (dy, kept) = (&mut frame.k[end.clone()], &mut frame.kept[kept]);
+        let end = frame.end_range();
+        let (dy, kept) = (&mut frame.k[end.clone()], frame.kept.of(frame.tableau.rows() - 1));
         f.eval_keeping(frame.t1, &frame.y1, dy, Part::All, kept).map_err(ErrorKind::Field)?;
         frame.stats.f_evals += 1;
         if let Some(component) = first_not_finite(&frame.k[end]) {
@@ -47,10 +47,9 @@ impl<T: Real> Integrator<T> {
             self.end_slope(f)?;
         }
         let frame = &mut self.frame;
-        let kept = frame.kept_range(0);
         let mut f = Counted { field: f, stats: &mut frame.stats };
         if !frame.has_first && tableau.interpolant.needs_first() {
-            let (first, kept) = (&mut frame.k[..frame.y0.len()], &mut frame.kept[kept]);
+            let (first, kept) = (&mut frame.k[..frame.y0.len()], frame.kept.of(0));
             f.eval_keeping(frame.t0, &frame.y0, first, Part::All, kept)
                 .map_err(ErrorKind::Field)?;
             if let Some(component) = first_not_finite(first) {

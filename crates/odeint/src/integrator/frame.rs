@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
-use costate_ops::{Buffer, Pages, Real, first_not_finite};
+use costate_ops::{Buffer, Real, first_not_finite};
 
 use crate::control;
 use crate::differences::Orders;
 use crate::error::{Error, ErrorKind};
+use crate::kept::Kept;
 use crate::options::Options;
 use crate::stats::Stats;
 use crate::step::{Step, combine};
@@ -30,7 +31,7 @@ pub(crate) struct Frame<T: Real> {
     pub k: Buffer<T>,
     pub scratch: Buffer<T>,
     /// What the evaluations of the last step left for a backward pass, or nothing.
-    pub kept: Pages<T>,
+    pub kept: Kept<T>,
     /// The squares of the error measures of the last two steps, the later one first.
     pub history: [f64; 2],
     /// Whether the last row of `k` that belongs to the step is the slope at the current state.
@@ -61,7 +62,7 @@ impl<T: Real> Frame<T> {
             y1: Buffer::zeros(n),
             k: Buffer::zeros(n * slopes),
             scratch: Buffer::zeros(n),
-            kept: Pages::default(),
+            kept: Kept::default(),
             history: [1.0; 2],
             has_end: false,
             has_first: false,
@@ -84,13 +85,6 @@ impl<T: Real> Frame<T> {
     pub fn end_range(&self) -> Range<usize> {
         let (n, rows) = (self.y1.len(), self.tableau.rows());
         (rows - 1) * n..rows * n
-    }
-
-    /// Where in `kept` that of slope `i` is.
-    #[inline]
-    pub fn kept_range(&self, i: usize) -> Range<usize> {
-        let m = self.kept.len() / self.tableau.rows();
-        i * m..(i + 1) * m
     }
 
     /// The last step.

@@ -33,10 +33,10 @@ impl<T: Real> Integrator<T> {
     ) -> Result<(), Error> {
         let frame = &mut self.frame;
         let had_end = frame.has_end;
-        let (end, kept) = (frame.end_range(), frame.kept_range(frame.tableau.rows() - 1));
+        let end = frame.end_range();
         std::mem::swap(&mut frame.y0, &mut frame.y1);
         to_front(&mut frame.k, &end);
-        to_front(&mut frame.kept, &kept);
+        frame.kept.begin();
         (frame.has_first, frame.has_dense) = (had_end, false);
         self.family.begin();
         let result = step(self);
@@ -44,7 +44,7 @@ impl<T: Real> Integrator<T> {
             let frame = &mut self.frame;
             std::mem::swap(&mut frame.y0, &mut frame.y1);
             frame.k.copy_within(..end.len(), end.start);
-            frame.kept.copy_within(..kept.len(), kept.start);
+            frame.kept.begin();
             self.family.clear(frame);
             frame.has_end = had_end;
         }
