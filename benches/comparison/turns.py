@@ -22,7 +22,9 @@ class Program:
     """A running program, pinned to as many cores as it has threads."""
 
     def __init__(self, command, threads):
-        cores = sorted(os.sched_getaffinity(0))[:threads]
+        cores = sorted(os.sched_getaffinity(0))
+        # Two that are next to each other may be one.
+        cores = (cores[::2] if len(cores) >= 2 * threads > 2 else cores)[:threads]
         # A file does not fill up as a pipe does that nobody reads.
         self.errors = tempfile.TemporaryFile("w+")
         begin = time.monotonic()
