@@ -16,8 +16,9 @@ takes the trace by forward mode, `cnf_formula` by a formula derived by hand; tor
 the latter, its fastest, and takes the method of Dormand and Prince where the others take that of
 Tsitouras, which it lacks. CVODES takes Adams methods for `lotka_volterra` and BDF for `robertson`, with
 the derivatives that it needs given; as it does by default, it controls the errors of sensitivities only
-where the table says so. diffsol takes forward sensitivities, its fastest way, with derivatives given as well. The products alone are torch's of matrices of 1024 rows and columns, as many as
-have the operations of the products of `wide`."""
+where the table says so. diffsol takes forward sensitivities, its fastest way, with derivatives given as
+well. The products alone are torch's of matrices of 1024 rows and columns, as many as have the operations
+of the products of `wide`."""
 
 
 def machine():

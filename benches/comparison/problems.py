@@ -1,6 +1,8 @@
 """What is compared: the problems, who runs each in which ways, and what costate is to reach."""
 
-# What the code of benches/floors and the products of benches/peers/products.py are called in the tables.
+# What another build of costate, the code of benches/floors, and the products of benches/peers/products.py
+# are called in the tables.
+OTHER = "costate, other build"
 HAND = "by hand"
 PRODUCTS = "products alone"
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 
-from .problems import COMPILED, FLOORS, HAND, PEAK, PROBLEMS, PRODUCTS
+from .problems import COMPILED, FLOORS, HAND, OTHER, PEAK, PROBLEMS, PRODUCTS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PEERS = ROOT / "benches" / "peers"
@@ -97,8 +97,10 @@ def commands(programs, name, threads):
     workload = name.split(",")[0]
     file = workload.removesuffix("_formula")
     count = ["--threads", str(threads)]
-    yield "costate", "exact", [programs["costate"], "--bench", workload, "--json", "--data", DATA,
-                               *more, *count]
+    options = ["--bench", workload, "--json", "--data", DATA, *more, *count]
+    yield "costate", "exact", [programs["costate"], *options]
+    if programs["other"]:
+        yield OTHER, "exact", [programs["other"], *options]
     if threads == 1:
         if name in FLOORS and programs["floors"]:
             yield HAND, "exact", [programs["floors"], *FLOORS[name][0], "--json", "--data", DATA]

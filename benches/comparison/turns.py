@@ -14,6 +14,12 @@ import tempfile
 import time
 
 
+# How often a program is started that is up at once, for its first call.
+STARTS = 5
+# Up to how many seconds that takes.
+SOON = 1.0
+
+
 class Failure(Exception):
     """What a program said last."""
 
@@ -21,7 +27,8 @@ class Failure(Exception):
 class Program:
     """A running program, pinned to as many cores as it has threads."""
 
-    def __init__(self, command, threads):
+    def __init__(self, command, threads, seconds):
+        self.command = command
         cores = sorted(os.sched_getaffinity(0))
         # Two that are next to each other may be one.
         cores = (cores[::2] if len(cores) >= 2 * threads > 2 else cores)[:threads]
@@ -29,7 +36,8 @@ class Program:
         self.errors = tempfile.TemporaryFile("w+")
         begin = time.monotonic()
         self.process = subprocess.Popen(
-            command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
+            [*command, "--seconds", str(seconds), "--turns"], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
             preexec_fn=lambda: os.sched_setaffinity(0, cores))
         self.line()
         self.is_up_soon = time.monotonic() - begin < SOON
@@ -64,16 +72,10 @@ class Program:
         self.errors.close()
 
 
-# How often a program is started that is up at once, for its first call.
-STARTS = 5
-# Up to how many seconds that takes.
-SOON = 1.0
-
-
 def first_call(command, threads):
     """The least time of first calls, each of a new process."""
     def start():
-        program = Program([*command, "--seconds", "0", "--turns"], threads)
+        program = Program(command, threads, 0)
         try:
             return program.report()["first_call_ms"]
         finally:
@@ -105,7 +107,7 @@ def measure(wanted, rounds, seconds):
             key = (who, way, threads)
             print(f"  first call: {who} {way}, {threads} thread(s)", file=sys.stderr)
             try:
-                running[key] = Program([*command, "--seconds", str(seconds), "--turns"], threads)
+                running[key] = Program(command, threads, seconds)
             except Failure as e:
                 print(f"  failed: {' '.join(map(str, key))}: {e}", file=sys.stderr)
                 continue
@@ -122,8 +124,7 @@ def measure(wanted, rounds, seconds):
                 least = [x["ms_min"] for x in lines[key]]
                 who, way, threads = key
                 if running[key].is_up_soon:
-                    command = next(w[-1] for w in wanted if w[:3] == key)
-                    line["first_call_ms"] = first_call(command, threads)
+                    line["first_call_ms"] = first_call(running[key].command, threads)
                 found.append(line | {
                     "peer": who, "gradient": way, "threads": threads, "turns": medians, "least": least,
                     "ms_median": statistics.median(medians), "ms_min": min(least)})
