@@ -62,10 +62,10 @@ pub fn sum_outer_on<T: Real>(
     sums: &mut [T],
 ) {
     let mut job = Outer { size, accumulate, a, b, c, sums };
-    if size[2] == 0 || outer(isa, &mut job) {
+    if size[2] == 0 || (!job.is_few() && outer(isa, &mut job)) {
         return;
     }
-    // A row that is shorter than a vector.
+    // Rows that are shorter than a vector, or so short that several are added at once.
     dispatch_arithmetic(isa, job);
 }
 
@@ -104,7 +104,7 @@ impl<T: Real> Kernel for Outer<'_, T> {
     fn run<const FMA: bool, const VECTOR: usize>(self) {
         let [rows, m, n] = self.size;
         assert!(self.a.len() == rows * m && self.b.len() == rows * n);
-        if m == 0 && n <= 4 && n != 3 {
+        if self.is_few() {
             return match n {
                 1 => self.few::<1>(),
                 2 => self.few::<2>(),
@@ -120,6 +120,12 @@ impl<T: Real> Kernel for Outer<'_, T> {
 }
 
 impl<T: Real> Outer<'_, T> {
+    /// Whether there are only sums of rows, of so few entries that whole rows fit in a vector.
+    fn is_few(&self) -> bool {
+        let [_, m, n] = self.size;
+        m == 0 && matches!(n, 1 | 2 | 4)
+    }
+
     /// The sums of rows of `N` entries: several rows at once.
     #[inline(always)]
     fn few<const N: usize>(self) {

@@ -106,9 +106,9 @@ impl<T: Real> Rows<'_, T> {
         match VECTOR / size_of::<T>() {
             16 => self.all::<16, FMA, AHEAD>(),
             8 if VECTOR == 64 => self.all::<8, FMA, AHEAD>(),
-            8 => self.all_of_few::<8, FMA, AHEAD>(),
-            4 => self.all_of_few::<4, FMA, AHEAD>(),
-            _ => self.all_of_few::<2, FMA, AHEAD>(),
+            8 => self.all_of_few::<8, FMA>(),
+            4 => self.all_of_few::<4, FMA>(),
+            _ => self.all_of_few::<2, FMA>(),
         }
     }
 
@@ -127,9 +127,9 @@ impl<T: Real> Rows<'_, T> {
         self.rest::<L, FMA>(j);
     }
 
-    /// With 16 registers: 12 for sums.
+    /// With 16 registers: 12 for sums. Where something is fetched ahead, these no longer stay there.
     #[inline(always)]
-    fn all_of_few<const L: usize, const FMA: bool, const AHEAD: bool>(mut self) {
+    fn all_of_few<const L: usize, const FMA: bool>(mut self) {
         let (n, mut j) = (self.size[2], 0);
         while n - j >= 2 * L {
             self.columns::<6, 2, L, FMA, false>(j);
