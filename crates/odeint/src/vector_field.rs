@@ -106,6 +106,7 @@ impl<T: Real> VectorField<T> {
     /// With its program alone.
     pub fn new(function: Function<T>) -> Result<VectorField<T>> {
         let captured = function.input_shapes().len() - 2;
+        let function = function.merge_traces(1, 2..2 + captured);
         let program = FieldProgram::compile(&function, captured)?;
         let (jacobian, derivative, rate, keeping) = (None, None, None, None);
         let (compressed, parts, mass) = (None, None, None);

@@ -374,7 +374,7 @@ impl<T: Real> Function<T> {
 impl<T: Real> Tape<T> {
     /// A leaf of a symbolic tape that is not a constant.
     #[track_caller]
-    fn untouched(&self, shape: Shape) -> Var<'_, T> {
+    pub(crate) fn untouched(&self, shape: Shape) -> Var<'_, T> {
         let loc = std::panic::Location::caller();
         Var::new(self, self.graph().borrow_mut().push_leaf(Op::Input, &shape, &[], loc))
     }

@@ -11,6 +11,7 @@ mod rows;
 mod rules;
 mod strategies;
 mod sums;
+mod traces;
 mod transform;
 mod vmap;
 

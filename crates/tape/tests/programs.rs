@@ -237,6 +237,42 @@ fn softplus_and_its_derivative_are_a_pair() {
     }
 }
 
+/// The derivative of `tanh` as people write it is the operation that it is, and factors of one are none.
+#[test]
+fn derivatives_of_tanh_are_recognised() {
+    fn forms<'t, T: Real>(x: Var<'t, T>, y: Var<'t, T>) -> Vec<Var<'t, T>> {
+        let one_minus_square = y.square().affine(-T::one(), T::one());
+        vec![
+            x * one_minus_square,
+            one_minus_square * x,
+            x.ones_like() * x * y.ones_like(),
+            one_minus_square * one_minus_square + y.square(),
+        ]
+    }
+    fn check<T: Real>(len: usize) {
+        let x = [0.3, 0.7].map(|c| {
+            ArrayD::from_shape_fn(IxDyn(&[len]), |i| T::from_f64(1.7 * (i[0] as f64 * c).sin()))
+        });
+        let function = Function::trace(&x, |_, x| Ok(forms(x[0], x[1]))).unwrap();
+        let program = Program::compile(&function).unwrap();
+        let mut workspace = Workspace::new(&program);
+        let inputs = slices(&x);
+        let found = program.evaluate(&mut workspace, &inputs).unwrap();
+        let tape = Tape::new();
+        let expected = forms(tape.constant(&x[0]), tape.constant(&x[1]));
+        for (i, y) in expected.iter().enumerate() {
+            assert_eq!(bits(found.get(i)), bits(&y.to_vec()), "output {i} of {len}:\n{program}");
+        }
+        let first = Program::compile(&function.with_outputs(&[0, 1, 2])).unwrap();
+        // Programs on a few numbers count their operations one by one.
+        assert!(first.is_small() || first.len() == 1, "{first}");
+    }
+    for len in [1, 3, 16, 17, 100, 5000] {
+        check::<f64>(len);
+        check::<f32>(len);
+    }
+}
+
 /// With two columns or fifty, in one order or the other, and where somebody else reads the product.
 #[test]
 fn products_do_what_comes_after_them() {

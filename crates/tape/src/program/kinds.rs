@@ -1,7 +1,8 @@
 //! What the rows of a batch have to do with each value of a function, and what computing it costs:
 //! on this [blocks of rows](super::rows) are decided.
 
-use costate_ops::{Binary, Range1, Real};
+use costate_ops::{Binary, Real};
+use smallvec::SmallVec;
 
 use crate::function::{FnNode, Function};
 use crate::graph::NodeId;
@@ -30,7 +31,7 @@ pub(super) enum Kind {
 struct MustBeWhole(NodeId);
 
 /// About how many nanoseconds an operation takes.
-pub(super) fn cost<T: Real>(f: &Function<T>, node: &FnNode<T>) -> f64 {
+pub(crate) fn cost<T: Real>(f: &Function<T>, node: &FnNode<T>) -> f64 {
     let shape = |i: usize| &f.nodes[node.args[i] as usize].shape;
     let (len, bytes) = (node.shape.numel() as f64, size_of::<T>() as f64);
     let product = |ta: bool, axis: usize| {
@@ -114,9 +115,6 @@ fn kind<T: Real>(
         return Ok(Some(if repeats { Rows } else { Whole }));
     }
     let first_rows = || node.args.iter().copied().find(|&a| kinds[a as usize] == Rows);
-    let whole_axis = |ranges: &[Range1], n: usize| {
-        ranges.first().is_some_and(|r| r.start == 0 && r.step == 1 && r.len == n)
-    };
     let rows_if = |holds: bool| Ok(holds.then_some(Rows));
     match &node.op {
         Op::Unary(_)
@@ -143,21 +141,54 @@ fn kind<T: Real>(
             (Rows, Whole, true, _) => Err(MustBeWhole(node.args[0])),
             _ => Err(MustBeWhole(node.args[1])),
         },
-        Op::MatMulBatch { .. } | Op::Solve | Op::SolveTriangular { .. } | Op::LogDet => {
-            rows_if(!any(Whole))
-        }
         Op::Expand if shape(0).len() < node.shape.len() => Err(MustBeWhole(node.args[0])),
-        Op::Expand => Ok(Some(Rows)),
-        Op::SumTo => {
-            let keeps = shape(0).len() == node.shape.len() && node.shape.first() == Some(&rows);
-            Ok(Some(if keeps { Rows } else { Sum }))
-        }
-        Op::Reshape => rows_if(node.shape.first() == Some(&rows)),
-        Op::Permute(axes) => rows_if(axes.first() == Some(&0)),
-        Op::Slice(ranges) | Op::Pad(ranges) => rows_if(whole_axis(ranges, rows)),
-        Op::Concat { axis } => rows_if(*axis > 0 && !any(Whole)),
-        Op::MaxAxis { axis } | Op::CumSum { axis, .. } => rows_if(*axis > 0),
-        Op::Gather { axis, .. } | Op::ScatterAdd { axis, .. } => rows_if(*axis > 0),
-        Op::Input | Op::Const | Op::Call(_) | Op::Project { .. } => Ok(None),
+        Op::SumTo if !keeps_rows(f, node, rows) => Ok(Some(Sum)),
+        _ => rows_if(keeps_rows(f, node, rows) && !any(Whole)),
     }
+}
+
+/// Whether an operation other than a product of two matrices treats the rows of its arguments, which
+/// all have so many, each for itself.
+pub(crate) fn keeps_rows<T: Real>(f: &Function<T>, node: &FnNode<T>, rows: usize) -> bool {
+    let shape = |i: usize| &f.nodes[node.args[i] as usize].shape;
+    let leads = || node.shape.first() == Some(&rows);
+    match &node.op {
+        Op::Unary(_)
+        | Op::Binary(_)
+        | Op::Affine { .. }
+        | Op::Powi(_)
+        | Op::LinComb(_)
+        | Op::Select
+        | Op::Detach
+        | Op::MatMulBatch { .. }
+        | Op::Solve
+        | Op::SolveTriangular { .. }
+        | Op::LogDet => true,
+        Op::Expand | Op::SumTo => shape(0).len() == node.shape.len() && leads(),
+        Op::Reshape => leads(),
+        Op::Permute(axes) => axes.first() == Some(&0),
+        Op::Slice(ranges) | Op::Pad(ranges) => {
+            ranges.first().is_some_and(|r| r.start == 0 && r.step == 1 && r.len == rows)
+        }
+        Op::Concat { axis }
+        | Op::MaxAxis { axis }
+        | Op::CumSum { axis, .. }
+        | Op::Gather { axis, .. }
+        | Op::ScatterAdd { axis, .. } => *axis > 0,
+        Op::Input | Op::Const | Op::MatMul { .. } | Op::Call(_) | Op::Project { .. } => false,
+    }
+}
+
+/// The same operation on so many rows.
+pub(crate) fn with_rows<T: Real>(node: &FnNode<T>, rows: usize) -> FnNode<T> {
+    let mut node = node.clone();
+    let mut shape: SmallVec<[usize; 8]> = node.shape.iter().copied().collect();
+    shape[0] = rows;
+    node.shape = shape.iter().copied().collect();
+    if let Op::Slice(ranges) | Op::Pad(ranges) = &mut node.op {
+        let mut shorter = ranges.to_vec();
+        shorter[0].len = rows;
+        *ranges = shorter.into();
+    }
+    node
 }

@@ -14,6 +14,7 @@ mod scalar;
 mod simplify;
 mod small;
 
+pub(crate) use kinds::{cost, keeps_rows, with_rows};
 pub(crate) use simplify::simplify;
 
 use std::any::Any;

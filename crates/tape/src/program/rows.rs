@@ -26,7 +26,7 @@ use crate::keeping::between;
 use crate::op::{Op, Result};
 use crate::shape::Shape;
 
-use super::kinds::{Kind, cost, kinds};
+use super::kinds::{Kind, cost, kinds, with_rows};
 use super::{Operand, Place, Program, Workspace, simplify};
 
 /// From how many nanoseconds of work on, as estimated, a program is split: sharing it costs a few
@@ -253,17 +253,11 @@ fn is_shared_product<T: Real>(f: &Function<T>, id: usize) -> bool {
 
 /// The same operations on fewer rows.
 fn shrink<T: Real>(f: &Function<T>, kinds: &[Kind], rows: usize) -> Function<T> {
-    let mut nodes = f.nodes.clone();
-    for (node, _) in nodes.iter_mut().zip(kinds).filter(|(_, kind)| **kind == Kind::Rows) {
-        let mut shape: SmallVec<[usize; 8]> = node.shape.iter().copied().collect();
-        shape[0] = rows;
-        node.shape = shape.iter().copied().collect();
-        if let Op::Slice(ranges) | Op::Pad(ranges) = &mut node.op {
-            let mut shorter = ranges.to_vec();
-            shorter[0].len = rows;
-            *ranges = shorter.into();
-        }
-    }
+    let nodes = f.nodes.iter().zip(kinds).map(|(node, kind)| match kind {
+        Kind::Rows => with_rows(node, rows),
+        _ => node.clone(),
+    });
+    let nodes = nodes.collect();
     Function::from_parts(nodes, f.inputs.clone(), f.outputs.clone())
 }
 

@@ -1,45 +1,62 @@
-//! What is removed from a function before it is compiled: dead code, common subexpressions, and
-//! operations on constants alone.
+//! What is removed from a function before it is compiled: dead code, common subexpressions,
+//! operations on constants alone, factors of one, and passes over the entries that another operation
+//! does as well.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use costate_ops::Real;
+use costate_ops::{Binary, Real, Unary};
 use smallvec::SmallVec;
 
 use crate::function::{FnNode, Function};
-use crate::graph::NodeId;
+use crate::graph::{Args, NodeId};
 use crate::op::{Arg, Op, eval};
+use crate::shape::Shape;
 
 /// A constant larger than its arguments and than this is computed at run time instead of stored.
 const FOLD_LIMIT: usize = 256;
 
+/// Up to how many entries an operation more in their registers costs less than a pass.
+const FEW: usize = 16;
+
 /// Words that are equal for two operations that compute the same from the same arguments.
 type Key = SmallVec<[u64; 8]>;
 
-/// An equivalent function without common subexpressions, constant operations and dead code.
-///
-/// Nothing that changes a bit of the result is done.
+/// An equivalent function without common subexpressions, constant operations, dead code and what else
+/// need not be done. Nothing that changes a bit of the result is.
 pub(crate) fn simplify<T: Real>(function: &Function<T>) -> Function<T> {
-    let mut nodes: Vec<FnNode<T>> = Vec::with_capacity(function.nodes.len());
-    let mut seen: HashMap<Key, NodeId> = HashMap::new();
+    let mut known = Known { nodes: Vec::with_capacity(function.nodes.len()), seen: HashMap::new() };
     let mut place: Vec<NodeId> = Vec::with_capacity(function.nodes.len());
     for node in &function.nodes {
         let mut node = node.clone();
         node.args.iter_mut().for_each(|a| *a = place[*a as usize]);
-        fold(&mut node, &nodes);
-        let new = nodes.len() as NodeId;
-        let id = match key(&node) {
-            Some(key) => *seen.entry(key).or_insert(new),
-            None => new,
-        };
-        if id == new {
-            nodes.push(node);
-        }
-        place.push(id);
+        fold(&mut node, &known.nodes);
+        let same = times_one(&node, &known.nodes);
+        place.push(same.unwrap_or_else(|| {
+            as_derivative(&mut node, &mut known);
+            known.add(node)
+        }));
     }
     let at = |ids: &[NodeId]| ids.iter().map(|&id| place[id as usize]).collect::<Vec<_>>();
-    sweep(nodes, &at(&function.inputs), &at(&function.outputs))
+    sweep(known.nodes, &at(&function.inputs), &at(&function.outputs))
+}
+
+/// The nodes of the new function.
+struct Known<T: Real> {
+    nodes: Vec<FnNode<T>>,
+    seen: HashMap<Key, NodeId>,
+}
+
+impl<T: Real> Known<T> {
+    /// The place of a node, which is that of an equal one if there is one.
+    fn add(&mut self, node: FnNode<T>) -> NodeId {
+        let new = self.nodes.len() as NodeId;
+        let id = key(&node).map_or(new, |key| *self.seen.entry(key).or_insert(new));
+        if id == new {
+            self.nodes.push(node);
+        }
+        id
+    }
 }
 
 /// Replaces an operation on constants by its value.
@@ -69,6 +86,62 @@ fn fold<T: Real>(node: &mut FnNode<T>, nodes: &[FnNode<T>]) {
     node.op = Op::Const;
     node.args.clear();
     node.constant = Some(value);
+}
+
+/// Whether all entries of a value are one.
+fn is_one<T: Real>(nodes: &[FnNode<T>], id: NodeId) -> bool {
+    let mut node = &nodes[id as usize];
+    if let Op::Expand = node.op {
+        node = &nodes[node.args[0] as usize];
+    }
+    node.constant.as_ref().is_some_and(|value| value.iter().all(|&x| x == T::one()))
+}
+
+/// What is multiplied with one, if that is what an operation does: `1 x = x`.
+fn times_one<T: Real>(node: &FnNode<T>, nodes: &[FnNode<T>]) -> Option<NodeId> {
+    let Op::Binary(Binary::Mul) = node.op else { return None };
+    let (a, b) = (node.args[0], node.args[1]);
+    is_one(nodes, b).then_some(a).or_else(|| is_one(nodes, a).then_some(b))
+}
+
+/// `y`, if a value is `1 - y²`.
+fn one_minus_square<T: Real>(node: &FnNode<T>, nodes: &[FnNode<T>]) -> Option<NodeId> {
+    match node.op {
+        Op::Affine { mul, add } if mul == -T::one() && add == T::one() => {
+            let of = &nodes[node.args[0] as usize];
+            matches!(of.op, Op::Unary(Unary::Square)).then(|| of.args[0])
+        }
+        Op::Binary(Binary::TanhGrad) if is_one(nodes, node.args[1]) => Some(node.args[0]),
+        _ => None,
+    }
+}
+
+/// `x (1 - y²)`, the derivative of `tanh` in terms of its value as people write it, as the one operation that
+/// it is, and so `1 - y²` of more than a few entries. It rounds as they do.
+fn as_derivative<T: Real>(node: &mut FnNode<T>, known: &mut Known<T>) {
+    let (y, x) = match node.op {
+        Op::Binary(Binary::Mul) => {
+            let (a, b) = (node.args[0], node.args[1]);
+            let of = |id: NodeId| one_minus_square(&known.nodes[id as usize], &known.nodes);
+            let Some(found) = of(b).map(|y| (y, a)).or_else(|| of(a).map(|y| (y, b))) else {
+                return;
+            };
+            found
+        }
+        Op::Affine { .. } if node.shape.numel() > FEW => {
+            let Some(y) = one_minus_square(node, &known.nodes) else { return };
+            let plain = |op: Op<T>, args: &[NodeId], shape: Shape, constant: Option<Arc<[T]>>| {
+                let args = args.iter().copied().collect();
+                FnNode { op, args, shape, loc: node.loc, constant }
+            };
+            let one = Some(Arc::from([T::one()]));
+            let one = known.add(plain(Op::Const, &[], Shape::scalar(), one));
+            (y, known.add(plain(Op::Expand, &[one], node.shape.clone(), None)))
+        }
+        _ => return,
+    };
+    node.op = Op::Binary(Binary::TanhGrad);
+    node.args = Args::from_iter([y, x]);
 }
 
 /// The key of a node, or `None` if two of its kind are never the same.
