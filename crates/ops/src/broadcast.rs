@@ -5,7 +5,7 @@
 use crate::Real;
 use crate::elementwise::check_len;
 use crate::isa::{Isa, Kernel, dispatch_arithmetic};
-use crate::reduce::sum;
+use crate::reduce::{self, sum};
 
 /// The common shape of two shapes, or `None` if an axis has two lengths of which neither is 1.
 pub fn broadcast_shape(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
@@ -117,11 +117,28 @@ impl<T: Real> Kernel for SumRows<'_, T> {
     }
 }
 
+/// Adds the sum of a row to each entry of `out`, as [`sum`] adds.
+struct AddSums<'a, T>(&'a [T], &'a mut [T]);
+
+impl<T: Real> Kernel for AddSums<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool, const VECTOR: usize>(self) {
+        let AddSums(x, out) = self;
+        for (x, out) in x.chunks_exact(x.len() / out.len()).zip(out) {
+            *out += reduce::block(x, x, |x, _| x);
+        }
+    }
+}
+
 /// Adds to `out`.
 fn sum_runs<T: Real>(runs: &[(usize, bool)], x: &[T], out: &mut [T]) {
     match runs {
         [] | [(_, false)] => crate::axpy(T::one(), x, out),
         [(_, true)] => out[0] += sum(x),
+        // Rows that are short enough for one block of a sum, whose instruction set is chosen once.
+        [(n, false), (m, true)] if *n > 1 && *m <= reduce::BLOCK => {
+            dispatch_arithmetic(Isa::detect(), AddSums(x, out))
+        }
         [(_, true), (_, false)] => dispatch_arithmetic(Isa::detect(), SumRows(x, out)),
         [(n, true), rest @ ..] => {
             for x in x.chunks_exact(x.len() / n) {

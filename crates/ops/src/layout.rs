@@ -56,6 +56,30 @@ fn copy_row<T: Real>(out: &mut [T], x: &[T], offset: isize, step: isize) {
     }
 }
 
+/// Copies `rows` pieces of `len` entries, which begin `from` entries apart, to places `to` apart. Short ones by
+/// loads and stores of that length: a call for each would take longer than what it does.
+fn copy_pieces<T: Real>(x: &[T], from: usize, out: &mut [T], to: usize, rows: usize, len: usize) {
+    fn of_length<T: Real, const N: usize>(x: &[T], from: usize, out: &mut [T], to: usize) {
+        for (out, x) in out.chunks_mut(to).zip(x.chunks(from)) {
+            out[..N].copy_from_slice(&x[..N]);
+        }
+    }
+    if rows == 0 || len == 0 {
+        return;
+    }
+    let x = &x[..(rows - 1) * from + len];
+    match len {
+        1 => of_length::<T, 1>(x, from, out, to),
+        2 => of_length::<T, 2>(x, from, out, to),
+        3 => of_length::<T, 3>(x, from, out, to),
+        4 => of_length::<T, 4>(x, from, out, to),
+        _ => out
+            .chunks_mut(to)
+            .zip(x.chunks(from))
+            .for_each(|(out, x)| out[..len].copy_from_slice(&x[..len])),
+    }
+}
+
 /// Side of the squares in which a matrix is transposed: a row of one is a cache line of `f64`.
 const TILE: usize = 8;
 
@@ -168,6 +192,13 @@ pub fn slice<T: Real>(x: &[T], shape: &[usize], ranges: &[Range1], out: &mut [T]
     check_len("slice", x.len(), shape.iter().product());
     let (lens, steps, base) = view("slice", shape, ranges);
     check_len("slice", out.len(), lens.iter().product());
+    // Columns of a matrix.
+    if let (&[rows, len], &[from, 1]) = (&lens[..], &steps[..])
+        && from > 0
+        && !out.is_empty()
+    {
+        return copy_pieces(&x[base as usize..], from as usize, out, len, rows, len);
+    }
     let (inner, step) = (lens.last().copied().unwrap_or(1), steps.last().copied().unwrap_or(1));
     for_each_row(&lens, &steps, base, |place, offset| {
         copy_row(&mut out[place..place + inner], x, offset, step);
@@ -203,13 +234,12 @@ pub fn concat<T: Real>(xs: &[&[T]], outer: usize, lens: &[usize], inner: usize, 
     for (x, len) in xs.iter().zip(lens) {
         check_len("concat", x.len(), outer * len * inner);
     }
-    let mut rest = out;
-    for o in 0..outer {
-        for (x, len) in xs.iter().zip(lens) {
-            let n = len * inner;
-            let (piece, after) = rest.split_at_mut(n);
-            piece.copy_from_slice(&x[o * n..(o + 1) * n]);
-            rest = after;
+    let (all, mut at) = (lens.iter().sum::<usize>() * inner, 0);
+    for (x, len) in xs.iter().zip(lens) {
+        let n = len * inner;
+        if !x.is_empty() {
+            copy_pieces(x, n, &mut out[at..], all, outer, n);
         }
+        at += n;
     }
 }

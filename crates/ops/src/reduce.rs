@@ -11,7 +11,8 @@ use crate::elementwise::{check_len, share};
 use crate::isa::{Isa, Kernel, dispatch_arithmetic};
 
 const LANES: usize = 16;
-const BLOCK: usize = 1024;
+/// How many entries are added without a tree.
+pub(crate) const BLOCK: usize = 1024;
 
 /// Adds the lanes of a partial sum in a balanced tree.
 #[inline(always)]
@@ -32,18 +33,24 @@ impl<T: Real, F: Fn(T, T) -> T> Kernel for Block<'_, T, F> {
     #[inline(always)]
     fn run<const FMA: bool, const VECTOR: usize>(self) {
         let Block(a, b, f, out) = self;
-        let mut lanes = [T::zero(); LANES];
-        let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-        for (a, b) in a.iter().zip(b) {
-            for i in 0..LANES {
-                lanes[i] += f(a[i], b[i]);
-            }
-        }
-        for (i, (&a, &b)) in a_rest.iter().zip(b_rest).enumerate() {
-            lanes[i] += f(a, b);
-        }
-        *out = fold(lanes);
+        *out = block(a, b, f);
     }
+}
+
+/// `Σ f(a_i, b_i)` of at most [`BLOCK`] entries.
+#[inline(always)]
+pub(crate) fn block<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> T {
+    let mut lanes = [T::zero(); LANES];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..LANES {
+            lanes[i] += f(a[i], b[i]);
+        }
+    }
+    for (i, (&a, &b)) in a_rest.iter().zip(b_rest).enumerate() {
+        lanes[i] += f(a, b);
+    }
+    fold(lanes)
 }
 
 fn tree<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T + Copy) -> T {
