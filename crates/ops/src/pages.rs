@@ -10,11 +10,32 @@ use crate::{Buffer, Real};
 /// From how many bytes on memory comes from the system.
 const LARGE: usize = 1 << 20;
 
+/// The size of a large page.
+const PAGE: usize = 2 << 20;
+
+/// Memory of at least so many bytes, with all pages there.
+#[cfg(target_os = "linux")]
+fn map(bytes: usize) -> Option<MmapMut> {
+    use memmap2::Advice;
+    // The system puts what is a multiple of a large page where such pages can begin.
+    let map = MmapOptions::new().len(bytes.next_multiple_of(PAGE)).map_anon().ok()?;
+    // Both only make it faster, and not every system can. The last part has small pages if it is short: a
+    // large one would be made zeros as a whole.
+    let _ = map.advise_range(Advice::HugePage, 0, (bytes + PAGE / 8) / PAGE * PAGE);
+    let _ = map.advise_range(Advice::PopulateWrite, 0, bytes);
+    Some(map)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn map(bytes: usize) -> Option<MmapMut> {
+    MmapOptions::new().len(bytes).map_anon().ok()
+}
+
 /// A [`Buffer`] for what is large and written once in each of many runs.
 ///
 /// The system gives memory page by page, each when it is first written to, and that takes several times
-/// as long as the writing. Asked for all pages at once it takes less; and memory that the process had
-/// before is not made zeros once more.
+/// as long as the writing. Asked for all pages at once it takes less, and less for few large ones; and
+/// memory that the process had before is not made zeros once more.
 ///
 /// Dereferences to a slice. The default is empty and allocates nothing.
 #[derive(Default)]
@@ -32,7 +53,7 @@ impl<T: Real> Pages<T> {
         if self.large.as_ref().is_none_or(|large| large.len() < bytes) {
             self.large = None;
             if bytes >= LARGE {
-                self.large = MmapOptions::new().len(bytes).populate().map_anon().ok();
+                self.large = map(bytes);
             }
             // Also where the system has no such pages.
             if self.large.is_none() {
