@@ -25,7 +25,7 @@ use crate::rows_alike::compute_one_row;
 use crate::tape::Tape;
 use crate::var::Var;
 
-/// At most so many terms are looked for in a sum, behind so many factors each.
+/// At most so many terms are looked for in a sum, at most so deep in it, and so many factors of each.
 const TERMS: usize = 256;
 const FACTORS: usize = 8;
 /// The share of the time before that is worth it.
@@ -83,7 +83,7 @@ fn merge_one<T: Real>(f: &Function<T>, state: usize, fixed: Range<usize>) -> Opt
             continue;
         }
         let mut search = Search { f, varies: &varies, pieces: Vec::new(), seen: &mut seen };
-        search.sum(root as NodeId, T::one());
+        search.sum(root as NodeId, Path { scale: T::one(), depth: 0 });
         let pieces = search.pieces;
         let keys = || pieces.iter().filter_map(|piece| piece.term.as_ref().ok());
         let alike = |a: &Term| keys().filter(|b| a.key == b.key).count() > 1;
@@ -159,6 +159,20 @@ struct Piece<T> {
     term: std::result::Result<Term, (NodeId, Option<usize>)>,
 }
 
+/// The way from a sum to a part of it.
+#[derive(Clone, Copy)]
+struct Path<T> {
+    scale: T,
+    depth: usize,
+}
+
+impl<T: Real> Path<T> {
+    /// The way on, through a coefficient.
+    fn times(self, c: T) -> Path<T> {
+        Path { scale: self.scale * c, depth: self.depth + 1 }
+    }
+}
+
 struct Search<'a, T: Real> {
     f: &'a Function<T>,
     varies: &'a [bool],
@@ -171,74 +185,84 @@ impl<T: Real> Search<'_, T> {
         &self.f.nodes[id as usize].shape
     }
 
+    fn give_up(&self, path: Path<T>) -> bool {
+        self.pieces.len() > TERMS || path.depth > TERMS
+    }
+
+    fn other(&mut self, id: NodeId, column: Option<usize>, path: Path<T>) {
+        self.pieces.push(Piece { scale: path.scale, term: Err((id, column)) });
+    }
+
     /// Finds the pieces of a number for each row.
-    fn sum(&mut self, id: NodeId, scale: T) {
+    fn sum(&mut self, id: NodeId, path: Path<T>) {
         let f = self.f;
         let node = &f.nodes[id as usize];
         let columns = |ids: &[NodeId]| ids.iter().all(|&id| f.nodes[id as usize].shape[1] == 1);
         self.seen[id as usize] = true;
-        if self.pieces.len() > TERMS || !self.varies[id as usize] {
-            return self.pieces.push(Piece { scale, term: Err((id, None)) });
+        if self.give_up(path) || !self.varies[id as usize] {
+            return self.other(id, None, path);
         }
         if let Some(parts) = linear(f, id) {
-            for (c, part) in parts {
-                self.sum(part, scale * c);
-            }
-            return;
+            return parts.iter().for_each(|&(c, part)| self.sum(part, path.times(c)));
         }
         let arg = node.args.first().copied().unwrap_or(id);
         match (&node.op, self.shape(arg)) {
             (Op::Reshape, from) if from.first() == node.shape.first() && from.len() <= 2 => {
-                self.sum(arg, scale);
+                self.sum(arg, path.times(T::one()));
             }
             (Op::SumTo, [rows, _]) if Some(rows) == node.shape.first() => {
                 let summed = &f.nodes[arg as usize];
                 match summed.op {
                     Op::Concat { axis: 1 } if columns(&summed.args) => {
-                        summed.args.iter().for_each(|&part| self.sum(part, scale));
+                        summed.args.iter().for_each(|&part| self.sum(part, path.times(T::one())));
                     }
-                    _ => self.term(id, None, arg, Last::Ones, scale),
+                    _ => self.term(id, None, arg, Last::Ones, path),
                 }
             }
             (Op::Slice(ranges), &[rows, _]) if ranges[0].len == rows && ranges[0].step == 1 => {
-                self.column(arg, ranges[1].start, scale);
+                self.column(arg, ranges[1].start, path);
             }
-            (Op::MatMul { .. }, _) => self.column(id, 0, scale),
-            _ => self.pieces.push(Piece { scale, term: Err((id, None)) }),
+            (Op::MatMul { .. }, _) => self.column(id, 0, path),
+            _ => self.other(id, None, path),
         }
     }
 
     /// Finds the pieces of a column of a matrix.
-    fn column(&mut self, id: NodeId, column: usize, scale: T) {
+    fn column(&mut self, id: NodeId, column: usize, path: Path<T>) {
         let node = &self.f.nodes[id as usize];
+        if self.give_up(path) {
+            return self.other(id, Some(column), path);
+        }
         if let Some(parts) = linear(self.f, id) {
-            return parts.iter().for_each(|&(c, part)| self.column(part, column, scale * c));
+            return parts.iter().for_each(|&(c, part)| self.column(part, column, path.times(c)));
         }
         match node.op {
             Op::MatMul { ta: false, tb } if !self.varies[node.args[1] as usize] => {
                 let last = Last::Column { of: node.args[1], transposed: tb, column };
-                self.term(id, Some(column), node.args[0], last, scale);
+                self.term(id, Some(column), node.args[0], last, path);
             }
-            _ => self.pieces.push(Piece { scale, term: Err((id, Some(column))) }),
+            _ => self.other(id, Some(column), path),
         }
     }
 
     /// Finds the pieces of `x · last`, which is the value `id` or a column of it.
-    fn term(&mut self, id: NodeId, column: Option<usize>, x: NodeId, last: Last, scale: T) {
+    fn term(&mut self, id: NodeId, column: Option<usize>, x: NodeId, last: Last, path: Path<T>) {
         let start = self.pieces.len();
-        if !self.factors(x, Factors::new(), last, scale) {
+        if !self.factors(x, Factors::new(), last, path) {
             self.pieces.truncate(start);
-            self.pieces.push(Piece { scale, term: Err((id, column)) });
+            self.other(id, column, path);
         }
     }
 
-    /// The same of the product of `x` and factors found before, entry by entry; false if it is none that can be merged.
-    fn factors(&mut self, x: NodeId, mut outer: Factors, last: Last, scale: T) -> bool {
-        if self.pieces.len() > TERMS || outer.len() > FACTORS {
+    /// The same of the product of `x` and factors found before, entry by entry; false if it is none that
+    /// can be merged.
+    fn factors(&mut self, x: NodeId, mut outer: Factors, last: Last, path: Path<T>) -> bool {
+        if self.give_up(path) || outer.len() > FACTORS {
             return false;
         }
         if let Some(parts) = linear(self.f, x) {
-            return parts.iter().all(|&(c, x)| self.factors(x, outer.clone(), last, scale * c));
+            let mut parts = parts.iter();
+            return parts.all(|&(c, x)| self.factors(x, outer.clone(), last, path.times(c)));
         }
         let node = &self.f.nodes[x as usize];
         if let Op::Binary(op) = node.op {
@@ -247,23 +271,24 @@ impl<T: Real> Search<'_, T> {
                 self.pieces.truncate(start);
                 let mut outer = outer.clone();
                 outer.push((op, factor));
-                self.factors(x, outer, last, scale)
+                self.factors(x, outer, last, path)
             });
         }
         outer.sort_unstable();
-        let len = node.shape[1];
-        let (left, row, weights, scale) = match node.op {
+        let (len, mut scale) = (node.shape[1], path.scale);
+        let (left, row, weights) = match node.op {
             Op::MatMul { ta: false, tb } if !self.varies[node.args[1] as usize] => {
                 let weights = Some((node.args[1], tb));
-                match self.scaled_row(node.args[0], Factors::new(), T::one()) {
-                    Some((factors, row, c)) => {
-                        (Left::Factors(factors), Some(row), weights, scale * c)
+                match self.scaled_row(node.args[0], Factors::new(), path) {
+                    Some((factors, row, scaled)) => {
+                        scale = scaled;
+                        (Left::Factors(factors), Some(row), weights)
                     }
-                    None => (Left::Value(node.args[0]), None, weights, scale),
+                    None => (Left::Value(node.args[0]), None, weights),
                 }
             }
             _ => match self.row(x) {
-                Some(row) if !outer.is_empty() => (Left::None, Some(row), None, scale),
+                Some(row) if !outer.is_empty() => (Left::None, Some(row), None),
                 _ => return false,
             },
         };
@@ -277,25 +302,25 @@ impl<T: Real> Search<'_, T> {
         &self,
         x: NodeId,
         mut factors: Factors,
-        scale: T,
+        path: Path<T>,
     ) -> Option<(Factors, NodeId, T)> {
-        if factors.len() > FACTORS {
+        if self.give_up(path) || factors.len() > FACTORS {
             return None;
         }
         let node = &self.f.nodes[x as usize];
         if let Some(&[(c, x)]) = linear(self.f, x).as_deref() {
-            return self.scaled_row(x, factors, scale * c);
+            return self.scaled_row(x, factors, path.times(c));
         }
         if let Op::Binary(op) = node.op {
             return ways(op, &node.args).find_map(|(factor, x)| {
                 let mut factors = factors.clone();
                 factors.push((op, factor));
-                self.scaled_row(x, factors, scale)
+                self.scaled_row(x, factors, path)
             });
         }
         factors.sort_unstable();
         let row = self.row(x)?;
-        (!factors.is_empty()).then_some((factors, row, scale))
+        (!factors.is_empty()).then_some((factors, row, path.scale))
     }
 
     /// The row that a value repeats, if it does not depend on the state.

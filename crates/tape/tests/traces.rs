@@ -233,6 +233,25 @@ fn small_and_empty() {
     }
 }
 
+/// Long sums are not gone through to their ends.
+#[test]
+fn long_sums() {
+    let long = |terms: usize| {
+        let shapes = [[16, 1], [1, 16], [16, 1]].map(Shape::from);
+        Function::trace_shapes(&shapes, |_, x| {
+            let h = x[0].matmul(x[1]).tanh();
+            let y = h.matmul(x[2]);
+            let sum = (0..terms).fold(y, |sum, i| sum + y.scale(i as f64 * 1e-5));
+            let doubled = (0..terms.min(200)).fold(y.sin(), |sum, _| sum + sum);
+            let negated = (0..terms).fold(h, |h, _| -h).matmul(x[2]);
+            Ok(vec![sum, doubled, negated])
+        })
+        .unwrap()
+    };
+    check(&long(600));
+    long(20_000).merge_traces(0, 1..3);
+}
+
 /// A function that holds for its example inputs only stays as it is.
 #[test]
 fn value_dependent() {

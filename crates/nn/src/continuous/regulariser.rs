@@ -62,7 +62,9 @@ impl<'t, T: Real> Integrand<'t, T> for TaylorNorm {
 /// `tr ∂f/∂x`, the divergence of the field: the rate at which the logarithm of volume grows.
 #[derive(Clone, Copy, Debug)]
 pub enum Trace<'t, T: Real> {
-    /// As the sum of the diagonal, by one forward pass for each component.
+    /// As the sum of the diagonal, by one forward pass for each component. A solve makes one product of
+    /// them where the field is a network with one hidden layer or two, by
+    /// [`Function::merge_traces`](costate_tape::Function::merge_traces).
     Exact,
     /// `εᵀ (∂f/∂x) ε` with a probe as in [`JacobianNorm`], whose mean over probes is the trace
     /// (M. F. Hutchinson, Commun. Stat. Simul. 18 (1989) 1059; W. Grathwohl et al.,
