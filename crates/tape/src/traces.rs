@@ -51,9 +51,9 @@ impl<T: Real> Function<T> {
     ///     }
     ///     Ok(vec![Var::concat(1, &sum).sum_axis(1)])
     /// })?;
-    /// // One product instead of two.
-    /// let merged = Program::compile(&trace.merge_traces(0, 1..4))?;
-    /// assert!(merged.len() < Program::compile(&trace)?.len());
+    /// // One product of the batch instead of two, once what follows from the weights is there.
+    /// let each = |f: &Function<f64>| Program::compile(&f.hoist(1..4).expect("weights").each);
+    /// assert!(each(&trace.merge_traces(0, 1..4))?.len() < each(&trace)?.len());
     /// # Ok::<(), costate_tape::Error>(())
     /// ```
     ///
