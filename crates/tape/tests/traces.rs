@@ -225,6 +225,20 @@ fn rows_that_are_alike() {
     assert!(text.contains("[1, 8]"), "{text}");
 }
 
+/// What is cut off from differentiation stays so, beside the same entries that are not.
+#[test]
+fn detached_values() {
+    let shapes = [[8, 4], [4, 4]].map(Shape::from);
+    let f = Function::<f64>::trace_shapes(&shapes, |_, x| {
+        let h = x[0].matmul(x[1]).tanh();
+        let cut = h.detach() * h.fresh();
+        let cut_first = x[0].detach() + x[0].fresh();
+        Ok(vec![cut, cut_first * x[0], h.fresh() * x[0].detach()])
+    })
+    .unwrap();
+    check(&f);
+}
+
 /// Batches of one row, without columns, and without rows.
 #[test]
 fn small_and_empty() {

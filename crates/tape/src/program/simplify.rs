@@ -23,7 +23,7 @@ const FEW: usize = 16;
 type Key = SmallVec<[u64; 8]>;
 
 /// An equivalent function without common subexpressions, constant operations, dead code and what else
-/// need not be done. Nothing that changes a bit of the result is.
+/// need not be done. Nothing that changes a bit of the result is, and derivatives stay what they are.
 pub(crate) fn simplify<T: Real>(function: &Function<T>) -> Function<T> {
     let mut known = Known { nodes: Vec::with_capacity(function.nodes.len()), seen: HashMap::new() };
     let mut place: Vec<NodeId> = Vec::with_capacity(function.nodes.len());
@@ -173,8 +173,9 @@ fn key<T: Real>(node: &FnNode<T>) -> Option<Key> {
         (Op::MatMul { ta, tb }, _) => [7, *ta as usize, *tb as usize].into_iter().for_each(word),
         (Op::Expand, _) => word(8),
         (Op::SumTo, _) => word(9),
-        // Within a program both only rename; differentiation is over.
-        (Op::Reshape | Op::Detach, _) => word(10),
+        // Not the same, although both only rename: the result may be differentiated.
+        (Op::Reshape, _) => word(10),
+        (Op::Detach, _) => word(24),
         (Op::Permute(axes), _) => [11].into_iter().chain(axes.iter().copied()).for_each(word),
         (Op::Slice(ranges), _) | (Op::Pad(ranges), _) => {
             word(if matches!(node.op, Op::Slice(_)) { 12 } else { 13 });
