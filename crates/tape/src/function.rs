@@ -288,9 +288,25 @@ impl<T: Real> Function<T> {
     #[track_caller]
     pub fn inline<'t>(&self, tape: &'t Tape<T>, args: &[Var<'t, T>]) -> Result<Vec<Var<'t, T>>> {
         assert_eq!(args.len(), self.inputs.len(), "inline: an argument for each input");
+        self.inline_with(tape, args, |_, _| None)
+    }
+
+    /// [`inline`](Function::inline) with other values for some nodes: `instead` gets the place of each and what was
+    /// recorded before it.
+    #[track_caller]
+    pub(crate) fn inline_with<'t>(
+        &self,
+        tape: &'t Tape<T>,
+        args: &[Var<'t, T>],
+        instead: impl Fn(usize, &[Var<'t, T>]) -> Option<Var<'t, T>>,
+    ) -> Result<Vec<Var<'t, T>>> {
         let mut vars: Vec<Var<'t, T>> = Vec::with_capacity(self.nodes.len());
         let mut given = args.iter();
-        for node in &self.nodes {
+        for (id, node) in self.nodes.iter().enumerate() {
+            if let Some(var) = tape.blaming(node.loc, || instead(id, &vars)) {
+                vars.push(var);
+                continue;
+            }
             let var = match (&node.op, &node.constant) {
                 (Op::Input, _) => {
                     let arg = *given.next().expect("counted above");
@@ -343,6 +359,19 @@ impl<T: Real> Function<T> {
         Ok(Function::cut(&tape, &inputs, &results))
     }
 
+    /// The same function with another value for the node `id`: `value` gets what is recorded before it.
+    pub(crate) fn with_value<F>(&self, id: usize, value: F) -> Result<Function<T>>
+    where
+        F: for<'t> Fn(&'t Tape<T>, &[Var<'t, T>]) -> Var<'t, T>,
+    {
+        let tape = Tape::symbolic();
+        let shapes = self.input_shapes().into_iter();
+        let inputs: Vec<_> = shapes.map(|shape| tape.untouched(shape)).collect();
+        let instead = |node: usize, before: &[_]| (node == id).then(|| value(&tape, before));
+        let outputs = self.inline_with(&tape, &inputs, instead)?;
+        Ok(Function::cut(&tape, &inputs, &outputs))
+    }
+
     /// The reverse-mode derivative: from the inputs, then a cotangent of each output, to the
     /// cotangents of the inputs numbered `wrt`.
     ///
@@ -374,7 +403,7 @@ impl<T: Real> Function<T> {
 impl<T: Real> Tape<T> {
     /// A leaf of a symbolic tape that is not a constant.
     #[track_caller]
-    pub(crate) fn untouched(&self, shape: Shape) -> Var<'_, T> {
+    fn untouched(&self, shape: Shape) -> Var<'_, T> {
         let loc = std::panic::Location::caller();
         Var::new(self, self.graph().borrow_mut().push_leaf(Op::Input, &shape, &[], loc))
     }

@@ -81,7 +81,7 @@ fn merge_one<T: Real>(f: &Function<T>, state: usize, fixed: Range<usize>) -> Opt
     let now = work(f, fixed.clone());
     let mut seen = vec![false; f.nodes.len()];
     for root in (0..f.nodes.len()).rev().filter(|&id| varies[id]) {
-        if seen[root] || rows_of_numbers(f, root).is_none() {
+        if seen[root] || !is_numbers(f, root) {
             continue;
         }
         let pieces = Search::pieces_of(f, root as NodeId, &varies, &mut seen);
@@ -106,12 +106,9 @@ fn work<T: Real>(f: &Function<T>, fixed: Range<usize>) -> f64 {
     nodes.map(|(node, _)| cost(f, node)).sum()
 }
 
-/// How many rows a value has that is one number for each of several.
-fn rows_of_numbers<T: Real>(f: &Function<T>, id: usize) -> Option<usize> {
-    match f.nodes[id].shape[..] {
-        [rows] | [rows, 1] if rows > 1 => Some(rows),
-        _ => None,
-    }
+/// Whether a value is a number for each of several rows.
+fn is_numbers<T: Real>(f: &Function<T>, id: usize) -> bool {
+    matches!(f.nodes[id].shape[..], [rows] | [rows, 1] if rows > 1)
 }
 
 /// What is multiplied into each entry, by such an operation with that as its first argument. In order.

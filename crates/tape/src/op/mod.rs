@@ -113,6 +113,20 @@ impl<T: Real> Op<T> {
         }
     }
 
+    /// Whether each entry of the result follows from those at its place in arguments of the same shape.
+    pub fn is_elementwise(&self) -> bool {
+        matches!(
+            self,
+            Op::Unary(_)
+                | Op::Binary(_)
+                | Op::Affine { .. }
+                | Op::Powi(_)
+                | Op::LinComb(_)
+                | Op::Select
+                | Op::Detach
+        )
+    }
+
     /// The name in printed programs and messages.
     pub fn name(&self) -> &str {
         match self {

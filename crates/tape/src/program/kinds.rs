@@ -117,13 +117,7 @@ fn kind<T: Real>(
     let first_rows = || node.args.iter().copied().find(|&a| kinds[a as usize] == Rows);
     let rows_if = |holds: bool| Ok(holds.then_some(Rows));
     match &node.op {
-        Op::Unary(_)
-        | Op::Binary(_)
-        | Op::Affine { .. }
-        | Op::Powi(_)
-        | Op::LinComb(_)
-        | Op::Select
-        | Op::Detach => match any(Whole) {
+        op if op.is_elementwise() => match any(Whole) {
             // A number with one entry for each row would have to be cut up.
             true => Err(MustBeWhole(first_rows().expect("there is one"))),
             false => Ok(Some(Rows)),
@@ -153,17 +147,7 @@ pub(crate) fn keeps_rows<T: Real>(f: &Function<T>, node: &FnNode<T>, rows: usize
     let shape = |i: usize| &f.nodes[node.args[i] as usize].shape;
     let leads = || node.shape.first() == Some(&rows);
     match &node.op {
-        Op::Unary(_)
-        | Op::Binary(_)
-        | Op::Affine { .. }
-        | Op::Powi(_)
-        | Op::LinComb(_)
-        | Op::Select
-        | Op::Detach
-        | Op::MatMulBatch { .. }
-        | Op::Solve
-        | Op::SolveTriangular { .. }
-        | Op::LogDet => true,
+        Op::MatMulBatch { .. } | Op::Solve | Op::SolveTriangular { .. } | Op::LogDet => true,
         Op::Expand | Op::SumTo => shape(0).len() == node.shape.len() && leads(),
         Op::Reshape => leads(),
         Op::Permute(axes) => axes.first() == Some(&0),
@@ -175,7 +159,7 @@ pub(crate) fn keeps_rows<T: Real>(f: &Function<T>, node: &FnNode<T>, rows: usize
         | Op::CumSum { axis, .. }
         | Op::Gather { axis, .. }
         | Op::ScatterAdd { axis, .. } => *axis > 0,
-        Op::Input | Op::Const | Op::MatMul { .. } | Op::Call(_) | Op::Project { .. } => false,
+        op => op.is_elementwise(),
     }
 }
 

@@ -1,12 +1,11 @@
 //! A sum made anew from its terms.
 
 use costate_ops::{Binary, Real};
-use smallvec::SmallVec;
 
 use super::{Factors, Key, Last, Left, Piece, Term};
 use crate::function::Function;
 use crate::graph::NodeId;
-use crate::op::{Op, Result};
+use crate::op::Result;
 use crate::tape::Tape;
 use crate::var::Var;
 
@@ -16,23 +15,7 @@ pub(super) fn replace<T: Real>(
     root: usize,
     pieces: &[Piece<T>],
 ) -> Result<Function<T>> {
-    let tape = Tape::symbolic();
-    let mut vars: Vec<Var<'_, T>> = Vec::with_capacity(f.nodes.len());
-    for (id, node) in f.nodes.iter().enumerate() {
-        let var = tape.blaming(node.loc, || match (&node.op, &node.constant) {
-            _ if id == root => Ok(Merge { f, vars: &vars, tape: &tape }.sum(root, pieces)),
-            (Op::Input, _) => Ok(tape.untouched(node.shape.clone())),
-            (Op::Const, Some(value)) => Ok(tape.leaf(value, node.shape.clone())),
-            (op, _) => {
-                let args: SmallVec<[Var<'_, T>; 4]> =
-                    node.args.iter().map(|&a| vars[a as usize]).collect();
-                tape.record(op.clone(), &args, node.shape.clone())
-            }
-        })?;
-        vars.push(var);
-    }
-    let at = |ids: &[NodeId]| ids.iter().map(|&id| vars[id as usize]).collect::<Vec<_>>();
-    Ok(Function::cut(&tape, &at(&f.inputs), &at(&f.outputs)))
+    f.with_value(root, |tape, vars| Merge { f, vars, tape }.sum(root, pieces))
 }
 
 /// What records the new values.
