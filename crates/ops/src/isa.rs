@@ -56,12 +56,42 @@ impl Isa {
 }
 
 /// A loop that is compiled once for each instruction set.
-pub(crate) trait Kernel {
+///
+/// The functions that enable them are methods, so that each is compiled with its kernel's module: as functions
+/// of this one, all would be compiled in one piece, one after another.
+pub(crate) trait Kernel: Sized {
     /// The loop. A register holds `VECTOR` bytes; there are 32 if they are 64, else at least 16. With `FMA`, multiply and add may be fused, and only then: without the
     /// instruction, `mul_add` is a slow function call.
     ///
     /// Implementations are `#[inline(always)]`, or they would not be compiled for the set.
     fn run<const FMA: bool, const VECTOR: usize>(self);
+
+    /// The loop for what every machine has. A function of its own, so that the way to another one has no
+    /// need of its stack.
+    #[inline(never)]
+    fn baseline(self) {
+        self.run::<BASELINE_FMA, 16>();
+    }
+
+    /// The loop for AVX2.
+    ///
+    /// # Safety
+    /// The machine has it.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn avx2(self) {
+        self.run::<true, 32>();
+    }
+
+    /// The loop for AVX-512.
+    ///
+    /// # Safety
+    /// The machine has it.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+    unsafe fn avx512(self) {
+        self.run::<true, 64>();
+    }
 }
 
 /// Whether the baseline has fused multiply-add.
@@ -79,11 +109,11 @@ pub(crate) fn dispatch<K: Kernel>(isa: Isa, kernel: K) {
     match isa {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `detect` found these features, or better ones that include them.
-        Isa::Avx512 => unsafe { avx512(kernel) },
+        Isa::Avx512 => unsafe { kernel.avx512() },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Isa::Avx2 => unsafe { avx2(kernel) },
-        _ => baseline(kernel),
+        Isa::Avx2 => unsafe { kernel.avx2() },
+        _ => kernel.baseline(),
     }
 }
 
@@ -91,12 +121,6 @@ pub(crate) fn dispatch<K: Kernel>(isa: Isa, kernel: K) {
 #[inline(never)]
 fn lacks(isa: Isa) -> ! {
     panic!("this machine has no {isa:?}");
-}
-
-/// A function of its own, so that the way to another one has no need of its stack.
-#[inline(never)]
-fn baseline<K: Kernel>(kernel: K) {
-    kernel.run::<BASELINE_FMA, 16>();
 }
 
 /// Runs a kernel whose loop is plain arithmetic: registers of 512 bits gain nothing there, and
@@ -115,20 +139,8 @@ const FEW: usize = 16;
 #[inline]
 pub(crate) fn dispatch_len<K: Kernel>(len: usize, kernel: K) {
     if len <= FEW {
-        baseline(kernel);
+        kernel.baseline();
     } else {
         dispatch_arithmetic(Isa::detect(), kernel);
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn avx2<K: Kernel>(kernel: K) {
-    kernel.run::<true, 32>();
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-fn avx512<K: Kernel>(kernel: K) {
-    kernel.run::<true, 64>();
 }

@@ -111,10 +111,11 @@ impl<T: Real> Kernel for Outer<'_, T> {
                 _ => self.few::<4>(),
             };
         }
-        match VECTOR / size_of::<T>() {
-            8 => self.all::<8, FMA>(),
-            4 => self.all::<4, FMA>(),
-            _ => self.all::<2, FMA>(),
+        // Where registers are longer, wide results have a loop of their own.
+        match n.min(16 / size_of::<T>()) {
+            4.. => self.all::<4, FMA>(),
+            2.. => self.all::<2, FMA>(),
+            _ => self.all::<1, FMA>(),
         }
     }
 }
@@ -156,22 +157,11 @@ impl<T: Real> Outer<'_, T> {
         }
     }
 
-    /// With vectors of `L` numbers.
+    /// With vectors of `L` numbers, of which a row has at least one.
     #[inline(always)]
     fn all<const L: usize, const FMA: bool>(mut self) {
         let [_, m, n] = self.size;
         let mut j = 0;
-        if n < L {
-            while L > 4 && n - j >= 4 {
-                self.columns::<1, 4, FMA>(j);
-                j += 4;
-            }
-            while j < n {
-                self.columns::<1, 1, FMA>(j);
-                j += 1;
-            }
-            return;
-        }
         // As many at once as fit, since the sums of a few wait for each other.
         let most = if m <= 2 { 4 } else { 2 };
         while j < n {

@@ -8,6 +8,7 @@ use num_traits::{Float, NumAssign};
 
 use crate::compiled::Compiled;
 use crate::math::Math;
+use crate::vectors::HasVectors;
 
 mod sealed {
     pub trait Sealed {}
@@ -22,6 +23,7 @@ mod sealed {
 pub trait Real:
     sealed::Sealed
     + Compiled
+    + HasVectors
     + Float
     + NumAssign
     + Math

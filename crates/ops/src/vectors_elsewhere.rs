@@ -5,6 +5,11 @@ use crate::isa::Isa;
 use crate::outer::Outer;
 use crate::product::{Add, After};
 
+/// There are no vectors.
+pub trait HasVectors {}
+impl HasVectors for f32 {}
+impl HasVectors for f64 {}
+
 /// `false`: it was not done.
 pub(crate) fn narrow<T: Real>(_: usize, _: Add<'_, T>, _: &[T], _: &[T], _: &mut [T]) -> bool {
     false

@@ -16,11 +16,30 @@ pub(crate) use outer::outer;
 pub(crate) use short::short;
 
 use std::arch::x86_64::{__m256, __m256d, __m512, __m512d};
+use std::marker::PhantomData;
 
 use vector::Vector;
 
 use crate::Real;
 use crate::isa::{Isa, Kernel, dispatch};
+
+/// The vectors of a type of numbers.
+pub trait HasVectors: Sized {
+    /// In registers of 64 bytes.
+    type Long: Vector<Of = Self>;
+    /// In registers of 32 bytes.
+    type Short: Vector<Of = Self>;
+}
+
+impl HasVectors for f32 {
+    type Long = __m512;
+    type Short = __m256;
+}
+
+impl HasVectors for f64 {
+    type Long = __m512d;
+    type Short = __m256d;
+}
 
 /// A loop over vectors.
 trait Vectors<T: Real> {
@@ -31,59 +50,35 @@ trait Vectors<T: Real> {
     unsafe fn run<V: Vector<Of = T>>(self);
 }
 
-/// How many bytes the registers of an instruction set have, where there are such loops for it.
-fn register(isa: Isa) -> Option<usize> {
+/// The best instruction set up to `isa` that has vectors of at most `len` numbers.
+#[inline]
+fn with_vectors_of<T: Real>(isa: Isa, len: usize) -> Option<Isa> {
+    let bytes = len * size_of::<T>();
     match isa {
-        Isa::Avx512 => Some(64),
-        Isa::Avx2 => Some(32),
-        Isa::Baseline => None,
+        Isa::Avx512 if bytes >= 64 => Some(Isa::Avx512),
+        Isa::Avx512 | Isa::Avx2 if bytes >= 32 => Some(Isa::Avx2),
+        _ => None,
     }
 }
 
-/// Runs a loop in double precision with an instruction set that has registers for it.
+/// Runs a loop with an instruction set that has vectors.
 #[inline(always)]
-fn in_f64(isa: Isa, job: impl Vectors<f64>) {
-    dispatch(isa, InF64(job));
+fn run<T: Real>(isa: Isa, job: impl Vectors<T>) {
+    dispatch(isa, InVectors(job, PhantomData));
 }
 
-/// The same in single precision.
-#[inline(always)]
-fn in_f32(isa: Isa, job: impl Vectors<f32>) {
-    dispatch(isa, InF32(job));
-}
+struct InVectors<J, T>(J, PhantomData<T>);
 
-struct InF64<J>(J);
-struct InF32<J>(J);
-
-impl<J: Vectors<f64>> Kernel for InF64<J> {
+impl<T: Real, J: Vectors<T>> Kernel for InVectors<J, T> {
     #[inline(always)]
     fn run<const FMA: bool, const VECTOR: usize>(self) {
         // SAFETY: kernels run for an instruction set that the machine has, and those are its registers.
         unsafe {
             match VECTOR {
-                64 => self.0.run::<__m512d>(),
-                32 => self.0.run::<__m256d>(),
-                _ => unreachable!("there is no register"),
+                64 => self.0.run::<T::Long>(),
+                32 => self.0.run::<T::Short>(),
+                _ => unreachable!("there is no vector"),
             }
         }
     }
-}
-
-impl<J: Vectors<f32>> Kernel for InF32<J> {
-    #[inline(always)]
-    fn run<const FMA: bool, const VECTOR: usize>(self) {
-        // SAFETY: as above.
-        unsafe {
-            match VECTOR {
-                64 => self.0.run::<__m512>(),
-                32 => self.0.run::<__m256>(),
-                _ => unreachable!("there is no register"),
-            }
-        }
-    }
-}
-
-/// A slice as one of double precision, if it is.
-fn as_f64<T: Real>(x: &[T]) -> Option<&[f64]> {
-    (size_of::<T>() == size_of::<f64>()).then(|| bytemuck::cast_slice(x))
 }

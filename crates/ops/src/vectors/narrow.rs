@@ -4,7 +4,7 @@
 //! five times as long.
 
 use super::vector::Vector;
-use super::{Vectors, as_f64, in_f32, in_f64, register};
+use super::{Vectors, run, with_vectors_of};
 use crate::Real;
 use crate::isa::Isa;
 use crate::product::Add;
@@ -25,16 +25,9 @@ pub(crate) fn narrow<T: Real>(
     columns: &[T],
     c: &mut [T],
 ) -> bool {
-    let isa = Isa::detect();
-    if register(isa).is_none() {
-        return false;
-    }
-    if let (Some(a), Some(columns)) = (as_f64(a), as_f64(columns)) {
-        in_f64(isa, Job { k, and: same(and), a, columns, c: bytemuck::cast_slice_mut(c) });
-    } else {
-        let [a, columns] = [a, columns].map(bytemuck::cast_slice);
-        in_f32(isa, Job { k, and: same(and), a, columns, c: bytemuck::cast_slice_mut(c) });
-    }
+    // A vector may be longer than a row.
+    let Some(isa) = with_vectors_of::<T>(Isa::detect(), usize::MAX) else { return false };
+    run(isa, Job { k, and, a, columns, c });
     true
 }
 
@@ -60,15 +53,6 @@ impl<T: Real> Vectors<T> for Job<'_, T> {
                 n => panic!("{n} columns are not few"),
             }
         }
-    }
-}
-
-/// The same for the type that `T` is.
-fn same<U: Real, T: Real>(and: Add<'_, T>) -> Add<'_, U> {
-    match and {
-        Add::Nothing => Add::Nothing,
-        Add::Result => Add::Result,
-        Add::Bias(bias) => Add::Bias(bytemuck::cast_slice(bias)),
     }
 }
 

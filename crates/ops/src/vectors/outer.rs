@@ -3,7 +3,7 @@
 //! The compiler keeps the sums of such a tile in memory, or a part of them, which takes half as long again.
 
 use super::vector::Vector;
-use super::{Vectors, as_f64, in_f32, in_f64, register};
+use super::{Vectors, run, with_vectors_of};
 use crate::Real;
 use crate::isa::Isa;
 use crate::outer::Outer;
@@ -17,19 +17,10 @@ use crate::outer::Outer;
 pub(crate) fn outer<T: Real>(isa: Isa, job: &mut Outer<'_, T>) -> bool {
     let Outer { size, accumulate, a, b, ref mut c, ref mut sums } = *job;
     let [rows, m, n] = size;
-    if register(isa).is_none_or(|bytes| n * size_of::<T>() < bytes) {
-        return false;
-    }
+    let Some(isa) = with_vectors_of::<T>(isa, n) else { return false };
     assert!(a.len() == rows * m && b.len() == rows * n && c.len() == m * n);
     assert!(sums.is_empty() || sums.len() == n);
-    if let (Some(a), Some(b)) = (as_f64(a), as_f64(b)) {
-        let (c, sums) = (bytemuck::cast_slice_mut(c), bytemuck::cast_slice_mut(sums));
-        in_f64(isa, Job(Outer { size, accumulate, a, b, c, sums }));
-    } else {
-        let [a, b] = [a, b].map(bytemuck::cast_slice);
-        let (c, sums) = (bytemuck::cast_slice_mut(c), bytemuck::cast_slice_mut(sums));
-        in_f32(isa, Job(Outer { size, accumulate, a, b, c, sums }));
-    }
+    run(isa, Job(Outer { size, accumulate, a, b, c, sums }));
     true
 }
 

@@ -1,7 +1,7 @@
 //! Products with a short inner length: each row of the result is a sum of a few rows of the right side.
 
 use super::vector::Vector;
-use super::{Vectors, as_f64, in_f32, in_f64, register};
+use super::{Vectors, run, with_vectors_of};
 use crate::Real;
 use crate::isa::Isa;
 use crate::product::After;
@@ -22,9 +22,7 @@ pub(crate) fn short<T: Real>(
     after: After<'_, T>,
     c: &mut [T],
 ) -> bool {
-    if register(isa).is_none_or(|bytes| n * size_of::<T>() < bytes) {
-        return false;
-    }
+    let Some(isa) = with_vectors_of::<T>(isa, n) else { return false };
     let m = a.len() / k;
     assert!(a.len() == m * k && b.len() == k * n && c.len() == m * n);
     let other = match after {
@@ -38,28 +36,21 @@ pub(crate) fn short<T: Real>(
             x
         }
     };
-    if let (Some(a), Some(b), Some(other)) = (as_f64(a), as_f64(b), as_f64(other)) {
-        let c = bytemuck::cast_slice_mut(c);
-        in_f64(isa, Job { k, n, after, a, b, other, c });
-    } else {
-        let [a, b, other] = [a, b, other].map(bytemuck::cast_slice);
-        let c = bytemuck::cast_slice_mut(c);
-        in_f32(isa, Job { k, n, after, a, b, other, c });
-    }
+    run(isa, Job { k, n, after, a, b, other, c });
     true
 }
 
 /// `n` is at least the length of a vector, and the lengths are those of `[m, k]`, `[k, n]`, what comes
 /// after, and `[m, n]`.
-struct Job<'a, S, T> {
+struct Job<'a, T> {
     k: usize,
     n: usize,
-    /// What comes after, of the type that the caller has; its numbers are in `other`.
+    /// What comes after; its numbers are in `other`.
     after: After<'a, T>,
-    a: &'a [S],
-    b: &'a [S],
-    other: &'a [S],
-    c: &'a mut [S],
+    a: &'a [T],
+    b: &'a [T],
+    other: &'a [T],
+    c: &'a mut [T],
 }
 
 /// What is done with the sums.
@@ -121,9 +112,9 @@ impl Then for SigmoidGrad {
     }
 }
 
-impl<S: Real, T: Real> Vectors<S> for Job<'_, S, T> {
+impl<T: Real> Vectors<T> for Job<'_, T> {
     #[inline(always)]
-    unsafe fn run<V: Vector<Of = S>>(self) {
+    unsafe fn run<V: Vector<Of = T>>(self) {
         // How many rows are done at once: what is read of the right side serves all of them, while there are
         // registers for the left side.
         // SAFETY: that of this function.
@@ -141,11 +132,11 @@ impl<S: Real, T: Real> Vectors<S> for Job<'_, S, T> {
     }
 }
 
-impl<S: Real, T: Real> Job<'_, S, T> {
+impl<T: Real> Job<'_, T> {
     /// # Safety
     /// The machine has the instructions of `V`, as for those below.
     #[inline(always)]
-    unsafe fn then<V: Vector<Of = S>, const K: usize, const R: usize>(self) {
+    unsafe fn then<V: Vector<Of = T>, const K: usize, const R: usize>(self) {
         // SAFETY: that of this function.
         unsafe {
             match self.after {
@@ -159,7 +150,7 @@ impl<S: Real, T: Real> Job<'_, S, T> {
     }
 
     #[inline(always)]
-    unsafe fn all<V: Vector<Of = S>, F: Then, const K: usize, const R: usize>(mut self) {
+    unsafe fn all<V: Vector<Of = T>, F: Then, const K: usize, const R: usize>(mut self) {
         let m = self.a.len() / K;
         let whole = m - m % R;
         // SAFETY: that of `then`; all rows are below `m`.
@@ -175,7 +166,7 @@ impl<S: Real, T: Real> Job<'_, S, T> {
 
     /// `R` rows, from row `i` on.
     #[inline(always)]
-    unsafe fn rows<V: Vector<Of = S>, F: Then, const K: usize, const R: usize>(
+    unsafe fn rows<V: Vector<Of = T>, F: Then, const K: usize, const R: usize>(
         &mut self,
         i: usize,
     ) {
@@ -231,7 +222,7 @@ mod tests {
             (0..len).map(|i| T::from_f64(from + (i * 7 % 23) as f64 * 0.083)).collect()
         };
         for k in 1..=4 {
-            for n in [8, 15, 16, 17, 50] {
+            for n in [5, 8, 15, 16, 17, 50] {
                 for m in [0, 1, 4, 7] {
                     let (a, b, row) = (numbers(m * k, -0.7), numbers(k * n, 0.2), numbers(n, 0.4));
                     let each = numbers(m * n, -0.9);

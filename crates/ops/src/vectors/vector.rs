@@ -7,7 +7,7 @@ use crate::Real;
 /// # Safety
 /// Its functions need the instruction set that has it, with fused multiply-add; what is loaded or stored
 /// must be there.
-pub(super) trait Vector: Copy {
+pub trait Vector: Copy {
     type Of: Real;
     const LEN: usize;
     /// How many registers there are for them.
