@@ -112,12 +112,11 @@ pub mod prelude {
     pub use costate_odeint::{
         Auto, Bdf, Bosh3, Dop853, Dopri5, Dopri5Shampine, Euler, GaussLegendre4, GaussLegendre6,
         Gradient, Heun, ImplicitEuler, KenCarp4, Kvaerno3, Kvaerno4, Kvaerno5, Memory, Midpoint,
-        Ode, Options, Ralston, Rk4, Rodas5P, Scheme, Ssprk3, SymplecticEuler, ThreeEighths, TrBdf2,
-        Tsit5, VarEvent, VelocityVerlet, Verner6, Verner7, Verner9, Yoshida4, Yoshida6,
+        Ode, Options, Ralston, Real, Rk4, Rodas5P, Scheme, Ssprk3, SymplecticEuler, ThreeEighths,
+        TrBdf2, Tsit5, VarEvent, VelocityVerlet, Verner6, Verner7, Verner9, Yoshida4, Yoshida6,
         compare_gradients, fixed_point, gradient_with_error, momentum_trajectory, p_dot_delta,
         steady_state,
     };
-    pub use costate_ops::Real;
     pub use costate_tape::{Function, Program, Tape, Var, Workspace};
 
     pub use crate::check;

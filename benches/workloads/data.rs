@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use costate::ops::Real;
+use costate::prelude::Real;
 use costate::prelude::*;
 use ndarray::{ArrayD, IxDyn};
 use safetensors::{Dtype, SafeTensors};

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
-use costate::ops::Real;
+use costate::prelude::Real;
 use costate::prelude::*;
 use costate::tape::Shape;
 

@@ -1,6 +1,6 @@
 //! `dy/dt = softplus(softplus(y W₁ + b₁) W₂ + b₂) W₃ + b₃`, 32 samples as one system.
 
-use costate::ops::Real;
+use costate::prelude::Real;
 use costate::prelude::*;
 
 use crate::{Data, Solved, Workload};

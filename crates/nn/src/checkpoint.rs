@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use costate_ops::Real;
+use costate_odeint::Real;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 
 use crate::error::{Error, Result};

@@ -1,6 +1,6 @@
 //! Initial values of weights.
 
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::Shape;
 
 use crate::rng::Rng;

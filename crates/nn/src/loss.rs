@@ -1,6 +1,6 @@
 //! Losses of classification.
 
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::Var;
 
 /// The mean over the rows of `-ln softmax(logits)[label]`, 0-d. `logits` is `[rows, classes]`.

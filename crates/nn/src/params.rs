@@ -7,7 +7,7 @@ use std::ops::Index;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::{Shape, Tape, Var};
 use ndarray::{ArrayRef, ArrayViewD, Dimension, IxDyn};
 

@@ -1,6 +1,6 @@
 //! Seeded random numbers, whose place in their sequence can be saved.
 
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::Shape;
 use ndarray::{ArrayD, IxDyn};
 use rand_chacha::ChaCha8Rng;

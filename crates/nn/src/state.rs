@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use costate_ops::Real;
+use costate_odeint::Real;
 use safetensors::tensor::Dtype;
 
 use crate::error::{Error, Result};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use costate_ops::Real;
+use costate_odeint::Real;
 
 use crate::params::{Params, Role};
 

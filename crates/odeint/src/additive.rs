@@ -1,8 +1,8 @@
 //! Additive Runge–Kutta methods as data, and their steps.
 
-use costate_ops::Real;
 use costate_tape::{Result, Var};
 
+use crate::Real;
 use crate::error::FieldError;
 use crate::field::Field;
 use crate::newton::{Newton, Outcome};

@@ -1,7 +1,8 @@
 //! The choice between a method for stiff problems and one for others, step by step.
 
-use costate_ops::{Buffer, Real};
+use costate_ops::Buffer;
 
+use crate::Real;
 use crate::field::Field;
 use crate::method::{Kvaerno5, Method, Tsit5, Verner7};
 use crate::options::Options;

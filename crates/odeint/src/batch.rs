@@ -1,8 +1,8 @@
 //! Many initial value problems at once, each by itself.
 
-use costate_ops::Real;
 use rayon::prelude::*;
 
+use crate::Real;
 use crate::error::Error;
 use crate::field::Field;
 use crate::method::Method;

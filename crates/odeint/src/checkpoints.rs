@@ -1,8 +1,7 @@
 //! Which states are kept: online in the forward pass, by the binomial schedule in the backward
 //! pass. See [`Memory::Checkpoints`](crate::Memory::Checkpoints).
 
-use costate_ops::Real;
-
+use crate::Real;
 use crate::error::Error;
 use crate::field::Field;
 use crate::grid::GridStep;

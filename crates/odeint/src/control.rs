@@ -1,7 +1,6 @@
 //! The size of a step: from the error of the last one, and at the start.
 
-use costate_ops::Real;
-
+use crate::Real;
 use crate::options::Options;
 use crate::power::{inverse_root_times, power};
 

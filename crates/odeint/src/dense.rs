@@ -1,7 +1,6 @@
 //! The solution as a function of time.
 
-use costate_ops::Real;
-
+use crate::Real;
 use crate::differences::Orders;
 use crate::error::{Error, ErrorKind};
 use crate::solve::{Solution, position};

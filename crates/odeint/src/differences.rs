@@ -12,7 +12,9 @@
 //! So the table has a tangent and a cotangent, and both go through a step by the same coefficients:
 //! here are these, and the table of a solve or of its tangents.
 
-use costate_ops::{Buffer, Real};
+use costate_ops::Buffer;
+
+use crate::Real;
 
 /// The highest order.
 pub(crate) const HIGHEST: usize = 5;

@@ -7,11 +7,12 @@
 use std::any::Any;
 use std::sync::{Arc, Mutex};
 
-use costate_ops::{Real, axpy};
+use costate_ops::axpy;
 use costate_tape::{Arg, CallError, CallOp, CallRule, Evaluation, Result, Shape, Var};
 use rayon::prelude::*;
 use smallvec::SmallVec;
 
+use crate::Real;
 use crate::error::{Error, ErrorKind};
 use crate::ode::Gradient;
 use crate::operation::{AdjointOp, AdjointState, SolveOp, SolveState};

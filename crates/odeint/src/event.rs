@@ -1,7 +1,6 @@
 //! Events: times at which a function of the state passes through zero, and what happens there.
 
-use costate_ops::Real;
-
+use crate::Real;
 use crate::error::{Error, ErrorKind};
 use crate::step::Step;
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use costate_ops::Real;
 use smallvec::SmallVec;
 
+use crate::Real;
 use crate::error::FieldError;
 use crate::mass::Mass;
 use crate::options::Options;

@@ -1,7 +1,6 @@
 //! Coupled stages by fixed-point iteration, to rounding.
 
-use costate_ops::Real;
-
+use crate::Real;
 use crate::error::FieldError;
 use crate::field::Field;
 use crate::step::combine;

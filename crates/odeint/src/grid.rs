@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use costate_ops::{Buffer, Real};
+use costate_ops::Buffer;
 use smallvec::SmallVec;
 
+use crate::Real;
 use crate::auto::Methods;
 use crate::differences::{Differences, Orders, ROWS};
 use crate::integrator::Frame;

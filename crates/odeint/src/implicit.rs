@@ -15,11 +15,11 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use costate_ops::Real;
 use costate_tape::{
-    CallError, CallOp, CallRule, Evaluation, Function, Program, Result, Shape, Var,
+    CallError, CallOp, CallRule, Evaluation, Function, Program, Result, Scope, Shape, Var,
 };
 
+use crate::Real;
 use crate::krylov::Gmres;
 use crate::root::{Equation, RootFinder, Unknown};
 
@@ -83,6 +83,18 @@ pub(crate) fn implicit<'t, T: Real>(
         );
         Ok::<_, costate_tape::Error>(vec![residual])
     })?;
+    T::implicit(scope, guess, finder, kind)
+}
+
+/// The root of an equation that is recorded.
+#[track_caller]
+pub(crate) fn implicit_of<'t, T: Real>(
+    scope: Scope<'t, T>,
+    guess: Var<'t, T>,
+    finder: RootFinder,
+    kind: Kind,
+) -> Result<Var<'t, T>> {
+    let (tape, shape) = (guess.tape(), guess.shape());
     let equation = scope.function;
     let derivative = if shape.numel() <= DENSE {
         let jacobian = equation.transform(&[], |_, inputs, outputs, _| {

@@ -7,7 +7,9 @@ mod frame;
 mod point;
 mod tries;
 
-use costate_ops::{Real, first_not_finite};
+use costate_ops::first_not_finite;
+
+use crate::Real;
 
 pub(crate) use self::frame::Frame;
 use crate::auto::Switch;
@@ -81,7 +83,16 @@ impl<T: Real> Integrator<T> {
         end: f64,
         options: Options,
     ) -> Result<Integrator<T>, Error> {
-        let method = method.into();
+        T::integrator(method.into(), y0, start, end, options)
+    }
+
+    pub(crate) fn new_of(
+        method: Method,
+        y0: &[T],
+        start: f64,
+        end: f64,
+        options: Options,
+    ) -> Result<Integrator<T>, Error> {
         options.check(method.tableau())?;
         let n = y0.len();
         let auto = matches!(method, Method::Auto).then(|| Box::new(Switch::new(&options, n)));

@@ -5,7 +5,9 @@
 
 use std::mem::swap;
 
-use costate_ops::{Pages, Real};
+use costate_ops::Pages;
+
+use crate::Real;
 
 /// What the evaluations of a step left, as much each; or nothing, if that is not kept.
 #[derive(Clone, Debug, Default)]

@@ -1,7 +1,9 @@
 //! Linear systems by products with their matrix alone: restarted GMRES (Y. Saad, M. H. Schultz,
 //! SIAM J. Sci. Stat. Comput. 7 (1986) 856).
 
-use costate_ops::{Real, axpy};
+use costate_ops::axpy;
+
+use crate::Real;
 
 /// Products between restarts.
 const RESTART: usize = 50;

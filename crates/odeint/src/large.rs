@@ -5,7 +5,6 @@
 
 use std::fmt;
 
-use costate_ops::Real;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::lu::partial_pivoting;
 use faer::perm::PermRef;
@@ -13,6 +12,7 @@ use faer::sparse::linalg::lu::{LuRef, NumericLu, SymbolicLu, factorize_symbolic_
 use faer::sparse::{SparseColMatRef, SymbolicSparseColMat};
 use faer::{Conj, Mat, MatMut, Par};
 
+use crate::Real;
 use crate::mass::Mass;
 use crate::sparsity::Sparsity;
 

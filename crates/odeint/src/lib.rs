@@ -23,6 +23,7 @@ mod auto;
 mod batch;
 pub mod check;
 mod checkpoints;
+mod compiled;
 mod control;
 mod dense;
 mod differences;
@@ -55,6 +56,7 @@ mod pieces;
 mod power;
 #[cfg(feature = "progress")]
 mod progress;
+mod real;
 mod reversible;
 mod reversible_adjoint;
 mod root;
@@ -108,6 +110,7 @@ pub use ode_events::OdeEvents;
 pub use options::{Options, Stepping};
 #[cfg(feature = "progress")]
 pub use progress::progress_bar;
+pub use real::Real;
 pub use reversible::{Reversible, Scheme};
 pub use root::{RootFinder, fixed_point, root};
 pub use rosenbrock::RosenbrockTableau;

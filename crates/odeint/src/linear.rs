@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
-use costate_ops::{Buffer, Real, lu_factor, lu_solve};
+use costate_ops::{Buffer, lu_factor, lu_solve};
 
+use crate::Real;
 use crate::error::FieldError;
 use crate::field::Field;
 #[cfg(feature = "faer")]

@@ -1,7 +1,6 @@
 //! Mass matrices: equations `M dy/dt = f(t, y)`.
 
-use costate_ops::Real;
-
+use crate::Real;
 use crate::error::FieldError;
 use crate::field::{Field, forward};
 

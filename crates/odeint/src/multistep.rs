@@ -20,8 +20,9 @@
 //! of Runge–Kutta methods are, with a Jacobian of its own. So a step follows from the table, its
 //! size and its order, and can be taken again to the same bits.
 
-use costate_ops::{Buffer, Real};
+use costate_ops::Buffer;
 
+use crate::Real;
 use crate::control::error_norm;
 use crate::differences::{Differences, HIGHEST, KAPPA, Orders, ROWS, alpha, factor, gamma};
 use crate::error::FieldError;

@@ -17,8 +17,9 @@
 //! the gradient; and since the iterations converge linearly with a small factor, the last digits
 //! cost one or two iterations of a stage.
 
-use costate_ops::{Buffer, Real};
+use costate_ops::Buffer;
 
+use crate::Real;
 use crate::dirk::DirkTableau;
 use crate::error::FieldError;
 use crate::field::Field;

@@ -11,12 +11,12 @@ mod with_mass;
 
 use std::sync::Arc;
 
-use costate_ops::Real;
 use costate_tape::{Result, Var};
 
 pub use self::gradient::Gradient;
 pub(crate) use self::recorded::Recorded;
 pub use self::times::Times;
+use crate::Real;
 use crate::error::ErrorKind;
 use crate::integrator::check_atol;
 use crate::memory::Memory;

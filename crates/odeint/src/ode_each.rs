@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use costate_ops::Real;
 use costate_tape::{Result, Var};
 
+use crate::Real;
 use crate::each_operation::{EachAdjointState, EachOp, EachState};
 use crate::error::ErrorKind;
 use crate::ode::{Gradient, Ode, Times};
@@ -50,11 +50,11 @@ impl Span<'_> {
 }
 
 /// A field of one sample, which records.
-type SampleField<'a, 't, T> =
+pub(crate) type SampleField<'a, 't, T> =
     dyn Fn(Var<'t, T>, Var<'t, T>, &[Var<'t, T>]) -> Result<Var<'t, T>> + 'a;
 
 /// The times of all samples.
-enum All<'a, 't, T: Real> {
+pub(crate) enum All<'a, 't, T: Real> {
     Shared(Times<'a, 't, T>),
     Each(&'a [Span<'a>]),
 }
@@ -162,6 +162,17 @@ impl Ode {
 
     #[track_caller]
     fn solve_samples<'t, T: Real>(
+        &self,
+        f: &SampleField<'_, 't, T>,
+        y0: Var<'t, T>,
+        along: &[Var<'t, T>],
+        times: All<'_, 't, T>,
+    ) -> Result<Vec<Var<'t, T>>> {
+        T::solve_samples(self, f, y0, along, times)
+    }
+
+    #[track_caller]
+    pub(crate) fn solve_samples_of<'t, T: Real>(
         &self,
         f: &SampleField<'_, 't, T>,
         y0: Var<'t, T>,

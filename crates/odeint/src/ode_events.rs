@@ -26,8 +26,9 @@ mod passage;
 mod piece;
 mod run;
 
-use costate_ops::Real;
 use costate_tape::{Result, Var};
+
+use crate::Real;
 
 pub(crate) use self::piece::{Knot, Piece};
 use self::run::Run;
@@ -174,6 +175,18 @@ impl<'a, 't, T: Real> OdeEvents<'a, 't, T> {
 
     #[track_caller]
     fn run(
+        &self,
+        f: &RecordingRef<'_, 't, T>,
+        y0: Var<'t, T>,
+        ts: Times<'_, 't, T>,
+        decided: Option<&[Piece]>,
+        keep: Option<&mut Vec<Piece>>,
+    ) -> Result<EventSolution<'t, T>> {
+        T::solve_events(self, f, y0, ts, decided, keep)
+    }
+
+    #[track_caller]
+    pub(crate) fn run_of(
         &self,
         f: &RecordingRef<'_, 't, T>,
         y0: Var<'t, T>,

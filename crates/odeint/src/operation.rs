@@ -7,9 +7,10 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, Weak};
 
-use costate_ops::Real;
 use costate_tape::{CallError, CallOp, CallRule, Evaluation, Result, Shape, Var};
 use smallvec::SmallVec;
+
+use crate::Real;
 
 pub(crate) use self::adjoint::{AdjointOp, AdjointState};
 use crate::auto::Methods;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use costate_ops::Real;
 use costate_tape::{CallOp, Result, Shape, Tape, Var};
 
+use crate::Real;
 use crate::additive::Portion;
 use crate::error::{Error, ErrorKind, FieldError};
 use crate::grid::StepEnd;

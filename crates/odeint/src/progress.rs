@@ -2,9 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use costate_ops::Real;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::Real;
 use crate::step::Step;
 
 /// An observer for [`Solver::observe`](crate::Solver::observe) that shows on the terminal how much of

@@ -4,8 +4,9 @@
 //! Each carries a companion of the state. A symmetric one-step method is reversible too, but an
 //! explicit one is not symmetric; the companion makes explicit steps reversible.
 
-use costate_ops::{Buffer, Real};
+use costate_ops::Buffer;
 
+use crate::Real;
 use crate::error::{Error, ErrorKind, FieldError};
 use crate::field::Field;
 use crate::method::{self, Method};

@@ -4,8 +4,9 @@
 //! computed, but for the rounding errors of going back. Undone by what was kept, it is that to
 //! rounding, like that of the other methods' exact adjoint.
 
-use costate_ops::{Buffer, Real, axpy, dot};
+use costate_ops::{Buffer, axpy, dot};
 
+use crate::Real;
 use crate::adjoint::Cotangents;
 use crate::error::FieldError;
 use crate::reversible::{Reversible, Scheme, increment};

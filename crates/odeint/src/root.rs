@@ -1,8 +1,9 @@
 //! Roots and fixed points, differentiated by the implicit function theorem.
 
-use costate_ops::{Real, axpy, lu_factor, lu_solve};
+use costate_ops::{axpy, lu_factor, lu_solve};
 use costate_tape::{CallError, Program, Result, Var, Workspace};
 
+use crate::Real;
 use crate::error::{Error, ErrorKind};
 use crate::implicit::{Kind, implicit};
 use crate::krylov::{Gmres, norm};

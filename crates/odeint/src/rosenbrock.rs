@@ -1,7 +1,8 @@
 //! Rosenbrock methods as data, and their steps.
 
-use costate_ops::{Buffer, Real};
+use costate_ops::Buffer;
 
+use crate::Real;
 use crate::error::FieldError;
 use crate::field::Field;
 use crate::linear::Matrix;

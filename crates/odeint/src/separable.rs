@@ -1,7 +1,6 @@
 //! A separable Hamiltonian system given by its two halves.
 
-use costate_ops::Real;
-
+use crate::Real;
 use crate::error::FieldError;
 use crate::field::Field;
 use crate::tableau::Part;

@@ -2,8 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use costate_ops::Real;
-
+use crate::Real;
 use crate::dense::DenseSolution;
 use crate::step::Step;
 

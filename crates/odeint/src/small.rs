@@ -3,8 +3,7 @@
 
 use std::ops::Range;
 
-use costate_ops::Real;
-
+use crate::Real;
 use crate::control;
 use crate::error::FieldError;
 use crate::field::{Counted, Field};

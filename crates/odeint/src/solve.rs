@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use costate_ops::Real;
-
+use crate::Real;
 use crate::error::{Error, ErrorKind, Partial};
 use crate::field::Field;
 use crate::grid::{Grid, StepEnd};

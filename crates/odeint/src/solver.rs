@@ -2,9 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use costate_ops::Real;
 use smallvec::SmallVec;
 
+use crate::Real;
 use crate::dense::DenseSolution;
 use crate::error::{Error, ErrorKind, Partial};
 use crate::event::{Event, Occurrence, state};

@@ -1,7 +1,6 @@
 //! A field in two parts: one that is stiff, and the rest.
 
-use costate_ops::Real;
-
+use crate::Real;
 use crate::error::FieldError;
 use crate::field::Field;
 

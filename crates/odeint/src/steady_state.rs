@@ -1,8 +1,8 @@
 //! Steady states of a vector field.
 
-use costate_ops::Real;
 use costate_tape::{Result, Var};
 
+use crate::Real;
 use crate::implicit::{Kind, implicit};
 use crate::root::RootFinder;
 

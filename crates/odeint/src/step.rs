@@ -1,8 +1,8 @@
 //! One step of a Runge–Kutta method, and the solution within it.
 
-use costate_ops::Real;
 use smallvec::SmallVec;
 
+use crate::Real;
 use crate::differences::Orders;
 use crate::error::FieldError;
 use crate::field::Field;

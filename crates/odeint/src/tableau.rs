@@ -1,7 +1,6 @@
 //! Runge–Kutta methods as data.
 
-use costate_ops::Real;
-
+use crate::Real;
 /// The coefficients of a Runge–Kutta method: explicit, diagonally implicit, or with few coupled
 /// stages.
 ///

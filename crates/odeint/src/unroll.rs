@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use costate_ops::Real;
 use costate_tape::{Result, Shape, Var};
 
+use crate::Real;
 use crate::additive::{Portion, PortionRef};
 use crate::auto::Methods;
 use crate::grid::GridStep;

@@ -1,8 +1,8 @@
 //! A solve by a multistep method as operations on the tape, on a frozen grid.
 
-use costate_ops::Real;
 use costate_tape::{Result, Var};
 
+use crate::Real;
 use crate::differences::{KAPPA, ROWS, alpha, factor, gamma, rescaling};
 use crate::mass::Mass;
 use crate::solve::position;

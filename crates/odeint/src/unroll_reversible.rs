@@ -1,8 +1,8 @@
 //! A solve by a reversible scheme as operations on the tape, on a frozen grid.
 
-use costate_ops::Real;
 use costate_tape::{Result, Var};
 
+use crate::Real;
 use crate::reversible::Scheme;
 use crate::solve::position;
 use crate::tableau::Tableau;

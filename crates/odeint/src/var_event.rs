@@ -1,9 +1,9 @@
 //! Events of a solve on the tape, and their functions on numbers.
 
-use costate_ops::Real;
 use costate_tape::{Program, Result, Shape, Tape, Var, Workspace};
 use smallvec::SmallVec;
 
+use crate::Real;
 use crate::event::Direction;
 
 /// A function of a time and a state that records.

@@ -6,12 +6,12 @@ mod replay;
 
 use std::sync::{Arc, OnceLock};
 
-use costate_ops::Real;
 use costate_tape::{Function, Part, Result, Tape, Var};
 
 use self::derivatives::{UNFOLDED, compressed, jacobian, rate};
 pub(crate) use self::program::{FieldMemory, FieldProgram, LaneMemory};
 pub(crate) use self::replay::{Places, Replay, SolverMemory, copy_few};
+use crate::Real;
 use crate::additive::Portion;
 use crate::adjoint::{FEW, FewPrograms};
 use crate::mass::Mass;

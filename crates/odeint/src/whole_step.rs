@@ -7,8 +7,10 @@
 mod lanes;
 mod stages;
 
-use costate_ops::{Binary, Real, Unary};
+use costate_ops::{Binary, Unary};
 use costate_tape::{Number, Numbers, Port, Small as AtWork};
+
+use crate::Real;
 
 pub(crate) use self::lanes::{StepsBack, StepsBackMemory};
 pub(crate) use self::stages::{StagesAtWork, StagesMemory, WholeStages};

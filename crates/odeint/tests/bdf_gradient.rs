@@ -147,7 +147,7 @@ fn the_invariant_along_the_way() {
 }
 
 /// All that `check` knows of a solve.
-fn all_hold<T: costate_ops::Real>(
+fn all_hold<T: costate_odeint::Real>(
     random: &odeint_check::strategy::RandomSolve<T>,
 ) -> std::result::Result<(), TestCaseError> {
     let (ode, inputs) = (random.ode(), random.inputs());

@@ -1,10 +1,10 @@
 //! An absolute tolerance for each component of a solve on the tape.
 
+use costate_odeint::Real;
 use costate_odeint::{
     Bdf, Dopri5, Error, ErrorKind, Gradient, Kvaerno5, Mass, Memory, Method, Ode, Rodas5P, Solver,
     Stats, Tsit5, VarEvent,
 };
-use costate_ops::Real;
 use costate_tape::{Result, Tape, Var};
 
 /// How much smaller the predators are than the prey.

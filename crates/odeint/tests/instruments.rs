@@ -602,7 +602,7 @@ fn estimates_of_reversible_schemes() {
 }
 
 /// The largest deviation of `p · δ` over some fields, in units of the roundoff of the type.
-fn units<T: costate_ops::Real>(ode: &Ode) -> f64 {
+fn units<T: costate_odeint::Real>(ode: &Ode) -> f64 {
     let deviation = |seed: usize| {
         let tape = Tape::<T>::new();
         let leaf = |n: usize, seed: f64| {

@@ -8,7 +8,7 @@ use costate_odeint::{
 use costate_tape::{Function, Program, Result, Tape, Var, Workspace};
 use ndarray::{ArrayD, IxDyn};
 
-fn numbers<T: costate_ops::Real>(shape: &[usize], seed: f64) -> ArrayD<T> {
+fn numbers<T: costate_odeint::Real>(shape: &[usize], seed: f64) -> ArrayD<T> {
     let mut i = seed;
     ArrayD::from_shape_simple_fn(IxDyn(shape), || {
         i += 1.0;
@@ -17,7 +17,7 @@ fn numbers<T: costate_ops::Real>(shape: &[usize], seed: f64) -> ArrayD<T> {
 }
 
 /// A field that depends on the time and on parameters, some through what is computed once.
-fn loss<'t, T: costate_ops::Real>(
+fn loss<'t, T: costate_odeint::Real>(
     ode: &Ode,
     [y0, a, b]: [Var<'t, T>; 3],
     ts: &[f64],
@@ -29,7 +29,7 @@ fn loss<'t, T: costate_ops::Real>(
     Ok(ode.try_solve(field, y0, ts)?.square().sum())
 }
 
-fn with_gradient<T: costate_ops::Real>(ode: Ode, n: usize, ts: &[f64]) -> Function<T> {
+fn with_gradient<T: costate_odeint::Real>(ode: Ode, n: usize, ts: &[f64]) -> Function<T> {
     let inputs = [numbers(&[n], 1.0), numbers(&[n], 20.0), numbers(&[], 50.0)];
     Function::trace(&inputs, |_: &Tape<T>, x| {
         let y = loss(&ode, [x[0], x[1], x[2]], ts)?;
@@ -38,7 +38,7 @@ fn with_gradient<T: costate_ops::Real>(ode: Ode, n: usize, ts: &[f64]) -> Functi
     .unwrap()
 }
 
-fn runs<T: costate_ops::Real>(f: &Function<T>, n: usize, count: usize) -> Vec<Vec<T>> {
+fn runs<T: costate_odeint::Real>(f: &Function<T>, n: usize, count: usize) -> Vec<Vec<T>> {
     let program = Program::compile(f).unwrap();
     let mut workspace = Workspace::new(&program);
     let inputs: [ArrayD<T>; 3] = [numbers(&[n], 1.0), numbers(&[n], 20.0), numbers(&[], 50.0)];
@@ -91,7 +91,7 @@ fn all_runs_have_the_same_bits() {
 
 #[test]
 fn all_runs_by_implicit_methods_agree() {
-    fn near<T: costate_ops::Real>(runs: &[Vec<T>], bound: f64, what: &str) {
+    fn near<T: costate_odeint::Real>(runs: &[Vec<T>], bound: f64, what: &str) {
         for (run, found) in runs.iter().enumerate() {
             for (a, b) in found.iter().zip(&runs[0]) {
                 let (a, b) = (a.as_f64(), b.as_f64());

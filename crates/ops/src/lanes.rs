@@ -163,6 +163,10 @@ pub fn run_lanes_on<T: Real>(isa: Isa, steps: &[ScalarStep], registers: &mut Lan
     dispatch(isa, Run { steps, registers });
 }
 
+pub(crate) fn run_lanes_of<T: Real>(steps: &[ScalarStep], registers: &mut LaneRegisters<T>) {
+    run_lanes_on(Isa::detect(), steps, registers);
+}
+
 struct Run<'a, T: Real> {
     steps: &'a [ScalarStep],
     registers: &'a mut [[T; LANES]; SCALAR_REGISTERS],

@@ -4,8 +4,7 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use costate_ops::Real;
-
+use crate::Real;
 use crate::error::CallError;
 use crate::op::{Op, Result, flat_shape};
 use crate::shape::Shape;

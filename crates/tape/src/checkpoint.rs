@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use costate_ops::Real;
 use smallvec::SmallVec;
 
+use crate::Real;
 use crate::call::{CallOp, CallRule, Evaluation};
 use crate::error::CallError;
 use crate::function::Function;

@@ -3,9 +3,9 @@
 use std::fmt::{self, Write};
 use std::panic::Location;
 
-use costate_ops::Real;
 use ndarray::{ArrayD, IxDyn};
 
+use crate::Real;
 use crate::function::Function;
 use crate::op::{Op, Result};
 use crate::tape::Tape;

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use costate_ops::Real;
 use ndarray::ArrayD;
 use smallvec::SmallVec;
 
+use crate::Real;
 use crate::error::Error;
 use crate::graph::{Args, Graph, Loc, NodeId};
 use crate::op::{Op, Result};
@@ -176,6 +176,16 @@ impl<T: Real> Function<T> {
         outputs: &[NodeId],
         observed: Option<Loc>,
     ) -> (Function<T>, SmallVec<[NodeId; 8]>) {
+        T::extract(graph, start, inputs, outputs, observed)
+    }
+
+    pub(crate) fn extract_of(
+        graph: &Graph<T>,
+        start: NodeId,
+        inputs: &[NodeId],
+        outputs: &[NodeId],
+        observed: Option<Loc>,
+    ) -> (Function<T>, SmallVec<[NodeId; 8]>) {
         let mut needed = vec![false; graph.nodes.len() - start as usize];
         let mut captured: SmallVec<[NodeId; 8]> = SmallVec::new();
         let need =
@@ -287,6 +297,15 @@ impl<T: Real> Function<T> {
     /// If the number or the shapes of the arguments are not those of the inputs.
     #[track_caller]
     pub fn inline<'t>(&self, tape: &'t Tape<T>, args: &[Var<'t, T>]) -> Result<Vec<Var<'t, T>>> {
+        T::inline(self, tape, args)
+    }
+
+    #[track_caller]
+    pub(crate) fn inline_of<'t>(
+        &self,
+        tape: &'t Tape<T>,
+        args: &[Var<'t, T>],
+    ) -> Result<Vec<Var<'t, T>>> {
         assert_eq!(args.len(), self.inputs.len(), "inline: an argument for each input");
         self.inline_with(tape, args, |_, _| None)
     }

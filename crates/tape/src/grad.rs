@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use costate_ops::Real;
 use smallvec::SmallVec;
 
+use crate::Real;
 use crate::call::CallRule;
 use crate::graph::NodeId;
 use crate::op::{self, Cotangents, Op, Result, Rule, add_options};
@@ -59,6 +59,16 @@ impl<T: Real> Tape<T> {
     /// If a cotangent does not have the shape of its output.
     #[track_caller]
     pub fn vjp<'t>(
+        &'t self,
+        outputs: &[Var<'t, T>],
+        cotangents: &[Var<'t, T>],
+        wrt: &[Var<'t, T>],
+    ) -> Result<Vec<Var<'t, T>>> {
+        T::vjp(self, outputs, cotangents, wrt)
+    }
+
+    #[track_caller]
+    pub(crate) fn vjp_of<'t>(
         &'t self,
         outputs: &[Var<'t, T>],
         cotangents: &[Var<'t, T>],

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 
-use costate_ops::{Binary, Real, Unary};
+use costate_ops::{Binary, Unary};
 use smallvec::SmallVec;
 
+use crate::Real;
 use crate::call::Evaluation;
 use crate::error::Error;
 use crate::op::{Arg, Op, eval};
@@ -176,7 +177,18 @@ impl<T: Real> Graph<T> {
     ///
     /// # Panics
     /// If an argument belongs to a scope whose recording has ended.
+    #[inline]
     pub fn push(
+        &mut self,
+        op: Op<T>,
+        args: Args,
+        shape: &Shape,
+        loc: Loc,
+    ) -> Result<NodeId, Error> {
+        T::push(self, op, args, shape, loc)
+    }
+
+    pub(crate) fn push_of(
         &mut self,
         op: Op<T>,
         args: Args,

@@ -5,8 +5,9 @@
 //! parameters alone, such as an antisymmetric matrix `W - Wᵀ`, is then computed once. So are the
 //! transposes in which products with parameters are fastest, which the backward pass needs.
 
-use costate_ops::{MatMul, Real};
+use costate_ops::MatMul;
 
+use crate::Real;
 use crate::function::{FnNode, Function};
 use crate::graph::{Args, NodeId};
 use crate::keeping::between;

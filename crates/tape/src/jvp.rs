@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use costate_ops::Real;
 use smallvec::SmallVec;
 
+use crate::Real;
 use crate::call::CallRule;
 use crate::graph::NodeId;
 use crate::op::{self, Op, Result, Rule};
@@ -25,6 +25,16 @@ impl<T: Real> Tape<T> {
     /// If a tangent does not have the shape of its input.
     #[track_caller]
     pub fn jvp<'t>(
+        &'t self,
+        outputs: &[Var<'t, T>],
+        inputs: &[Var<'t, T>],
+        tangents: &[Var<'t, T>],
+    ) -> Result<Vec<Var<'t, T>>> {
+        T::jvp(self, outputs, inputs, tangents)
+    }
+
+    #[track_caller]
+    pub(crate) fn jvp_of<'t>(
         &'t self,
         outputs: &[Var<'t, T>],
         inputs: &[Var<'t, T>],

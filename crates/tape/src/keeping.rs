@@ -8,8 +8,9 @@
 
 use std::ops::Range;
 
-use costate_ops::{Real, Unary};
+use costate_ops::Unary;
 
+use crate::Real;
 use crate::function::{FnNode, Function};
 use crate::graph::{Args, NodeId};
 use crate::hoist::follows;

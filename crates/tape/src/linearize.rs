@@ -1,8 +1,8 @@
 //! The tangent of a function at a point, as a function of the tangents alone.
 
-use costate_ops::Real;
 use ndarray::{ArrayD, IxDyn};
 
+use crate::Real;
 use crate::function::Function;
 use crate::op::Result;
 use crate::tape::Tape;

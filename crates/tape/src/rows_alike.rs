@@ -5,8 +5,7 @@
 
 use std::sync::Arc;
 
-use costate_ops::Real;
-
+use crate::Real;
 use crate::function::{FnNode, Function};
 use crate::graph::{Args, NodeId};
 use crate::op::Op;

@@ -7,8 +7,7 @@
 use std::cmp::Ordering;
 use std::rc::Rc;
 
-use costate_ops::Real;
-
+use crate::Real;
 use crate::function::{FnNode, Function};
 use crate::op::Op;
 use crate::shape::Shape;

@@ -6,8 +6,9 @@
 
 use std::ops::Range;
 
-use costate_ops::{Real, is_shared};
+use costate_ops::is_shared;
 
+use crate::Real;
 use crate::function::Function;
 use crate::graph::NodeId;
 use crate::op::Op;

@@ -4,10 +4,10 @@ use std::cell::RefCell;
 use std::fmt;
 use std::panic::Location;
 
-use costate_ops::Real;
 use ndarray::{ArrayRef, Dimension};
 use smallvec::SmallVec;
 
+use crate::Real;
 use crate::function::Function;
 use crate::graph::{Args, Graph, Loc, NodeId, ScopeState};
 use crate::op::{Op, Result};

@@ -16,11 +16,12 @@ mod search;
 
 use std::ops::Range;
 
-use costate_ops::{Binary, Real};
+use costate_ops::Binary;
 use smallvec::SmallVec;
 
 use self::replace::replace;
 use self::search::Search;
+use crate::Real;
 
 use crate::function::Function;
 use crate::graph::NodeId;

@@ -1,8 +1,7 @@
 //! Derivatives as matrices, and products with them. All are recorded, so they can be
 //! differentiated again and composed.
 
-use costate_ops::Real;
-
+use crate::Real;
 use crate::function::Function;
 use crate::op::Result;
 use crate::shape::Shape;

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use costate_ops::Real;
 use ndarray::{ArrayD, IxDyn};
 
+use crate::Real;
 use crate::graph::NodeId;
 use crate::op::Op;
 use crate::shape::Shape;

@@ -3,11 +3,12 @@
 //! Each operation of the function becomes one on arrays with a further axis in front. What does not
 //! depend on the samples is computed once.
 
-use costate_ops::{Range1, Real};
+use costate_ops::Range1;
 
+use crate::Real;
 use crate::op::{Op, Result};
 use crate::shape::Shape;
-use crate::tape::Tape;
+use crate::tape::{Scope, Tape};
 use crate::var::Var;
 
 /// A value of the function for all samples.
@@ -97,6 +98,17 @@ impl<T: Real> Tape<T> {
             })
             .collect();
         let scope = self.scope(&samples, f)?;
+        T::vmap(self, n, inputs, scope)
+    }
+
+    /// What `scope` recorded for one of `n` samples, for all of them.
+    #[track_caller]
+    pub(crate) fn vmap_of<'t>(
+        &'t self,
+        n: usize,
+        inputs: &[Var<'t, T>],
+        scope: Scope<'t, T>,
+    ) -> Result<Vec<Var<'t, T>>> {
         scope.function.require_replayable()?;
         let given = inputs.iter().map(|&x| Value::Batch(x));
         let captured = scope.captured.iter().map(|&x| Value::Shared(x));

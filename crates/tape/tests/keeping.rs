@@ -1,7 +1,7 @@
 //! A vjp in two halves gives the bits of the vjp in one.
 
 use crate::cases::{Apply, for_every_case};
-use costate_ops::Real;
+use costate_tape::Real;
 use costate_tape::{Function, Program, Shape, Tape, Var, Workspace};
 use ndarray::{Array2, ArrayD};
 use proptest::prelude::*;

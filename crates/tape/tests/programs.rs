@@ -4,7 +4,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use crate::cases::{Apply, for_every_case};
-use costate_ops::Real;
+use costate_tape::Real;
 use costate_tape::{Function, Program, Tape, Var, Workspace};
 use ndarray::{ArrayD, IxDyn, arr0, arr1};
 use proptest::test_runner::TestCaseError;

@@ -1,7 +1,7 @@
 //! Programs that are split into blocks of rows: the results of recording, and the same bits for any
 //! number of threads.
 
-use costate_ops::Real;
+use costate_tape::Real;
 use costate_tape::{Function, Program, Result, Tape, Var, Workspace};
 use ndarray::{ArrayD, IxDyn};
 

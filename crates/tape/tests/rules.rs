@@ -2,7 +2,8 @@
 //! order, in both element types, over shapes that include 0-d, empty and broadcast.
 
 use crate::cases::{Apply, binary, for_every_case, unary};
-use costate_ops::{Binary, Real, Unary};
+use costate_ops::{Binary, Unary};
+use costate_tape::Real;
 use costate_tape::{Function, Tape, Var, check};
 use ndarray::ArrayD;
 use proptest::test_runner::TestCaseError;

@@ -1,7 +1,7 @@
 //! A batch at once against sample after sample, for every operation and its gradient.
 
 use crate::cases::{Apply, for_every_case};
-use costate_ops::Real;
+use costate_tape::Real;
 use costate_tape::{Tape, Var};
 use ndarray::{ArrayD, Axis, stack};
 use proptest::test_runner::TestCaseError;

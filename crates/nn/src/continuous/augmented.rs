@@ -1,7 +1,7 @@
 //! The ODE block with room to move.
 
 use costate_odeint::Ode;
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::Var;
 
 use super::block::OdeBlock;

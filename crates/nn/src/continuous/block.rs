@@ -1,7 +1,7 @@
 //! The ODE block: a network of continuous depth.
 
 use costate_odeint::Ode;
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::Var;
 
 use super::rows;

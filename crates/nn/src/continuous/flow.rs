@@ -1,7 +1,7 @@
 //! The continuous normalising flow.
 
 use costate_odeint::Ode;
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::Var;
 
 use super::block::OdeBlock;

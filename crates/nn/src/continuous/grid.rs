@@ -1,6 +1,6 @@
 //! Derivatives in space, by which a partial differential equation is a system of ordinary ones.
 
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::Var;
 
 /// Equidistant points on a circle of a given length: the method of lines for equations in one

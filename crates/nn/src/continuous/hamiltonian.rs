@@ -1,7 +1,7 @@
 //! The Hamiltonian network.
 
+use costate_odeint::Real;
 use costate_odeint::{Ode, Times};
-use costate_ops::Real;
 use costate_tape::Var;
 
 use super::rows;

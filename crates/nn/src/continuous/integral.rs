@@ -1,7 +1,7 @@
 //! Integrals along a solve: what is summed up beside the state.
 
+use costate_odeint::Real;
 use costate_odeint::{Ode, Times};
-use costate_ops::Real;
 use costate_tape::Var;
 
 use crate::error::Result;

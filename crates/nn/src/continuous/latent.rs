@@ -1,7 +1,7 @@
 //! The latent ODE.
 
 use costate_odeint::Ode;
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::Var;
 
 use crate::error::Result;

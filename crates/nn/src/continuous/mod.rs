@@ -52,7 +52,7 @@ pub use second_order::SecondOrder;
 pub use universal::Universal;
 pub use weights::{Basis, TimeLinear};
 
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::Var;
 
 /// Rows of a state `[rows, width]`.

@@ -1,6 +1,6 @@
 //! Paths through data: what drives a controlled equation.
 
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::Var;
 
 /// How a path goes from one observation to the next.

@@ -1,6 +1,6 @@
 //! Integrands: regularisers of the path, and the trace of a flow.
 
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::{Result, Var};
 
 use super::integral::{Along, Integrand};

@@ -1,6 +1,6 @@
 //! Weights that vary along depth.
 
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::Var;
 
 use crate::init::Init;

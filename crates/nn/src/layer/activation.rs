@@ -1,6 +1,6 @@
 //! Functions applied to each entry.
 
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::{Result, Var};
 
 /// A function applied to each entry.

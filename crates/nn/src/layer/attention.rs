@@ -1,6 +1,6 @@
 //! Attention.
 
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::{Tape, Var};
 
 use super::Linear;

@@ -1,6 +1,6 @@
 //! The layer that is linear in each of two inputs.
 
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::Var;
 
 use crate::init::Init;

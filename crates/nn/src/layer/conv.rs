@@ -1,6 +1,6 @@
 //! Convolutions.
 
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::{Shape, Var};
 
 use super::pool::windows;

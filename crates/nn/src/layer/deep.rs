@@ -1,6 +1,6 @@
 //! The discrete counterparts of the differential equations: networks of many equal layers.
 
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::{Shape, Var};
 
 use super::Activation;

@@ -1,6 +1,6 @@
 //! Entries left out at random.
 
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::{Shape, Var};
 use ndarray::{ArrayD, IxDyn};
 

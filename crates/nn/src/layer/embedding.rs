@@ -1,6 +1,6 @@
 //! A vector for each of a number of things.
 
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::Var;
 
 use crate::init::Init;

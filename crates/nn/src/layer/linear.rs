@@ -1,6 +1,6 @@
 //! The affine layer.
 
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::{Shape, Var};
 
 use crate::init::Init;

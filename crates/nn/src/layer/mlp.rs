@@ -1,6 +1,6 @@
 //! The multi-layer perceptron.
 
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::{Shape, Var};
 
 use super::{Activation, Linear};

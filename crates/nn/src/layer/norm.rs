@@ -1,6 +1,6 @@
 //! Layers that bring their inputs to mean 0 and variance 1.
 
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::{Shape, Var};
 use ndarray::ArrayD;
 

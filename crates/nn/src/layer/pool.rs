@@ -1,6 +1,6 @@
 //! Pooling: one number for each window.
 
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::{Shape, Var};
 
 /// What a window comes to.

@@ -1,6 +1,6 @@
 //! Recurrent layers: a state that takes in one input after another.
 
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::Var;
 
 use crate::init::Init;

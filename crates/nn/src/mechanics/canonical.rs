@@ -1,6 +1,6 @@
 //! Changes of the hidden variables: canonical transformations.
 
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::{Result, Var};
 
 /// The field of `y = g(t, x)`: `dy/dt = (∂g/∂x) f + ∂g/∂t` at `x = g⁻¹(t, y)` (arXiv 1909.03767,

@@ -1,6 +1,6 @@
 //! The same network at another depth.
 
-use costate_ops::Real;
+use costate_odeint::Real;
 use ndarray::{ArrayD, ArrayViewD, Axis};
 
 /// Weights of a network of `depth` layers, linear in depth between the layers, read at `layers`

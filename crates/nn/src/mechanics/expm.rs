@@ -1,6 +1,6 @@
 //! The exponential of a matrix.
 
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::Var;
 
 /// `eᴬ` of a square matrix, by scaling, a Padé approximant of degree 6 and squaring (C. Moler,

@@ -1,7 +1,7 @@
 //! The momentum conjugate to the hidden state, and what follows from it along depth.
 
+use costate_odeint::Real;
 use costate_odeint::{Ode, momentum_trajectory};
-use costate_ops::Real;
 use costate_tape::Var;
 use ndarray::{ArrayD, IxDyn};
 

@@ -1,7 +1,7 @@
 //! The feed-forward ODE with its linear part done exactly.
 
 use costate_odeint::Ode;
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::Var;
 
 use super::expm::{expm, expm_squared, squarings};

@@ -1,6 +1,6 @@
 //! Symmetries, what they conserve, and the Poisson bracket.
 
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::{Result, Var};
 
 /// `[f, ξ] = (∂ξ/∂x) f - (∂f/∂x) ξ` of two fields at `x`. Where it is 0 everywhere, the flow of `ξ`

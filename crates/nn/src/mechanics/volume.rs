@@ -1,7 +1,7 @@
 //! How a flow changes volume.
 
 use costate_odeint::Ode;
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::{Shape, Var};
 
 use crate::error::Result;

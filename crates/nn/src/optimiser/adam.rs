@@ -1,6 +1,6 @@
 //! Adam, and Adam with decoupled decay of weights.
 
-use costate_ops::Real;
+use costate_odeint::Real;
 
 use super::{Optimiser, check, start, sums};
 use crate::error::{Error, Result};

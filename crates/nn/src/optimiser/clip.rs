@@ -1,6 +1,6 @@
 //! Gradients cut to a size.
 
-use costate_ops::Real;
+use costate_odeint::Real;
 
 use super::Optimiser;
 use crate::error::Result;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use costate_ops::Real;
+use costate_odeint::Real;
 use costate_tape::{Tape, Var};
 
 use super::line_search::{Point, Wolfe};

@@ -13,7 +13,7 @@ pub use lbfgs::{Lbfgs, Minimum, Stopped};
 pub use rmsprop::RmsProp;
 pub use sgd::Sgd;
 
-use costate_ops::Real;
+use costate_odeint::Real;
 
 use crate::error::{Error, Result};
 use crate::state::State;

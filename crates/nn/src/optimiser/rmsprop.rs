@@ -1,6 +1,6 @@
 //! Gradient descent scaled by a running root mean square.
 
-use costate_ops::Real;
+use costate_odeint::Real;
 
 use super::{Optimiser, check, start, sums};
 use crate::error::Result;

@@ -1,6 +1,6 @@
 //! Stochastic gradient descent.
 
-use costate_ops::Real;
+use costate_odeint::Real;
 
 use super::{Optimiser, check, start, sums};
 use crate::error::Result;

@@ -1,6 +1,6 @@
 //! Averages of the parameters over training, which often generalise better than the last ones.
 
-use costate_ops::Real;
+use costate_odeint::Real;
 
 use crate::error::Result;
 use crate::params::Params;

@@ -1,6 +1,6 @@
 //! When to stop.
 
-use costate_ops::Real;
+use costate_odeint::Real;
 
 use crate::error::Result;
 use crate::params::Params;

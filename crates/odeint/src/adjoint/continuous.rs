@@ -16,10 +16,11 @@
 //! gradient. `Interpolated` reads it from the interpolants of the forward pass, and solves for `p`
 //! alone, whose equation backward is as stable as that of tangents forward.
 
-use costate_ops::{Buffer, Real, dot};
+use costate_ops::{Buffer, dot};
 
 use super::quadrature::gauss;
 use super::{Backward, Cotangents};
+use crate::Real;
 use crate::control::error_norm;
 use crate::error::{Error, ErrorKind, FieldError};
 use crate::field::{Field, difference_jacobian};

@@ -15,7 +15,7 @@
 
 mod stage;
 
-use costate_ops::{Buffer, Real, dot};
+use costate_ops::{Buffer, dot};
 use smallvec::SmallVec;
 
 use self::stage::{Back, Inside, gather, sum};
@@ -23,6 +23,7 @@ use super::programs::{ByPrograms, Programs};
 use super::rosenbrock::Rosenbrock;
 use super::stages::Stages;
 use super::{Backward, Cotangents};
+use crate::Real;
 use crate::error::FieldError;
 use crate::method::Method;
 use crate::solve::position;

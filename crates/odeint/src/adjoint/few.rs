@@ -10,11 +10,12 @@
 mod implicit;
 mod inside;
 
-use costate_ops::{Buffer, LANES, Real};
+use costate_ops::{Buffer, LANES};
 
 use self::inside::Inside;
 use super::of_few::{FEW, ReverseOfFew};
 use super::{Backward, Cotangents};
+use crate::Real;
 use crate::dirk::DirkTableau;
 use crate::error::FieldError;
 use crate::method::Method;

@@ -26,9 +26,10 @@ pub(crate) use stages::Stages;
 pub(crate) use sums::{SumMemory, SumPlans, Sums};
 pub(crate) use undo::Undo;
 
-use costate_ops::{Real, axpy, axpy_compensated};
+use costate_ops::{axpy, axpy_compensated};
 use costate_tape::Outputs;
 
+use crate::Real;
 use crate::error::FieldError;
 use crate::grid::Grid;
 use crate::method::Method;

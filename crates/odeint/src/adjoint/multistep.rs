@@ -17,11 +17,12 @@
 //! `W` takes the size of the step before, which may be in the next window: a step goes back through
 //! it when the one before begins to.
 
-use costate_ops::{Buffer, Real, axpy, dot};
+use costate_ops::{Buffer, axpy, dot};
 
 use super::programs::{ByPrograms, Programs};
 use super::stages::Stages;
 use super::{Backward, Cotangents};
+use crate::Real;
 use crate::differences::{KAPPA, Orders, ROWS, alpha, factor, gamma, rescaling, rescaling_rate};
 use crate::error::FieldError;
 use crate::solve::position;

@@ -1,8 +1,7 @@
 //! Passes over systems of a few numbers, which are compiled for each number of components.
 
-use costate_ops::Real;
-
 use super::{Backward, Cotangents, Reverse};
+use crate::Real;
 use crate::error::FieldError;
 use crate::stats::Stats;
 

@@ -1,9 +1,9 @@
 //! The programs of a discrete adjoint pass.
 
-use costate_ops::Real;
 use costate_tape::Outputs;
 
 use super::{Backward, Cotangents, Reverse, Sums};
+use crate::Real;
 use crate::additive::Portion;
 use crate::error::FieldError;
 use crate::instrument::Pass;

@@ -1,9 +1,8 @@
 //! The discrete adjoint of a solve of which less than all stages is kept: steps are taken again, to
 //! the same bits, from the points that are kept, and each goes back at once.
 
-use costate_ops::Real;
-
 use super::{Backward, Cotangents, Reverse};
+use crate::Real;
 use crate::checkpoints::Checkpoints;
 use crate::error::FieldError;
 use crate::field::Field;

@@ -9,9 +9,10 @@
 //! and the derivatives at the start of the step send `w_i · (hγ J k_i + hγ d_i f_t)` back, which
 //! takes second derivatives of the field.
 
-use costate_ops::{Buffer, Real};
+use costate_ops::Buffer;
 
 use super::{Cotangents, Stages};
+use crate::Real;
 use crate::error::FieldError;
 use crate::rosenbrock::RosenbrockTableau;
 use crate::step::combine;

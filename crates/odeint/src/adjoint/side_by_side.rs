@@ -6,11 +6,12 @@
 
 use std::sync::Arc;
 
-use costate_ops::{Buffer, LANES, Real};
+use costate_ops::{Buffer, LANES};
 
 use super::few::add;
 use super::of_few::ReverseOfFew;
 use super::{Backward, Cotangents};
+use crate::Real;
 use crate::error::FieldError;
 use crate::grid::GridStep;
 use crate::solve::position;

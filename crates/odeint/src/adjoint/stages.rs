@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use costate_ops::{Buffer, Real, lu_factor, lu_solve, lu_solve_transposed};
+use costate_ops::{Buffer, lu_factor, lu_solve, lu_solve_transposed};
 
+use crate::Real;
 use crate::error::{Error, ErrorKind, FieldError};
 use crate::mass::Mass;
 use crate::vector_field::Replay;

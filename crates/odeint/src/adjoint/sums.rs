@@ -6,10 +6,11 @@
 
 use std::ops::Range;
 
-use costate_ops::{Buffer, Real, axpy, axpy_compensated, sum_outer, transpose};
+use costate_ops::{Buffer, axpy, axpy_compensated, sum_outer, transpose};
 use costate_tape::{Outputs, Part, Result, Shape};
 
 use super::Cotangents;
+use crate::Real;
 use crate::vector_field::{FieldProgram, VectorField};
 
 /// Up to how many columns a matrix has its rows along the vectors.

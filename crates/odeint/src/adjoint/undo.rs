@@ -6,10 +6,11 @@
 //!
 //! Arithmetic multiplies rounding errors. If what it arrives at is not the start, the pass fails.
 
-use costate_ops::{Real, axpy, dot};
+use costate_ops::{axpy, dot};
 use smallvec::SmallVec;
 
 use super::{Again, Backward, Cotangents};
+use crate::Real;
 use crate::error::{Error, ErrorKind, FieldError};
 use crate::field::Field;
 use crate::instrument::Pass;

@@ -1,9 +1,9 @@
 //! Checks of what must not change a bit: a batch, its order, what is kept.
 
-use costate_ops::Real;
 use costate_tape::{Result, Tape, Var};
 
 use super::setup::{Checked, Setup};
+use crate::Real;
 use crate::memory::Memory;
 use crate::ode::Ode;
 

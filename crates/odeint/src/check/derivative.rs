@@ -1,9 +1,9 @@
 //! Checks of a gradient as a derivative.
 
-use costate_ops::Real;
 use costate_tape::{Result, Tape, Var};
 
 use super::setup::{Checked, Setup};
+use crate::Real;
 use crate::grid::StepEnd;
 use crate::instrument::{frozen, p_dot_delta};
 use crate::ode::Gradient;

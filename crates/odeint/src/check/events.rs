@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use costate_ops::Real;
 use costate_tape::{Result, Tape, Var};
 
 use super::setup::{Checked, EventsRef, Setup};
+use crate::Real;
 use crate::ode::Ode;
 use crate::ode_events::{Knot, OdeEvents, Piece};
 use crate::solve::position;

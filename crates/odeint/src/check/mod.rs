@@ -23,10 +23,10 @@ pub mod strategy;
 
 use std::fmt;
 
-use costate_ops::Real;
 use costate_tape::{Result, Var};
 use ndarray::ArrayD;
 
+use crate::Real;
 use crate::ode::{Gradient, Ode};
 use crate::var_event::VarEvent;
 pub use events::NoRoom;

@@ -1,10 +1,10 @@
 //! What all checks share: a solve on a tape, random numbers, comparisons.
 
-use costate_ops::Real;
 use costate_tape::{Result, Tape, Var};
 use ndarray::ArrayD;
 
 use super::{CheckError, Property, Violation};
+use crate::Real;
 use crate::grid::StepEnd;
 use crate::instrument::{Probe, Recorded, frozen, rounding};
 use crate::method::Method;

@@ -1,9 +1,9 @@
 //! Checks of a solve in parts, and of its ends.
 
-use costate_ops::Real;
 use costate_tape::{Result, Tape, Var};
 
 use super::setup::{Checked, Setup};
+use crate::Real;
 use crate::grid::{GridStep, StepEnd};
 use crate::method::Method;
 use crate::operation::SolveState;

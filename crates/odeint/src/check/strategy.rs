@@ -18,13 +18,13 @@ mod events;
 
 use std::fmt;
 
-use costate_ops::Real;
 use costate_tape::Var;
 use costate_tape::check::strategy::{Network, array, network};
 use ndarray::ArrayD;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use crate::Real;
 use crate::method::Method;
 use crate::ode::Ode;
 pub use events::{Happening, RandomEvent, RandomEvents, solve_events};

@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::fmt;
 use std::time::Instant;
 
-use costate_ops::Real;
 use costate_tape::{Function, Result, Tape, Var};
 use smallvec::SmallVec;
 
@@ -12,6 +11,7 @@ use super::probe::Probe;
 use super::recorded::{Recorded, frozen};
 use super::refine::halves;
 use super::way::Way;
+use crate::Real;
 use crate::grid::StepEnd;
 use crate::ode::{Gradient, Ode};
 use crate::options::Stepping;

@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use costate_ops::Real;
 use costate_tape::{Result, Tape, Var};
 
 use super::probe::{Pass, Probe};
 use super::recorded::{Recorded, frozen, one_step, read};
+use crate::Real;
 use crate::additive::Portion;
 use crate::differences::ROWS;
 use crate::memory::Memory;

@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use costate_ops::{Real, dot};
+use costate_ops::dot;
 
+use crate::Real;
 use crate::grid::StepEnd;
 
 /// What a solve is told by an instrument, beside its options.

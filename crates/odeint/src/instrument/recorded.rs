@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use costate_ops::Real;
 use costate_tape::{Function, Result, Var};
 use smallvec::SmallVec;
 
 use super::probe::Pass;
+use crate::Real;
 use crate::error::ErrorKind;
 use crate::grid::GridStep;
 use crate::ode::Ode;

@@ -1,10 +1,10 @@
 //! How accurate a gradient is: the same again with each step halved.
 
-use costate_ops::Real;
 use costate_tape::{Result, Var};
 
 use super::probe::Probe;
 use super::recorded::{Recorded, frozen};
+use crate::Real;
 use crate::differences::Orders;
 use crate::error::ErrorKind;
 use crate::grid::{GridStep, StepEnd};

@@ -3,11 +3,12 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use costate_ops::{Real, dot};
+use costate_ops::dot;
 use costate_tape::{Function, Program, Result, Var, Workspace};
 
 use super::probe::{Pass, Probe};
 use super::recorded::{Recorded, read};
+use crate::Real;
 use crate::error::ErrorKind;
 use crate::method::Method;
 use crate::ode::{Gradient, Ode};

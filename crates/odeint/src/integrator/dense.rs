@@ -1,8 +1,9 @@
 //! Slopes that only the solution between steps needs, and steps that are cut short.
 
-use costate_ops::{Real, first_not_finite};
+use costate_ops::first_not_finite;
 
 use super::Integrator;
+use crate::Real;
 use crate::error::{Error, ErrorKind};
 use crate::field::{Counted, Field};
 use crate::options::Stepping;

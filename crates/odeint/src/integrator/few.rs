@@ -1,8 +1,7 @@
 //! Steps of a few numbers by a field that takes them at once.
 
-use costate_ops::Real;
-
 use super::{Frame, Integrator};
+use crate::Real;
 use crate::control::rarely;
 use crate::field::Field;
 use crate::grid::Grid;

@@ -1,8 +1,9 @@
 //! The size of the first step.
 
-use costate_ops::{Real, lincomb};
+use costate_ops::lincomb;
 
 use super::Integrator;
+use crate::Real;
 use crate::control;
 use crate::error::{Error, ErrorKind};
 use crate::field::Field;

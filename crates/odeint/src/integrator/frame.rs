@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use costate_ops::{Buffer, Real, first_not_finite};
+use costate_ops::{Buffer, first_not_finite};
 
+use crate::Real;
 use crate::control;
 use crate::differences::Orders;
 use crate::error::{Error, ErrorKind};

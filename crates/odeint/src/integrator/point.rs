@@ -1,8 +1,7 @@
 //! Points of the way from which steps are taken again to the same bits.
 
-use costate_ops::Real;
-
 use super::Integrator;
+use crate::Real;
 use crate::differences::Differences;
 use crate::error::{Error, FieldError};
 use crate::field::{Counted, Field};

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use costate_ops::{Real, first_not_finite};
+use costate_ops::first_not_finite;
 
 use super::Integrator;
+use crate::Real;
 use crate::control;
 use crate::error::{Error, ErrorKind};
 use crate::field::Field;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use costate_ops::Real;
 use costate_tape::{Function, Result, Var};
 
 use super::{Gradient, Ode};
+use crate::Real;
 use crate::additive::Portion;
 use crate::instrument::Probe;
 use crate::operation::{Passes, SolveOp};
@@ -15,6 +15,19 @@ impl Ode {
     /// The solve of a recorded field, whose inputs are the time, the state and what it captures.
     #[track_caller]
     pub(crate) fn apply<'t, T: Real>(
+        &self,
+        field: Function<T>,
+        captured: &[Var<'t, T>],
+        y0: Var<'t, T>,
+        fixed: Option<Arc<[f64]>>,
+        times: Option<Var<'t, T>>,
+        probe: Probe<T>,
+    ) -> Result<Var<'t, T>> {
+        T::solve_recorded(self, field, captured, y0, fixed, times, probe)
+    }
+
+    #[track_caller]
+    pub(crate) fn apply_of<'t, T: Real>(
         &self,
         field: Function<T>,
         captured: &[Var<'t, T>],

@@ -1,9 +1,9 @@
 //! A solve on the tape of a field in two parts.
 
-use costate_ops::Real;
 use costate_tape::{Result, Var};
 
 use super::{Ode, Times};
+use crate::Real;
 use crate::additive::Portion;
 
 impl Ode {

@@ -1,8 +1,8 @@
 //! A field that is recorded anew at every evaluation.
 
-use costate_ops::Real;
 use costate_tape::{Result, Var};
 
+use crate::Real;
 use crate::additive::Portion;
 use crate::error::FieldError;
 use crate::field::Field;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use costate_ops::Real;
 use costate_tape::{Result, Var};
 
 use super::{Gradient, Ode, Times};
+use crate::Real;
 use crate::additive::{Portion, PortionRef};
 use crate::error::ErrorKind;
 use crate::mass::Mass;
@@ -67,9 +67,21 @@ impl Ode {
         )
     }
 
-    /// Solves a field that may be in parts. Compiled once for all fields.
+    /// Solves a field that may be in parts.
     #[track_caller]
     pub(super) fn solve_portions<'t, T: Real>(
+        &self,
+        f: &PortionRef<'_, 't, T>,
+        in_parts: bool,
+        mass: Option<&Mass<T>>,
+        y0: Var<'t, T>,
+        ts: Times<'_, 't, T>,
+    ) -> Result<Var<'t, T>> {
+        T::solve_portions(self, f, in_parts, mass, y0, ts)
+    }
+
+    #[track_caller]
+    pub(crate) fn solve_portions_of<'t, T: Real>(
         &self,
         f: &PortionRef<'_, 't, T>,
         in_parts: bool,

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use costate_ops::Real;
 use costate_tape::Var;
+
+use crate::Real;
 
 /// The times of a solve: numbers, or a variable to differentiate with respect to.
 #[derive(Debug)]

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use costate_ops::Real;
 use costate_tape::{Result, Tape, Var};
 
 use super::{Ode, Recorded};
+use crate::Real;
 use crate::additive::PortionRef;
 use crate::auto::Methods;
 use crate::error::Error;

@@ -1,9 +1,9 @@
 //! A solve on the tape with a mass matrix.
 
-use costate_ops::Real;
 use costate_tape::{Result, Var};
 
 use super::{Gradient, Ode, Times};
+use crate::Real;
 use crate::additive::Portion;
 use crate::error::ErrorKind;
 use crate::mass::Mass;

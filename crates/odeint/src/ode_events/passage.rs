@@ -1,9 +1,9 @@
 //! The time of an event on the tape, and the state there.
 
-use costate_ops::Real;
 use costate_tape::{Result, Shape, Var};
 
 use super::run::Run;
+use crate::Real;
 use crate::error::ErrorKind;
 use crate::operation::solve_error;
 use crate::options::Stepping;

@@ -2,10 +2,10 @@
 
 use std::cell::Cell;
 
-use costate_ops::Real;
 use costate_tape::Result;
 
 use super::run::Run;
+use crate::Real;
 use crate::event::Event;
 use crate::grid::StepEnd;
 use crate::operation::solve_error;

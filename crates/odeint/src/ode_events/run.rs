@@ -1,11 +1,11 @@
 //! A solve with events at work: piece after piece.
 
-use costate_ops::Real;
 use costate_tape::{Result, Var};
 
 use super::OdeEvents;
 use super::passage::Point;
 use super::piece::{Knot, Piece, Place};
+use crate::Real;
 use crate::error::ErrorKind;
 use crate::grid::StepEnd;
 use crate::instrument::frozen;

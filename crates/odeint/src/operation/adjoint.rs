@@ -3,11 +3,12 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use costate_ops::{Buffer, Real};
+use costate_ops::Buffer;
 use costate_tape::{CallError, CallOp, CallRule, Evaluation, Result, Shape, Tape, Var};
 use smallvec::SmallVec;
 
 use super::{SEVERAL, SolveOp, SolveState};
+use crate::Real;
 use crate::adjoint::{
     Again, Backward, Continuous, Cotangents, Equations, Exact, Few, FewPrograms, Multistep, OfFew,
     Programs, Retake, Reverse, SideBySide, SumMemory, SumPlans, Sums, Undo, WithPrograms,

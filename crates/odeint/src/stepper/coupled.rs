@@ -1,8 +1,9 @@
 //! Steps with coupled stages, by fixed-point iteration.
 
-use costate_ops::{Buffer, Real};
+use costate_ops::Buffer;
 
 use super::Stepper;
+use crate::Real;
 use crate::error::{Error, ErrorKind};
 use crate::field::{Counted, Field};
 use crate::fixed_point::coupled_step;

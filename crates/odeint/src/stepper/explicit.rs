@@ -1,8 +1,7 @@
 //! Steps with explicit stages.
 
-use costate_ops::Real;
-
 use super::Stepper;
+use crate::Real;
 use crate::error::{Error, ErrorKind};
 use crate::field::{Counted, Field};
 use crate::integrator::Frame;

@@ -1,8 +1,7 @@
 //! Steps with stages that are solved for by Newton's method: of all of a field, or of its stiff part.
 
-use costate_ops::Real;
-
 use super::Stepper;
+use crate::Real;
 use crate::additive::AdditiveTableau;
 use crate::dirk::DirkTableau;
 use crate::error::{Error, ErrorKind};

@@ -7,12 +7,11 @@ mod multistep;
 mod reversible;
 mod rosenbrock;
 
-use costate_ops::Real;
-
 pub(crate) use self::coupled::Coupled;
 use self::explicit::Explicit;
 use self::implicit::{Implicit, Stages};
 pub(crate) use self::reversible::Pair;
+use crate::Real;
 use crate::error::Error;
 use crate::field::Field;
 use crate::integrator::Frame;

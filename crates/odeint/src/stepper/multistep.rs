@@ -1,8 +1,7 @@
 //! Steps of a multistep method, which chooses size and order together.
 
-use costate_ops::Real;
-
 use super::{Stepper, Tried};
+use crate::Real;
 use crate::error::{Error, ErrorKind};
 use crate::field::{Counted, Field};
 use crate::integrator::Frame;

@@ -1,8 +1,7 @@
 //! Steps with a companion state, by a reversible scheme.
 
-use costate_ops::Real;
-
 use super::Stepper;
+use crate::Real;
 use crate::error::{Error, ErrorKind, FieldError};
 use crate::field::{Counted, Field};
 use crate::integrator::Frame;

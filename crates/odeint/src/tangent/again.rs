@@ -1,7 +1,6 @@
 //! Steps of a recorded grid taken again, where their states were not kept.
 
-use costate_ops::Real;
-
+use crate::Real;
 use crate::error::FieldError;
 use crate::grid::GridStep;
 use crate::integrator::Integrator;

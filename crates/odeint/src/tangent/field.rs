@@ -1,8 +1,8 @@
 //! The field of a state with tangents.
 
-use costate_ops::Real;
 use costate_tape::{Function, Result, Shape, Var};
 
+use crate::Real;
 use crate::vector_field::{FieldProgram, Parts, VectorField};
 
 impl<T: Real> VectorField<T> {

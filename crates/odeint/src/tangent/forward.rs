@@ -1,8 +1,8 @@
 //! Sensitivities beside the solve: the gradient from tangents in all directions.
 
-use costate_ops::Real;
 use costate_tape::{Result, Shape, Var};
 
+use crate::Real;
 use crate::operation::SolveOp;
 
 /// How many directions go through one pass.

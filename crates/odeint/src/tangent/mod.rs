@@ -29,13 +29,13 @@ mod walk;
 use std::any::Any;
 use std::sync::Arc;
 
-use costate_ops::Real;
 use costate_tape::{CallError, CallOp, CallRule, Evaluation, Result, Shape, Var};
 use smallvec::SmallVec;
 
 use self::again::Retake;
 use self::multistep::MultistepWalk;
 use self::walk::{States, Walk};
+use crate::Real;
 use crate::grid::Grid;
 use crate::instrument::Probe;
 use crate::memory::Memory;

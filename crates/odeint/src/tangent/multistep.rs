@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use costate_ops::{Buffer, Real};
+use costate_ops::Buffer;
 
 use super::walk::{Programs, States, Way};
+use crate::Real;
 use crate::adjoint::Stages;
 use crate::differences::{Differences, Orders, alpha, factor};
 use crate::error::FieldError;

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use costate_ops::{Buffer, Real};
+use costate_ops::Buffer;
 
 use super::again::Again;
+use crate::Real;
 use crate::additive::Portion;
 use crate::adjoint::Stages;
 use crate::error::{Error, ErrorKind, FieldError};

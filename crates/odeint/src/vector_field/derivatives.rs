@@ -1,8 +1,8 @@
 //! The functions of a field's derivatives.
 
-use costate_ops::Real;
 use costate_tape::{Function, Result, Shape};
 
+use crate::Real;
 use crate::sparsity::Sparsity;
 
 /// States with more components have their Jacobian by one batched pass, whose program is shorter

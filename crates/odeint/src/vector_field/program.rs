@@ -1,8 +1,10 @@
 //! A program of a field, and what it runs in.
 
-use costate_ops::{LANES, Real};
+use costate_ops::LANES;
 use costate_tape::{Function, Lanes, Program, Result, Shape, Small, Workspace};
 use smallvec::SmallVec;
+
+use crate::Real;
 
 /// A program on the time, the state, what the field captures, and perhaps more. What follows from
 /// what is captured alone is computed once for a pass.

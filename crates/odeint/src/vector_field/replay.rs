@@ -3,12 +3,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use costate_ops::Real;
 use costate_tape::{Outputs, Program, Result, Shape, Small, Workspace};
 use smallvec::SmallVec;
 
 use super::program::{Fixed, fixed};
 use super::{FieldMemory, FieldProgram, VectorField};
+use crate::Real;
 use crate::error::FieldError;
 use crate::field::{
     AtOnce, Field, ImplicitAtOnce, ImplicitStep, difference_jacobian, difference_rate,

@@ -6,10 +6,11 @@
 //! and what is left to do one after another is a product with a tiny matrix. Then all cotangents are
 //! known, and those of what is captured can again be found side by side.
 
-use costate_ops::{LANES, Real};
+use costate_ops::LANES;
 use costate_tape::{Lanes, Number, Numbers, Port, Program};
 
 use super::{Coefficients, Rows};
+use crate::Real;
 use crate::tableau::Tableau;
 use crate::vector_field::{FieldProgram, LaneMemory};
 use crate::weights::Weights;

@@ -8,11 +8,12 @@
 //!
 //! All read what a step has in common from one place, [`Context`], and slopes where they lie.
 
-use costate_ops::{Real, invert};
+use costate_ops::invert;
 use costate_tape::{Number, Numbers, Port, Small as AtWork};
 use smallvec::SmallVec;
 
 use super::{Coefficients, mean_square, scale};
+use crate::Real;
 use crate::dirk::DirkTableau;
 use crate::field::{ImplicitAtOnce, ImplicitStep};
 use crate::newton::{ITERATIONS, Limits, REFRESHES, Verdict, size};

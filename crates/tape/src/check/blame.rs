@@ -2,10 +2,10 @@
 
 use std::panic::Location;
 
-use costate_ops::Real;
 use ndarray::{ArrayD, IxDyn};
 
 use super::{Weights, differ, difference};
+use crate::Real;
 use crate::op::{Op, Result};
 use crate::shape::Shape;
 use crate::tape::Tape;

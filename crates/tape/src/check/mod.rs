@@ -16,9 +16,9 @@ pub use blame::Culprit;
 
 use std::fmt;
 
-use costate_ops::Real;
 use ndarray::ArrayD;
 
+use crate::Real;
 use crate::op::Result;
 use crate::tape::Tape;
 use crate::var::Var;

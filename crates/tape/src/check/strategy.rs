@@ -15,11 +15,12 @@
 
 use std::ops::Range;
 
-use costate_ops::{Real, Unary};
+use costate_ops::Unary;
 use ndarray::{ArrayD, IxDyn};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use crate::Real;
 use crate::var::Var;
 
 /// Shapes of up to `axes` axes with lengths up to `len`: 0-d and empty ones among them.

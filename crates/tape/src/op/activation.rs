@@ -1,7 +1,6 @@
 //! Activations and clipping, composed of other operations.
 
-use costate_ops::Real;
-
+use crate::Real;
 use crate::var::Var;
 
 /// Activations and clipping.

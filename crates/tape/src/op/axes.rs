@@ -1,7 +1,6 @@
 //! Reductions along axes that are composed of other operations, and the norm.
 
-use costate_ops::Real;
-
+use crate::Real;
 use crate::shape::Shape;
 use crate::var::Var;
 

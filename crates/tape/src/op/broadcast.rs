@@ -1,8 +1,7 @@
 //! Broadcasting and its transpose, summation.
 
-use costate_ops::Real;
-
 use super::Op;
+use crate::Real;
 use crate::shape::Shape;
 use crate::var::Var;
 

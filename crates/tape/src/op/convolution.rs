@@ -5,8 +5,7 @@
 
 use std::sync::Arc;
 
-use costate_ops::Real;
-
+use crate::Real;
 use crate::shape::Shape;
 use crate::var::Var;
 

@@ -1,7 +1,8 @@
 //! Diagonals of matrices, which lie at even steps in memory.
 
-use costate_ops::{Range1, Real};
+use costate_ops::Range1;
 
+use crate::Real;
 use crate::shape::Shape;
 use crate::var::Var;
 

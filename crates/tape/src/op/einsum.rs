@@ -1,7 +1,6 @@
 //! Einstein's summation convention for two arrays, by a batch of matrix products.
 
-use costate_ops::Real;
-
+use crate::Real;
 use crate::shape::Shape;
 use crate::var::Var;
 

@@ -1,9 +1,10 @@
 //! Functions of one or two numbers, entry by entry.
 
-use costate_ops::{Binary, Real, Unary};
+use costate_ops::{Binary, Unary};
 use smallvec::SmallVec;
 
 use super::{Cotangents, Op, Rule, add_options};
+use crate::Real;
 use crate::var::Var;
 
 /// `g f'(x)`: both rules of a function of one number, since its Jacobian is diagonal.

@@ -1,8 +1,9 @@
 //! Trigonometric, hyperbolic and other functions, entry by entry. All are NaN at NaN. Their rules
 //! stand with the others in [`super::elementwise`].
 
-use costate_ops::{Binary, Real, Unary};
+use costate_ops::{Binary, Unary};
 
+use crate::Real;
 use crate::var::Var;
 
 /// Trigonometric, hyperbolic and other functions of each entry.

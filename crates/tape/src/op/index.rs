@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use costate_ops::Real;
-
 use super::{Arg, Op};
+use crate::Real;
 use crate::shape::Shape;
 use crate::var::Var;
 

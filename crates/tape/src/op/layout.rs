@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use costate_ops::{Range1, Real};
+use costate_ops::Range1;
 use smallvec::SmallVec;
 
 use super::{Arg, Cotangents, Op, Rule};
+use crate::Real;
 use crate::shape::Shape;
 use crate::var::Var;
 

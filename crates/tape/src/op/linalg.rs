@@ -1,9 +1,10 @@
 //! Systems of linear equations with small dense matrices, and what is built from them.
 
-use costate_ops::{Real, Triangle};
+use costate_ops::Triangle;
 use smallvec::SmallVec;
 
 use super::{Arg, Cotangents, Op, Rule};
+use crate::Real;
 use crate::shape::Shape;
 use crate::tape::Tape;
 use crate::var::Var;

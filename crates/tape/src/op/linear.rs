@@ -1,8 +1,9 @@
 //! Scaling, shifting, whole powers, and sums with constant coefficients.
 
-use costate_ops::{Real, Unary};
+use costate_ops::Unary;
 
 use super::{Cotangents, Op, Rule};
+use crate::Real;
 use crate::var::Var;
 
 /// `g n xⁿ⁻¹`: both rules of a whole power.

@@ -1,9 +1,10 @@
 //! Products of matrices, transposed or not at no cost.
 
-use costate_ops::{MatMul, Product, Real};
+use costate_ops::{MatMul, Product};
 use smallvec::SmallVec;
 
 use super::{Arg, Cotangents, Op, Rule, add_options};
+use crate::Real;
 use crate::shape::Shape;
 use crate::var::Var;
 

@@ -7,9 +7,10 @@
 
 use std::sync::Arc;
 
-use costate_ops::{Binary, Range1, Real, Unary};
+use costate_ops::{Binary, Range1, Unary};
 use smallvec::SmallVec;
 
+use crate::Real;
 use crate::call::CallOp;
 use crate::error::Error;
 use crate::shape::Shape;
@@ -162,7 +163,12 @@ impl<T: Real> Op<T> {
 }
 
 /// Computes an operation that is neither a leaf, nor an alias, nor a `Call`.
+#[inline]
 pub(crate) fn eval<T: Real>(op: &Op<T>, args: &[Arg<'_, T>], out: &mut [T], shape: &[usize]) {
+    T::evaluate_op(op, args, out, shape);
+}
+
+pub(crate) fn eval_of<T: Real>(op: &Op<T>, args: &[Arg<'_, T>], out: &mut [T], shape: &[usize]) {
     match op {
         Op::Unary(u) => costate_ops::unary(*u, args[0].data, out),
         Op::Binary(b) => costate_ops::binary(*b, args[0].data, args[1].data, out),

@@ -2,9 +2,10 @@
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-use costate_ops::{Binary, Real, Unary};
+use costate_ops::{Binary, Unary};
 use ndarray::{ArrayBase, Data, Dimension};
 
+use crate::Real;
 use crate::var::Var;
 
 impl<'t, T: Real> Neg for Var<'t, T> {

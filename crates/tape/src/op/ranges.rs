@@ -2,9 +2,10 @@
 
 use std::ops::{Bound, RangeBounds};
 
-use costate_ops::{Range1, Real};
+use costate_ops::Range1;
 use smallvec::SmallVec;
 
+use crate::Real;
 use crate::shape::Shape;
 use crate::var::Var;
 

@@ -1,8 +1,7 @@
 //! The maximum along an axis, and what is built from it.
 
-use costate_ops::Real;
-
 use super::{Arg, Op, Rule};
+use crate::Real;
 use crate::shape::Shape;
 use crate::var::Var;
 

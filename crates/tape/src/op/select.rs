@@ -1,9 +1,9 @@
 //! Choosing between two arrays entry by entry.
 
-use costate_ops::Real;
 use smallvec::SmallVec;
 
 use super::{Cotangents, Op, Rule};
+use crate::Real;
 use crate::var::Var;
 
 pub(crate) fn vjp<'t, T: Real>(rule: &Rule<'_, 't, T>, g: Var<'t, T>) -> Cotangents<'t, T> {

@@ -2,8 +2,9 @@
 //! of its own: add a bias, or multiply with the derivative of an activation. Which products do is for
 //! their kernels to say ([`Product::takes`](costate_ops::Product::takes)).
 
-use costate_ops::{Binary, Real};
+use costate_ops::Binary;
 
+use crate::Real;
 use crate::function::{FnNode, Function};
 use crate::op::{Op, matmul};
 

@@ -2,8 +2,9 @@
 //!
 //! [`units`] puts operations together and turns each group into a [`Chain`] of the kernels.
 
-use costate_ops::{Binary, CHAIN_REGISTERS, Chain, ChainMemory, ChainOp, ChainStep, Real, Unary};
+use costate_ops::{Binary, CHAIN_REGISTERS, Chain, ChainMemory, ChainOp, ChainStep, Unary};
 
+use crate::Real;
 use crate::function::Function;
 use crate::op::Op;
 

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use costate_ops::{ChainStep, Real};
+use costate_ops::ChainStep;
 
+use crate::Real;
 use crate::op::Op;
 
 use super::chain::{self, ChainInstruction};

@@ -1,9 +1,10 @@
 //! What the rows of a batch have to do with each value of a function, and what computing it costs:
 //! on this [blocks of rows](super::rows) are decided.
 
-use costate_ops::{Binary, Real};
+use costate_ops::Binary;
 use smallvec::SmallVec;
 
+use crate::Real;
 use crate::function::{FnNode, Function};
 use crate::graph::NodeId;
 use crate::op::Op;

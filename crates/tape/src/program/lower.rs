@@ -8,9 +8,10 @@
 //! ([`after`](super::after)); and memory whose value is no longer needed is given to the next
 //! value that fits.
 
-use costate_ops::{Binary, Real};
+use costate_ops::Binary;
 use smallvec::SmallVec;
 
+use crate::Real;
 use crate::function::Function;
 use crate::op::{Op, matmul};
 use crate::shape::Shape;

@@ -1,10 +1,11 @@
 //! The matrix of a small program that is linear in an input.
 
-use costate_ops::{Binary, Real, ScalarOp, Unary};
+use costate_ops::{Binary, ScalarOp, Unary};
 
 use super::Program;
 use super::numbers::{Number, Numbers};
 use super::scalar::{Id, REGISTERS};
+use crate::Real;
 
 /// A number of the program.
 #[derive(Clone, Debug)]

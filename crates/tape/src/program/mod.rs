@@ -15,17 +15,16 @@ mod simplify;
 mod small;
 
 pub(crate) use kinds::{cost, keeps_rows, with_rows};
-pub(crate) use simplify::simplify;
+pub(crate) use simplify::{simplify, simplify_of};
 
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use costate_ops::{
-    self as ops, Binary, Buffer, ChainRegisters, Native, NativeLanes, Product, Real,
-};
+use costate_ops::{self as ops, Binary, Buffer, ChainRegisters, Native, NativeLanes, Product};
 use smallvec::SmallVec;
 
+use crate::Real;
 use crate::function::Function;
 use crate::graph::Loc;
 use crate::op::{Op, Result};
@@ -194,6 +193,10 @@ impl<T: Real> Program<T> {
     /// # Errors
     /// If recording the function [read a number](Function::is_value_dependent).
     pub fn compile(function: &Function<T>) -> Result<Program<T>> {
+        T::compile(function)
+    }
+
+    pub(crate) fn compile_of(function: &Function<T>) -> Result<Program<T>> {
         function.require_replayable()?;
         let function = &simplify(function);
         let Some(Split { rows, outputs, arena }) = rows::split(function) else {
@@ -280,6 +283,10 @@ pub struct Workspace<T: Real> {
 impl<T: Real> Workspace<T> {
     /// Memory for one run of `program` at a time.
     pub fn new(program: &Program<T>) -> Workspace<T> {
+        T::workspace(program)
+    }
+
+    pub(crate) fn new_of(program: &Program<T>) -> Workspace<T> {
         let calls = program.inner.instructions.iter().filter_map(|i| match i {
             Instruction::Single(single) => match &single.op {
                 Op::Call(call) => Some(call.new_state()),

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use costate_ops::{Binary, Real, ScalarOp, Unary};
+use costate_ops::{Binary, ScalarOp, Unary};
 
 use super::scalar::{Builder, Id, REGISTERS, Scalars, Value};
 use super::{Inner, Program};
+use crate::Real;
 use crate::shape::Shape;
 
 /// A program on few numbers in the making, out of others and of sums and products.

@@ -1,8 +1,9 @@
 //! Pairs: two functions of one value that share most of their work, done in one pass. A layer with
 //! `softplus` keeps its derivative for the backward pass, which is the `sigmoid` of the same value.
 
-use costate_ops::{Real, Unary};
+use costate_ops::Unary;
 
+use crate::Real;
 use crate::function::Function;
 use crate::op::Op;
 

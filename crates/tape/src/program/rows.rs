@@ -16,10 +16,11 @@
 
 use std::sync::Arc;
 
-use costate_ops::{Buffer, Real, alone, axpy, is_shared};
+use costate_ops::{Buffer, alone, axpy, is_shared};
 use rayon::prelude::*;
 use smallvec::SmallVec;
 
+use crate::Real;
 use crate::function::Function;
 use crate::graph::NodeId;
 use crate::keeping::between;

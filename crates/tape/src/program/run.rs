@@ -2,9 +2,10 @@
 
 use std::any::Any;
 
-use costate_ops::{self as ops, After, Binary, Real};
+use costate_ops::{self as ops, After, Binary};
 use smallvec::SmallVec;
 
+use crate::Real;
 use crate::call::Evaluation;
 use crate::error::Error;
 use crate::op::{Arg, Op, Result, eval};
@@ -109,7 +110,7 @@ impl<T: Real> Program<T> {
             let (found, expected) = (out.len(), expected.shape.numel());
             assert_eq!(found, expected, "Program::run: entries of output {i}");
         }
-        let results = self.evaluate_to(workspace, inputs, Some(outputs))?;
+        let results = T::evaluate(self, workspace, inputs, Some(outputs))?;
         let inner = &self.inner;
         let written =
             |i| inner.rows.as_ref().is_some_and(|rows| rows.writes(i)) || inner.is_direct(i);
@@ -142,13 +143,13 @@ impl<T: Real> Program<T> {
         workspace: &'a mut Workspace<T>,
         inputs: &'a [&'a [T]],
     ) -> Result<Outputs<'a, T>> {
-        self.evaluate_to(workspace, inputs, None)
+        T::evaluate(self, workspace, inputs, None)
     }
 
     /// [`evaluate`](Program::evaluate), which writes to `outputs` what can be written
     /// [there](Direct): of a program that is split into blocks of rows, what
     /// [it says](super::rows::Rows::writes).
-    fn evaluate_to<'a>(
+    pub(crate) fn evaluate_of<'a>(
         &'a self,
         workspace: &'a mut Workspace<T>,
         inputs: &'a [&'a [T]],

@@ -9,7 +9,9 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use costate_ops::{self as ops, Binary, LaneRegisters, Real, Unary};
+use costate_ops::{self as ops, Binary, LaneRegisters, Unary};
+
+use crate::Real;
 pub(crate) use costate_ops::{SCALAR_REGISTERS as REGISTERS, ScalarOp as Code, ScalarStep as Step};
 
 use crate::function::Function;

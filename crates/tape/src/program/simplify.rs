@@ -5,9 +5,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use costate_ops::{Binary, Real, Unary};
+use costate_ops::{Binary, Unary};
 use smallvec::SmallVec;
 
+use crate::Real;
 use crate::function::{FnNode, Function};
 use crate::graph::{Args, NodeId};
 use crate::op::{Arg, Op, eval};
@@ -25,6 +26,10 @@ type Key = SmallVec<[u64; 8]>;
 /// An equivalent function without common subexpressions, constant operations, dead code and what else
 /// need not be done. Nothing that changes a bit of the result is, and derivatives stay what they are.
 pub(crate) fn simplify<T: Real>(function: &Function<T>) -> Function<T> {
+    T::simplify(function)
+}
+
+pub(crate) fn simplify_of<T: Real>(function: &Function<T>) -> Function<T> {
     let mut known = Known { nodes: Vec::with_capacity(function.nodes.len()), seen: HashMap::new() };
     let mut place: Vec<NodeId> = Vec::with_capacity(function.nodes.len());
     for node in &function.nodes {

@@ -1,9 +1,10 @@
 //! Programs on a few numbers at work: where their inputs lie, on several sets at once, as machine code.
 
-use costate_ops::{self as ops, LaneRegisters, Native, NativeLanes, Real};
+use costate_ops::{self as ops, LaneRegisters, Native, NativeLanes};
 
 use super::scalar::Scalars;
 use super::{Operand, Outputs, Program, Workspace};
+use crate::Real;
 
 /// An input or an output of a program, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,9 @@
 //! A sum made anew from its terms.
 
-use costate_ops::{Binary, Real};
+use costate_ops::Binary;
 
 use super::{Factors, Key, Last, Left, Piece, Term};
+use crate::Real;
 use crate::function::Function;
 use crate::graph::NodeId;
 use crate::op::Result;

@@ -1,9 +1,10 @@
 //! The search for what a sum consists of.
 
-use costate_ops::{Binary, Real, Unary};
+use costate_ops::{Binary, Unary};
 use smallvec::SmallVec;
 
 use super::{Factors, Key, Last, Left, Piece, TERMS, Term};
+use crate::Real;
 use crate::function::Function;
 use crate::graph::NodeId;
 use crate::op::Op;

@@ -1,6 +1,6 @@
 //! Operations on random inputs, for the tests of rules and of programs.
 
-use costate_ops::Real;
+use costate_tape::Real;
 use costate_tape::{Slice, Tape, Var};
 use ndarray::{ArrayD, IxDyn};
 use proptest::prelude::*;

@@ -1,9 +1,10 @@
 //! One stage in reverse.
 
-use costate_ops::{Real, dot};
+use costate_ops::dot;
 use smallvec::SmallVec;
 
 use super::{Exact, add};
+use crate::Real;
 use crate::additive::Portion;
 use crate::adjoint::{Backward, Cotangents, Programs};
 use crate::error::{Error, ErrorKind, FieldError};

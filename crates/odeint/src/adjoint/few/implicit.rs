@@ -4,10 +4,11 @@
 //! it goes through the field, `ȳ = Jᵀ μ`. These matrices do not depend on cotangents either, so that no
 //! inverse waits for another one.
 
-use costate_ops::{LANES, Real, invert};
+use costate_ops::{LANES, invert};
 
 use super::inside::Inside;
 use super::{Few, SLOPES, add, found, transposed};
+use crate::Real;
 use crate::adjoint::Backward;
 use crate::dirk::DirkTableau;
 use crate::error::{Error, ErrorKind, FieldError};

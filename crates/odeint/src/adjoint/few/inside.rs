@@ -1,9 +1,9 @@
 //! The times inside a step.
 
-use costate_ops::Real;
 use smallvec::SmallVec;
 
 use super::add;
+use crate::Real;
 use crate::adjoint::Backward;
 use crate::grid::GridStep;
 use crate::solve::position;

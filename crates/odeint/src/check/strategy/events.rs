@@ -1,6 +1,5 @@
 //! Random events.
 
-use costate_ops::Real;
 use costate_tape::Var;
 use costate_tape::check::strategy::{Network, array, network};
 use ndarray::{ArrayD, arr1};
@@ -8,6 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::{RandomSolve, solve};
+use crate::Real;
 use crate::method::Method;
 use crate::var_event::VarEvent;
 
