@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use crate::Real;
 use crate::error::FieldError;
+use crate::integrator::Steps;
 use crate::mass::Mass;
 use crate::options::Options;
 use crate::sparsity::{self, Sparsity};
@@ -52,10 +53,10 @@ pub trait Field<T: Real> {
         None
     }
 
-    /// Whether it takes steps by [`explicit_step`](Field::explicit_step).
+    /// This field, if it takes steps by [`explicit_step`](Field::explicit_step).
     #[doc(hidden)]
-    fn takes_steps(&self) -> bool {
-        false
+    fn steps(&mut self) -> Option<&mut dyn Steps<T>> {
+        None
     }
 
     /// Tries the step of a diagonally implicit method, if this field was compiled together with it.
@@ -107,7 +108,7 @@ pub trait Field<T: Real> {
         dy: &[T],
         jacobian: &mut [T],
     ) -> Result<(), FieldError> {
-        difference_jacobian(self, t, y, dy, jacobian)
+        difference_jacobian(&mut |t, y, dy| self.eval(t, y, dy), t, y, dy, jacobian)
     }
 
     /// Writes the stiff part of `f(t, y)` to `dy`; see [`split`](crate::split). By default it is all of it. Only
@@ -166,7 +167,7 @@ pub trait Field<T: Real> {
         pattern: &Sparsity,
         values: &mut [T],
     ) -> Result<(), FieldError> {
-        sparsity::difference(self, t, y, dy, pattern, values)
+        sparsity::difference(&mut |t, y, dy| self.eval(t, y, dy), t, y, dy, pattern, values)
     }
 
     /// Writes `∂f/∂t` at `(t, y)` to `out`. `dy` is `f(t, y)` up to rounding. Only Rosenbrock
@@ -183,7 +184,7 @@ pub trait Field<T: Real> {
         dy: &[T],
         out: &mut [T],
     ) -> Result<(), FieldError> {
-        difference_rate(self, t, y, dy, out)
+        difference_rate(&mut |t, y, dy| self.eval(t, y, dy), t, y, dy, out)
     }
 }
 
@@ -326,11 +327,14 @@ macro_rules! forward {
 }
 pub(crate) use forward;
 
+/// [`Field::eval`] of any field.
+pub(crate) type Eval<'a, T> = dyn FnMut(f64, &[T], &mut [T]) -> Result<(), FieldError> + 'a;
+
 /// `∂f/∂y` by forward differences, with the increments of RADAU5 (E. Hairer, G. Wanner, *Solving
 /// Ordinary Differential Equations II*, IV.8): the root of the unit roundoff times `y`, or times
 /// 1e-5 where that is larger.
 pub(crate) fn difference_jacobian<T: Real>(
-    field: &mut (impl Field<T> + ?Sized),
+    f: &mut Eval<'_, T>,
     t: f64,
     y: &[T],
     dy: &[T],
@@ -341,7 +345,7 @@ pub(crate) fn difference_jacobian<T: Real>(
     for j in 0..n {
         moved[j] = y[j] + T::from_f64((T::EPSILON.as_f64() * y[j].as_f64().abs().max(1e-5)).sqrt());
         let column = &mut jacobian[j * n..(j + 1) * n];
-        field.eval(t, &moved, column)?;
+        f(t, &moved, column)?;
         let reciprocal = T::one() / (moved[j] - y[j]);
         for (entry, &dy) in column.iter_mut().zip(dy) {
             *entry = (*entry - dy) * reciprocal;
@@ -358,14 +362,14 @@ pub(crate) fn difference_jacobian<T: Real>(
 
 /// `∂f/∂t` by a forward difference.
 pub(crate) fn difference_rate<T: Real>(
-    field: &mut (impl Field<T> + ?Sized),
+    f: &mut Eval<'_, T>,
     t: f64,
     y: &[T],
     dy: &[T],
     out: &mut [T],
 ) -> Result<(), FieldError> {
     let moved = t + (T::EPSILON.as_f64() * t.abs().max(1e-5)).sqrt();
-    field.eval(moved, y, out)?;
+    f(moved, y, out)?;
     let reciprocal = T::from_f64(1.0 / (moved - t));
     for (out, &dy) in out.iter_mut().zip(dy) {
         *out = (*out - dy) * reciprocal;

@@ -11,6 +11,7 @@ use costate_ops::first_not_finite;
 
 use crate::Real;
 
+pub use self::few::Steps;
 pub(crate) use self::frame::Frame;
 use crate::auto::Switch;
 use crate::error::{Error, ErrorKind};

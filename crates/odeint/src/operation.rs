@@ -358,7 +358,7 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         let points = state.points.get_mut();
         points.start(integrator, limit);
         let ends = self.probe.grid.as_deref();
-        let plain = keep && limit == 0 && !resolves && integrator.takes_few(&field);
+        let plain = keep && limit == 0 && !resolves && integrator.takes_few(&mut field);
         let record = Record { grid, points, plain, keep, differences, resolves, limit };
         let (ts, ys) = (&state.ts, &mut *e.output);
         let mut stats = drive_on(integrator, &mut field, ts, ys, ends, dense, record)?;

@@ -130,24 +130,23 @@ impl Small {
         let mut errors = [[T::zero(); D]; 2];
         let mut f = Counted { field: f, stats: &mut frame.stats };
         let k = frame.k.as_chunks_mut::<D>().0;
-        let y0: [T; D] = std::array::from_fn(|d| frame.y0[d]);
+        let (y0, mut slope) = (*first::<T, D>(&frame.y0), k[0]);
         let mut y1 = y0;
-        let mut slope: [T; D] = std::array::from_fn(|d| k[0][d]);
         for (i, row) in self.stages.iter().enumerate() {
-            let y = self.sum(&row.terms, y0, h, k);
-            y1 = if row.latest == 0.0 {
-                y
-            } else {
+            y1 = self.sum(&row.terms, y0, h, k);
+            if row.latest != 0.0 {
                 let c = T::from_f64(h * row.latest);
-                std::array::from_fn(|d| y[d] + c * slope[d])
-            };
+                for d in 0..D {
+                    y1[d] += c * slope[d];
+                }
+            }
             if i + 1 == self.stages.len() && !self.with_end {
                 break;
             }
             let time = if row.time == 1.0 { next } else { t0 + row.time * h };
             let mut dy = [T::zero(); D];
             f.eval_part(time, &y1, &mut dy, row.part)?;
-            slope = std::array::from_fn(|d| dy[d]);
+            slope = dy;
             #[expect(clippy::manual_memcpy, reason = "a block copy takes the slope from registers")]
             for d in 0..D {
                 k[i + 1][d] = slope[d];

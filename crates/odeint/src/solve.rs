@@ -172,13 +172,13 @@ pub(crate) fn drive_on<T: Real>(
     let few = grid.is_none() && integrator.takes_few(f);
     let mut run = |saved: &mut usize, integrator: &mut Integrator<T>| -> Result<(), Error> {
         while !integrator.is_done() {
-            if few {
+            if few && let Some(f) = f.steps() {
                 if let Some(grid) = observe.few() {
-                    *saved = integrator.record_few(f, ts, *saved, ys, grid);
+                    *saved = f.record_few(integrator, ts, *saved, ys, grid);
                     if integrator.is_done() {
                         break;
                     }
-                } else if let Some(next) = integrator.step_few(f, ts, *saved, ys) {
+                } else if let Some(next) = f.step_few(integrator, ts, *saved, ys) {
                     let first = std::mem::replace(saved, next);
                     observe.step(integrator, first..next);
                     continue;

@@ -6,9 +6,8 @@ use smallvec::SmallVec;
 
 use crate::Real;
 use crate::error::FieldError;
-use crate::field::{Field, forward};
+use crate::field::{Eval, Field, forward};
 use crate::mass::Mass;
-use crate::split::StiffPart;
 
 /// The places where the Jacobian `∂f/∂y` of a field may differ from 0, column by column, and a
 /// colouring of its columns: those of one colour have no row in common, so that one difference, or
@@ -167,7 +166,7 @@ impl Sparsity {
 
 /// The Jacobian by forward differences, an evaluation for each colour.
 pub(crate) fn difference<T: Real>(
-    field: &mut (impl Field<T> + ?Sized),
+    f: &mut Eval<'_, T>,
     t: f64,
     y: &[T],
     dy: &[T],
@@ -180,7 +179,7 @@ pub(crate) fn difference<T: Real>(
     for color in 0..pattern.colors() {
         let mine = |j: usize| pattern.colors[j] == color;
         (0..y.len()).filter(|&j| mine(j)).for_each(|j| moved[j] = y[j] + root(y[j]));
-        field.eval(t, &moved, &mut slope)?;
+        f(t, &moved, &mut slope)?;
         for j in (0..y.len()).filter(|&j| mine(j)) {
             let reciprocal = T::one() / (moved[j] - y[j]);
             let range = pattern.starts[j]..pattern.starts[j + 1];
@@ -282,7 +281,8 @@ where
         }
         let pattern = self.sparsity.clone();
         let mut values = vec![T::zero(); pattern.len()];
-        difference(&mut StiffPart(self), t, y, dy, &pattern, &mut values)?;
+        let stiff = &mut |t: f64, y: &[T], dy: &mut [T]| self.eval_stiff(t, y, dy);
+        difference(stiff, t, y, dy, &pattern, &mut values)?;
         pattern.scatter(&values, out);
         Ok(())
     }
@@ -296,7 +296,9 @@ where
         values: &mut [T],
     ) -> Result<(), FieldError> {
         match &mut self.jacobian {
-            None => difference(self, t, y, dy, pattern, values),
+            None => {
+                difference(&mut |t, y, dy| self.field.eval(t, y, dy), t, y, dy, pattern, values)
+            }
             Some(jacobian) => {
                 jacobian(t, y, values);
                 Ok(())

@@ -109,7 +109,7 @@ impl<T: Real> Field<T> for Hamiltonian<'_, '_, T> {
         jacobian: &mut [T],
     ) -> Result<(), FieldError> {
         let (Some(way), Some(program)) = (&mut self.way, &mut self.jacobian) else {
-            return difference_jacobian(self, t, z, dz, jacobian);
+            return difference_jacobian(&mut |t, z, dz| self.eval(t, z, dz), t, z, dz, jacobian);
         };
         let n = z.len();
         program.run(t, way.at(t), None, |found| {

@@ -137,12 +137,36 @@ impl<T: Real, const D: usize> Taken<'_, T, D> {
     }
 }
 
+/// A field that takes steps of a few numbers at once. It calls the functions of [`Integrator`] of the same names:
+/// so these are compiled for such fields alone.
+pub trait Steps<T: Real> {
+    /// [`Integrator::step_few`].
+    fn step_few(
+        &mut self,
+        integrator: &mut Integrator<T>,
+        ts: &[f64],
+        saved: usize,
+        ys: &mut [T],
+    ) -> Option<usize>;
+
+    /// [`Integrator::record_few`].
+    #[expect(private_interfaces, reason = "fields of this crate alone take such steps")]
+    fn record_few(
+        &mut self,
+        integrator: &mut Integrator<T>,
+        ts: &[f64],
+        saved: usize,
+        ys: &mut [T],
+        grid: &mut Grid<T>,
+    ) -> usize;
+}
+
 impl<T: Real> Integrator<T> {
     /// Whether steps by this field may be [few](Self::step_few).
-    pub(crate) fn takes_few(&self, f: &impl Field<T>) -> bool {
+    pub(crate) fn takes_few(&self, f: &mut impl Field<T>) -> bool {
         let Family::Explicit(explicit) = &self.family else { return false };
         explicit.few().is_some()
-            && f.takes_steps()
+            && f.steps().is_some()
             && f.mass().is_none()
             && self.auto.is_none()
             && self.frame.kept.is_empty()

@@ -13,6 +13,8 @@ use crate::error::FieldError;
 use crate::field::{
     AtOnce, Field, ImplicitAtOnce, ImplicitStep, difference_jacobian, difference_rate,
 };
+use crate::grid::Grid;
+use crate::integrator::{Integrator, Steps};
 use crate::mass::Mass;
 use crate::sparsity::{self, Sparsity};
 use crate::tableau::Part;
@@ -324,6 +326,29 @@ pub(crate) fn copy_few<T: Copy>(from: &[T], to: &mut [T]) {
     }
 }
 
+impl<T: Real> Steps<T> for Replay<'_, T> {
+    fn step_few(
+        &mut self,
+        integrator: &mut Integrator<T>,
+        ts: &[f64],
+        saved: usize,
+        ys: &mut [T],
+    ) -> Option<usize> {
+        integrator.step_few(self, ts, saved, ys)
+    }
+
+    fn record_few(
+        &mut self,
+        integrator: &mut Integrator<T>,
+        ts: &[f64],
+        saved: usize,
+        ys: &mut [T],
+        grid: &mut Grid<T>,
+    ) -> usize {
+        integrator.record_few(self, ts, saved, ys, grid)
+    }
+}
+
 impl<T: Real> Field<T> for Replay<'_, T> {
     #[inline(always)]
     fn eval(&mut self, t: f64, y: &[T], dy: &mut [T]) -> std::result::Result<(), FieldError> {
@@ -365,8 +390,8 @@ impl<T: Real> Field<T> for Replay<'_, T> {
     }
 
     #[inline]
-    fn takes_steps(&self) -> bool {
-        self.whole_step.is_some()
+    fn steps(&mut self) -> Option<&mut dyn Steps<T>> {
+        if self.whole_step.is_some() { Some(self) } else { None }
     }
 
     fn implicit_step(&mut self, step: ImplicitStep<'_, T>) -> Option<ImplicitAtOnce> {
@@ -407,7 +432,7 @@ impl<T: Real> Field<T> for Replay<'_, T> {
         jacobian: &mut [T],
     ) -> std::result::Result<(), FieldError> {
         let Some(program) = &mut self.jacobian else {
-            return difference_jacobian(self, t, y, dy, jacobian);
+            return difference_jacobian(&mut |t, y, dy| self.eval(t, y, dy), t, y, dy, jacobian);
         };
         program.run(t, y, None, None, |found| jacobian.copy_from_slice(found.get(0)))?;
         Ok(())
@@ -441,7 +466,14 @@ impl<T: Real> Field<T> for Replay<'_, T> {
         values: &mut [T],
     ) -> std::result::Result<(), FieldError> {
         let Some((program, _)) = &mut self.compressed else {
-            return sparsity::difference(self, t, y, dy, pattern, values);
+            return sparsity::difference(
+                &mut |t, y, dy| self.eval(t, y, dy),
+                t,
+                y,
+                dy,
+                pattern,
+                values,
+            );
         };
         program.run(t, y, None, None, |found| pattern.decompress(found.get(0), values))?;
         Ok(())
@@ -455,7 +487,7 @@ impl<T: Real> Field<T> for Replay<'_, T> {
         out: &mut [T],
     ) -> std::result::Result<(), FieldError> {
         let Some(program) = &mut self.rate else {
-            return difference_rate(self, t, y, dy, out);
+            return difference_rate(&mut |t, y, dy| self.eval(t, y, dy), t, y, dy, out);
         };
         program.run(t, y, None, None, |found| copy_few(found.get(0), out))?;
         Ok(())
