@@ -60,8 +60,9 @@ impl Isa {
 /// The functions that enable them are methods, so that each is compiled with its kernel's module: as functions
 /// of this one, all would be compiled in one piece, one after another.
 pub(crate) trait Kernel: Sized {
-    /// The loop. A register holds `VECTOR` bytes; there are 32 if they are 64, else at least 16. With `FMA`, multiply and add may be fused, and only then: without the
-    /// instruction, `mul_add` is a slow function call.
+    /// The loop. A register holds `VECTOR` bytes; there are 32 if they are 64, else at least 16. With `FMA`,
+    /// multiply and add may be fused, and only then: without the instruction, `mul_add` is a slow function
+    /// call.
     ///
     /// Implementations are `#[inline(always)]`, or they would not be compiled for the set.
     fn run<const FMA: bool, const VECTOR: usize>(self);

@@ -12,7 +12,7 @@ pub(crate) const SHORT: usize = 4;
 /// How many rows are done at once: what is read of the right side serves all of them.
 const ROWS: usize = 4;
 /// How many columns are done at once. There are as many: with fewer, products are not computed here. Those
-/// with longer registers have [a loop of their own](crate::vectors::short), for results that are wide enough.
+/// with longer registers have [a loop of their own](crate::vectors::short()), for results that are wide enough.
 const COLUMNS: usize = 4;
 
 /// `C = A B`, and something done with each entry, of matrices that lie without gaps in row-major order.
