@@ -37,21 +37,18 @@ impl Isa {
     /// All that this machine has, worst first.
     #[cold]
     pub fn available() -> Vec<Isa> {
-        let mut found = vec![Isa::Baseline];
         #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                found.push(Isa::Avx2);
-                if is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512vl")
-                    && is_x86_feature_detected!("avx512dq")
-                    && is_x86_feature_detected!("avx512bw")
-                {
-                    found.push(Isa::Avx512);
-                }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512bw")
+            {
+                return vec![Isa::Baseline, Isa::Avx2, Isa::Avx512];
             }
+            return vec![Isa::Baseline, Isa::Avx2];
         }
-        found
+        vec![Isa::Baseline]
     }
 }
 

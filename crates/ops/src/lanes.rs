@@ -106,9 +106,6 @@ pub struct ScalarStep {
     pub out: u8,
 }
 
-/// How many slices [machine code](crate::Native::run_on) takes.
-pub(crate) const SLICES: usize = 4;
-
 /// Registers of a program that lie in a slice, if it runs as [machine code](crate::Native).
 #[derive(Clone, Debug)]
 pub struct Apart {

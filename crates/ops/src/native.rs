@@ -21,7 +21,10 @@ use self::assembler::Assembler;
 use self::encoding::Width;
 pub use self::lanes::NativeLanes;
 use crate::Real;
-use crate::lanes::{Apart, SCALAR_REGISTERS, SLICES, ScalarStep};
+use crate::lanes::{Apart, SCALAR_REGISTERS, ScalarStep};
+
+/// How many slices machine code takes.
+const SLICES: usize = 4;
 
 /// A program as machine code: see [`Native::compile`].
 pub struct Native<T> {

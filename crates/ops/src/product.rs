@@ -24,6 +24,7 @@ pub enum After<'a, T> {
 
 /// What is added to a product.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only vectors add it"))]
 pub(crate) enum Add<'a, T> {
     Nothing,
     /// What the result holds already.

@@ -8,9 +8,10 @@
 
 use std::marker::PhantomData;
 
+use super::SLICES;
 use super::encoding::{Code, DOUBLE, Operand, Width};
 use super::lifetimes::{Result, Until, results_of};
-use crate::lanes::{Apart, LANES, SCALAR_REGISTERS, SLICES, ScalarOp, ScalarStep};
+use crate::lanes::{Apart, LANES, SCALAR_REGISTERS, ScalarOp, ScalarStep};
 use crate::{Binary, Real, Unary};
 
 /// What is called for a step that is not translated.

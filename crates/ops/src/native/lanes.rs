@@ -5,10 +5,11 @@ use std::marker::PhantomData;
 
 use memmap2::Mmap;
 
+use super::SLICES;
 use super::assembler::Assembler;
 use super::encoding::Width;
 use super::{executable, lens};
-use crate::lanes::{Apart, LANES, LaneRegisters, SLICES, ScalarStep};
+use crate::lanes::{Apart, LANES, LaneRegisters, ScalarStep};
 use crate::{Isa, Real};
 
 /// A program as machine code on [`LANES`] sets of numbers: see [`NativeLanes::compile_apart`].
