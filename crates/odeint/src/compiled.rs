@@ -30,7 +30,7 @@ costate_ops::compiled! {
             mass: Option<&Mass<Self>>,
             y0: Var<'t, Self>,
             ts: Times<'_, 't, Self>,
-        ) -> Result<Var<'t, Self>> = Ode::solve_portions_of;
+        ) -> Result<Var<'t, Self>> = Ode::solve_portions;
         #[track_caller]
         fn solve_recorded<'t>(
             ode: &Ode,
@@ -40,7 +40,7 @@ costate_ops::compiled! {
             fixed: Option<Arc<[f64]>>,
             times: Option<Var<'t, Self>>,
             probe: Probe<Self>,
-        ) -> Result<Var<'t, Self>> = Ode::apply_of;
+        ) -> Result<Var<'t, Self>> = Ode::solve_recorded;
         #[track_caller]
         fn solve_samples<'t>(
             ode: &Ode,
@@ -48,7 +48,7 @@ costate_ops::compiled! {
             y0: Var<'t, Self>,
             along: &[Var<'t, Self>],
             times: All<'_, 't, Self>,
-        ) -> Result<Vec<Var<'t, Self>>> = Ode::solve_samples_of;
+        ) -> Result<Vec<Var<'t, Self>>> = Ode::solve_samples;
         #[track_caller]
         fn solve_events<'t>(
             events: &OdeEvents<'_, 't, Self>,
@@ -57,7 +57,7 @@ costate_ops::compiled! {
             ts: Times<'_, 't, Self>,
             decided: Option<&[Piece]>,
             keep: Option<&mut Vec<Piece>>,
-        ) -> Result<EventSolution<'t, Self>> = OdeEvents::run_of;
+        ) -> Result<EventSolution<'t, Self>> = OdeEvents::run;
         #[track_caller]
         fn implicit<'t>(
             scope: Scope<'t, Self>,

@@ -103,7 +103,7 @@ impl Ode {
         ts: impl Into<Times<'a, 't, T>>,
     ) -> Result<Var<'t, T>> {
         let f = |t, y, _: &[Var<'t, T>]| Ok(f(t, y));
-        Ok(self.solve_samples(&f, y0, &[], All::Shared(ts.into()))?[0])
+        Ok(T::solve_samples(self, &f, y0, &[], All::Shared(ts.into()))?[0])
     }
 
     /// [`solve_each`](Ode::solve_each) with further variables of each sample: `f(t, y, x)` gets
@@ -122,7 +122,7 @@ impl Ode {
         along: &[Var<'t, T>],
         ts: impl Into<Times<'a, 't, T>>,
     ) -> Result<Var<'t, T>> {
-        Ok(self.solve_samples(&f, y0, along, All::Shared(ts.into()))?[0])
+        Ok(T::solve_samples(self, &f, y0, along, All::Shared(ts.into()))?[0])
     }
 
     /// [`solve_each_with`](Ode::solve_each_with) in which each sample has times of its own, as many
@@ -157,22 +157,11 @@ impl Ode {
         along: &[Var<'t, T>],
         spans: &[Span<'_>],
     ) -> Result<Vec<Var<'t, T>>> {
-        self.solve_samples(&f, y0, along, All::Each(spans))
+        T::solve_samples(self, &f, y0, along, All::Each(spans))
     }
 
     #[track_caller]
-    fn solve_samples<'t, T: Real>(
-        &self,
-        f: &SampleField<'_, 't, T>,
-        y0: Var<'t, T>,
-        along: &[Var<'t, T>],
-        times: All<'_, 't, T>,
-    ) -> Result<Vec<Var<'t, T>>> {
-        T::solve_samples(self, f, y0, along, times)
-    }
-
-    #[track_caller]
-    pub(crate) fn solve_samples_of<'t, T: Real>(
+    pub(crate) fn solve_samples<'t, T: Real>(
         &self,
         f: &SampleField<'_, 't, T>,
         y0: Var<'t, T>,

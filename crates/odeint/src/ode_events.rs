@@ -145,7 +145,7 @@ impl<'a, 't, T: Real> OdeEvents<'a, 't, T> {
         y0: Var<'t, T>,
         ts: impl Into<Times<'b, 't, T>>,
     ) -> Result<EventSolution<'t, T>> {
-        self.run(&f, y0, ts.into(), None, None)
+        T::solve_events(self, &f, y0, ts.into(), None, None)
     }
 
     /// [`try_solve`](OdeEvents::try_solve), with what numbers have decided in it.
@@ -156,7 +156,7 @@ impl<'a, 't, T: Real> OdeEvents<'a, 't, T> {
         ts: Var<'t, T>,
     ) -> Result<(EventSolution<'t, T>, Vec<Piece>)> {
         let mut pieces = Vec::new();
-        let solution = self.run(f, y0, Times::Var(ts), None, Some(&mut pieces))?;
+        let solution = T::solve_events(self, f, y0, Times::Var(ts), None, Some(&mut pieces))?;
         Ok((solution, pieces))
     }
 
@@ -170,23 +170,11 @@ impl<'a, 't, T: Real> OdeEvents<'a, 't, T> {
         ts: Var<'t, T>,
         pieces: &[Piece],
     ) -> Result<EventSolution<'t, T>> {
-        self.run(f, y0, Times::Var(ts), Some(pieces), None)
+        T::solve_events(self, f, y0, Times::Var(ts), Some(pieces), None)
     }
 
     #[track_caller]
-    fn run(
-        &self,
-        f: &RecordingRef<'_, 't, T>,
-        y0: Var<'t, T>,
-        ts: Times<'_, 't, T>,
-        decided: Option<&[Piece]>,
-        keep: Option<&mut Vec<Piece>>,
-    ) -> Result<EventSolution<'t, T>> {
-        T::solve_events(self, f, y0, ts, decided, keep)
-    }
-
-    #[track_caller]
-    pub(crate) fn run_of(
+    pub(crate) fn run(
         &self,
         f: &RecordingRef<'_, 't, T>,
         y0: Var<'t, T>,

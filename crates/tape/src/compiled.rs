@@ -6,8 +6,8 @@ use crate::Real;
 use crate::error::Error;
 use crate::function::Function;
 use crate::graph::{Args, Graph, Loc, NodeId};
-use crate::op::{Arg, Op, Result, eval_of};
-use crate::program::{Outputs, Program, Workspace, simplify_of};
+use crate::op::{Arg, Op, Result, eval};
+use crate::program::{Outputs, Program, Workspace, simplify};
 use crate::shape::Shape;
 use crate::tape::{Scope, Tape};
 use crate::var::Var;
@@ -16,14 +16,14 @@ costate_ops::compiled! {
     /// What the functions of the same names call.
     pub trait Compiled for Real {
         fn evaluate_op(op: &Op<Self>, args: &[Arg<'_, Self>], out: &mut [Self], shape: &[usize])
-            = eval_of;
+            = eval;
         fn push(
             graph: &mut Graph<Self>,
             op: Op<Self>,
             args: Args,
             shape: &Shape,
             loc: Loc,
-        ) -> std::result::Result<NodeId, Error> = Graph::push_of;
+        ) -> std::result::Result<NodeId, Error> = Graph::push;
         #[track_caller]
         fn vjp<'t>(
             tape: &'t Tape<Self>,
@@ -51,14 +51,14 @@ costate_ops::compiled! {
             inputs: &[NodeId],
             outputs: &[NodeId],
             observed: Option<Loc>,
-        ) -> (Function<Self>, SmallVec<[NodeId; 8]>) = Function::extract_of;
+        ) -> (Function<Self>, SmallVec<[NodeId; 8]>) = Function::extract;
         #[track_caller]
         fn inline<'t>(
             function: &Function<Self>,
             tape: &'t Tape<Self>,
             args: &[Var<'t, Self>],
         ) -> Result<Vec<Var<'t, Self>>> = Function::inline_of;
-        fn simplify(function: &Function<Self>) -> Function<Self> = simplify_of;
+        fn simplify(function: &Function<Self>) -> Function<Self> = simplify;
         fn compile(function: &Function<Self>) -> Result<Program<Self>> = Program::compile_of;
         fn workspace(program: &Program<Self>) -> Workspace<Self> = Workspace::new_of;
         fn evaluate<'a>(

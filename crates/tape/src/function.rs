@@ -109,7 +109,7 @@ impl<T: Real> Function<T> {
     pub(crate) fn cut(tape: &Tape<T>, inputs: &[Var<'_, T>], outputs: &[Var<'_, T>]) -> Self {
         let ids = |vars: &[Var<'_, T>]| vars.iter().map(|v| v.id()).collect::<Vec<_>>();
         let graph = tape.graph().borrow();
-        Function::extract(&graph, 0, &ids(inputs), &ids(outputs), graph.scopes[0].observed).0
+        T::extract(&graph, 0, &ids(inputs), &ids(outputs), graph.scopes[0].observed).0
     }
 
     /// Cuts out of a whole tape the operations that depend on `inputs` and lead to outputs. What else
@@ -170,16 +170,6 @@ impl<T: Real> Function<T> {
     /// Cuts out the nodes from `start` on that `outputs` need. What they read from before `start`
     /// becomes a further input; those are returned.
     pub(crate) fn extract(
-        graph: &Graph<T>,
-        start: NodeId,
-        inputs: &[NodeId],
-        outputs: &[NodeId],
-        observed: Option<Loc>,
-    ) -> (Function<T>, SmallVec<[NodeId; 8]>) {
-        T::extract(graph, start, inputs, outputs, observed)
-    }
-
-    pub(crate) fn extract_of(
         graph: &Graph<T>,
         start: NodeId,
         inputs: &[NodeId],

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use crate::Real;
 use crate::call::Evaluation;
 use crate::error::Error;
-use crate::op::{Arg, Op, eval};
+use crate::op::{Arg, Op};
 use crate::shape::{Shape, ShapeId, Shapes};
 
 /// The number of a node: its position on the tape.
@@ -177,18 +177,7 @@ impl<T: Real> Graph<T> {
     ///
     /// # Panics
     /// If an argument belongs to a scope whose recording has ended.
-    #[inline]
     pub fn push(
-        &mut self,
-        op: Op<T>,
-        args: Args,
-        shape: &Shape,
-        loc: Loc,
-    ) -> Result<NodeId, Error> {
-        T::push(self, op, args, shape, loc)
-    }
-
-    pub(crate) fn push_of(
         &mut self,
         op: Op<T>,
         args: Args,
@@ -286,7 +275,7 @@ impl<T: Real> Graph<T> {
             call.eval(&mut e).map_err(|e| Error::call(call.name(), Some(loc), e))?;
             self.states.insert(id, state);
         } else {
-            eval(op, &inputs, out, shapes.get(shape));
+            T::evaluate_op(op, &inputs, out, shapes.get(shape));
         }
         Ok(start)
     }

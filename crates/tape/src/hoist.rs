@@ -12,7 +12,6 @@ use crate::function::{FnNode, Function};
 use crate::graph::{Args, NodeId};
 use crate::keeping::between;
 use crate::op::Op;
-use crate::program::simplify;
 use crate::shape::Shape;
 
 /// A function in two parts.
@@ -50,7 +49,7 @@ impl<T: Real> Function<T> {
     /// # Panics
     /// If there are no such inputs.
     pub fn hoist(&self, fixed: std::ops::Range<usize>) -> Option<Hoisted<T>> {
-        let mut f = simplify(self);
+        let mut f = T::simplify(self);
         if fixed.is_empty() || f.require_replayable().is_err() {
             return None;
         }
@@ -138,5 +137,5 @@ fn lay_out_products<T: Real>(f: &mut Function<T>, fixed: std::ops::Range<usize>)
         nodes.push(node);
     }
     let at = |ids: &[NodeId]| ids.iter().map(|&id| place[id as usize]).collect::<Vec<_>>();
-    *f = simplify(&Function::from_parts(nodes, at(&f.inputs), at(&f.outputs)));
+    *f = T::simplify(&Function::from_parts(nodes, at(&f.inputs), at(&f.outputs)));
 }

@@ -15,7 +15,6 @@ use crate::function::{FnNode, Function};
 use crate::graph::{Args, NodeId};
 use crate::hoist::follows;
 use crate::op::{Op, Result};
-use crate::program::simplify;
 use crate::shape::Shape;
 
 /// A function and its reverse-mode derivative, which reads what the function kept.
@@ -58,7 +57,7 @@ impl<T: Real> Function<T> {
                 let bars = tape.vjp(outputs, cotangents, &wrt)?;
                 Ok(outputs.iter().copied().chain(bars).collect())
             })?;
-        let joint = simplify(&joint);
+        let joint = T::simplify(&joint);
         if joint.nodes.iter().any(|node| matches!(node.op, Op::Call(_))) {
             return Ok(None);
         }

@@ -9,7 +9,7 @@ use crate::Real;
 use crate::function::{FnNode, Function};
 use crate::graph::{Args, NodeId};
 use crate::op::Op;
-use crate::program::{keeps_rows, simplify, with_rows};
+use crate::program::{keeps_rows, with_rows};
 
 /// The same function, in which operations whose result has equal rows are done for one of them.
 pub(crate) fn compute_one_row<T: Real>(f: &Function<T>) -> Function<T> {
@@ -41,7 +41,7 @@ pub(crate) fn compute_one_row<T: Real>(f: &Function<T>) -> Function<T> {
     }
     let at = |ids: &[NodeId]| ids.iter().map(|&id| builder.made[id as usize].all).collect();
     let (inputs, outputs) = (at(&f.inputs), at(&f.outputs));
-    simplify(&Function::from_parts(builder.nodes, inputs, outputs))
+    T::simplify(&Function::from_parts(builder.nodes, inputs, outputs))
 }
 
 /// Where a value lies in the new function, and one row of it if that was asked for.

@@ -13,7 +13,6 @@ use crate::function::Function;
 use crate::graph::NodeId;
 use crate::op::Op;
 use crate::op::matmul::extents;
-use crate::program::simplify;
 
 /// Up to how many rows that is worth it where the product is small: longer ones by themselves hardly notice
 /// the entries that they read and write. Of large ones, the result is no longer in a near cache when it is
@@ -74,7 +73,7 @@ impl<T: Real> Function<T> {
     /// If there are no such outputs.
     pub fn without_sums(&self, outputs: Range<usize>) -> Option<WithoutSums<T>> {
         self.require_replayable().ok()?;
-        let f = simplify(self);
+        let f = T::simplify(self);
         let mut sums: Vec<Option<Sum>> =
             f.outputs[outputs.clone()].iter().map(|&id| sum(&f, id)).collect();
         keep_worth(&mut sums);
@@ -107,7 +106,7 @@ impl<T: Real> Function<T> {
         });
         let parts = parts.collect();
         let function = Function::from_parts(f.nodes, f.inputs, left);
-        Some(WithoutSums { function: simplify(&function), parts })
+        Some(WithoutSums { function: T::simplify(&function), parts })
     }
 }
 

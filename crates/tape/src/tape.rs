@@ -197,7 +197,7 @@ impl<T: Real> Tape<T> {
         let observed = graph.scopes[open.scope as usize].observed;
         let extracted = outputs.map(|outputs| {
             let outputs: Vec<NodeId> = outputs.iter().map(|y| y.id()).collect();
-            Function::extract(&graph, open.start, &open.inputs, &outputs, observed)
+            T::extract(&graph, open.start, &open.inputs, &outputs, observed)
         });
         // Nothing may read the values any more.
         graph.forget_values(open.start, open.values);
@@ -242,7 +242,7 @@ impl<T: Real> Tape<T> {
         for arg in args {
             ids.push(self.own(*arg, op.name()));
         }
-        let id = self.graph.borrow_mut().push(op, ids, &shape, loc)?;
+        let id = T::push(&mut self.graph.borrow_mut(), op, ids, &shape, loc)?;
         Ok(Var::new(self, id))
     }
 }

@@ -26,7 +26,7 @@ use crate::Real;
 use crate::function::Function;
 use crate::graph::NodeId;
 use crate::hoist::follows;
-use crate::program::{cost, simplify};
+use crate::program::cost;
 use crate::rows_alike::compute_one_row;
 
 /// At most so many terms of a sum are merged.
@@ -64,7 +64,7 @@ impl<T: Real> Function<T> {
         if self.require_replayable().is_err() {
             return self.clone();
         }
-        let mut f = compute_one_row(&simplify(self));
+        let mut f = compute_one_row(&T::simplify(self));
         while let Some(cheaper) = merge_one(&f, state, fixed.clone()) {
             f = cheaper;
         }
@@ -92,7 +92,7 @@ fn merge_one<T: Real>(f: &Function<T>, state: usize, fixed: Range<usize>) -> Opt
             continue;
         }
         let Ok(merged) = replace(f, root, &pieces) else { continue };
-        let merged = simplify(&merged);
+        let merged = T::simplify(&merged);
         if work(&merged, fixed.clone()) < WORTH * now {
             return Some(merged);
         }

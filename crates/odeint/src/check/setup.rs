@@ -108,7 +108,7 @@ where
         let field = Recorded::new(|t, y| (self.field)(&x[1..], t, y), x[0], ts)?;
         let fixed = times.is_none().then(|| ts.into());
         let probe = Probe::on(grid);
-        self.ode.apply(field.function, &field.captured, x[0], fixed, times, probe)
+        T::solve_recorded(&self.ode, field.function, &field.captured, x[0], fixed, times, probe)
     }
 
     /// The times as entries of an array.

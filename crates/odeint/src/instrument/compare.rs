@@ -226,7 +226,8 @@ impl<'t, 's, T: Real> Model<'t, 's, T> {
         let tape = Tape::new();
         let x = self.leaves(&tape);
         let function = self.field.function.clone();
-        let ys = ode.apply(function, &x[1..], x[0], Some(self.ts.into()), None, probe)?;
+        let ys =
+            T::solve_recorded(ode, function, &x[1..], x[0], Some(self.ts.into()), None, probe)?;
         let loss = self.loss(ys)?;
         let gradient = numbers(&loss.grad(&x)?);
         let steps = frozen(ys).map_or_else(Vec::new, |frozen| frozen.steps);
@@ -242,7 +243,8 @@ impl<'t, 's, T: Real> Model<'t, 's, T> {
             let (x, function) = (self.leaves(&tape), self.field.function.clone());
             let plain = ode.clone().gradient(Gradient::Exact);
             let times = Some(self.ts.into());
-            let ys = plain.apply(function, &x[1..], x[0], times, None, Probe::default())?;
+            let ys =
+                T::solve_recorded(&plain, function, &x[1..], x[0], times, None, Probe::default())?;
             Ode::stats(ys).expect("the state of a solve")
         };
         let begin = Instant::now();

@@ -143,7 +143,7 @@ pub fn p_dot_delta<'t, T: Real>(
     let pass = Arc::new(Mutex::new(Pass { tangent: dots[1..].concat(), ..Pass::default() }));
     let solve = |ode: &Ode, probe: Probe<T>| {
         let function = field.function.clone();
-        ode.apply(function, &leaves[1..], leaves[0], Some(ts.into()), None, probe)
+        T::solve_recorded(ode, function, &leaves[1..], leaves[0], Some(ts.into()), None, probe)
     };
     let g = cotangent.to_vec();
     let seed = tape.leaf(&g, cotangent.shape());

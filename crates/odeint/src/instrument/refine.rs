@@ -99,7 +99,7 @@ pub fn gradient_with_error<'t, T: Real>(
     let field = Recorded::new(f, y0, ts)?;
     let solve = |probe: Probe<T>| {
         let (function, captured) = (field.function.clone(), &field.captured);
-        let ys = ode.apply(function, captured, y0, Some(ts.into()), None, probe)?;
+        let ys = T::solve_recorded(&ode, function, captured, y0, Some(ts.into()), None, probe)?;
         let loss = loss(ys)?;
         Ok::<_, costate_tape::Error>((ys, loss, loss.grad(wrt)?))
     };

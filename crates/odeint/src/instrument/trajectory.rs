@@ -165,7 +165,15 @@ pub fn momentum_trajectory<'t, T: Real>(
     let times = tape.leaf(&entries, [ts.len()]);
     let pass = Arc::new(Mutex::new(Pass::default()));
     let probe = Probe { grid: None, pass: Some(pass.clone()) };
-    let ys = ode.apply(field.function.clone(), &own[1..], own[0], None, Some(times), probe)?;
+    let ys = T::solve_recorded(
+        &ode,
+        field.function.clone(),
+        &own[1..],
+        own[0],
+        None,
+        Some(times),
+        probe,
+    )?;
     let end = ys.detach();
     let loss = loss(end)?;
     let seen: Vec<_> = [end].iter().chain(wrt).copied().collect();

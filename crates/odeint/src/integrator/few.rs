@@ -137,10 +137,13 @@ impl<T: Real, const D: usize> Taken<'_, T, D> {
     }
 }
 
-/// A field that takes steps of a few numbers at once. It calls the functions of [`Integrator`] of the same names:
-/// so these are compiled for such fields alone.
+/// Steps of a few numbers. Only a field that [takes them](Field::steps) is looked at as this, so that they are
+/// compiled for no other.
 pub trait Steps<T: Real> {
-    /// [`Integrator::step_few`].
+    /// Takes the step that [`Integrator::step`] would, in a fraction of the time around the field's work,
+    /// if it is an ordinary one: neither the first, nor one on the way to a stop, nor one that fails; and
+    /// writes the states at the times from `ts[saved]` on that it reaches. Returns the place of the first
+    /// time after it. `None` if it did nothing.
     fn step_few(
         &mut self,
         integrator: &mut Integrator<T>,
@@ -149,7 +152,8 @@ pub trait Steps<T: Real> {
         ys: &mut [T],
     ) -> Option<usize>;
 
-    /// [`Integrator::record_few`].
+    /// [`step_few`](Self::step_few) as long as it can, where all that a grid keeps of a step is its states
+    /// and slopes: they are written there at once. The grid has all steps up to here.
     #[expect(private_interfaces, reason = "fields of this crate alone take such steps")]
     fn record_few(
         &mut self,
@@ -161,8 +165,50 @@ pub trait Steps<T: Real> {
     ) -> usize;
 }
 
+impl<T: Real, F: Field<T>> Steps<T> for F {
+    fn step_few(
+        &mut self,
+        integrator: &mut Integrator<T>,
+        ts: &[f64],
+        saved: usize,
+        ys: &mut [T],
+    ) -> Option<usize> {
+        if !integrator.goes_on() {
+            return None;
+        }
+        match integrator.y().len() {
+            1 => integrator.step_few::<1>(self, ts, saved, ys),
+            2 => integrator.step_few::<2>(self, ts, saved, ys),
+            3 => integrator.step_few::<3>(self, ts, saved, ys),
+            4 => integrator.step_few::<4>(self, ts, saved, ys),
+            _ => None,
+        }
+    }
+
+    #[expect(private_interfaces, reason = "as in the trait")]
+    fn record_few(
+        &mut self,
+        integrator: &mut Integrator<T>,
+        ts: &[f64],
+        saved: usize,
+        ys: &mut [T],
+        grid: &mut Grid<T>,
+    ) -> usize {
+        if !integrator.goes_on() || grid.steps.is_empty() {
+            return saved;
+        }
+        match integrator.y().len() {
+            1 => integrator.record_few::<1>(self, ts, saved, ys, grid),
+            2 => integrator.record_few::<2>(self, ts, saved, ys, grid),
+            3 => integrator.record_few::<3>(self, ts, saved, ys, grid),
+            4 => integrator.record_few::<4>(self, ts, saved, ys, grid),
+            _ => saved,
+        }
+    }
+}
+
 impl<T: Real> Integrator<T> {
-    /// Whether steps by this field may be [few](Self::step_few).
+    /// Whether steps by this field may be [few](Steps).
     pub(crate) fn takes_few(&self, f: &mut impl Field<T>) -> bool {
         let Family::Explicit(explicit) = &self.family else { return false };
         explicit.few().is_some()
@@ -181,32 +227,8 @@ impl<T: Real> Integrator<T> {
         !first && self.stop == self.end && !self.is_done()
     }
 
-    /// Takes the step that [`step`](Self::step) would, in a fraction of the time around the field's work,
-    /// if it is an ordinary one: neither the first, nor one on the way to a stop, nor one that fails; and
-    /// writes the states at the times from `ts[saved]` on that it reaches. Returns the place of the first
-    /// time after it. `None` if it did nothing.
-    #[inline]
-    pub(crate) fn step_few(
-        &mut self,
-        f: &mut impl Field<T>,
-        ts: &[f64],
-        saved: usize,
-        ys: &mut [T],
-    ) -> Option<usize> {
-        if !self.goes_on() {
-            return None;
-        }
-        match self.frame.y1.len() {
-            1 => self.step_few_of::<1>(f, ts, saved, ys),
-            2 => self.step_few_of::<2>(f, ts, saved, ys),
-            3 => self.step_few_of::<3>(f, ts, saved, ys),
-            4 => self.step_few_of::<4>(f, ts, saved, ys),
-            _ => None,
-        }
-    }
-
     #[inline(always)]
-    fn step_few_of<const D: usize>(
+    fn step_few<const D: usize>(
         &mut self,
         f: &mut impl Field<T>,
         ts: &[f64],
@@ -240,29 +262,7 @@ impl<T: Real> Integrator<T> {
         Some(saved)
     }
 
-    /// [`step_few`](Self::step_few) as long as it can, where all that a grid keeps of a step is its states
-    /// and slopes: they are written there at once. The grid has all steps up to here.
-    pub(crate) fn record_few(
-        &mut self,
-        f: &mut impl Field<T>,
-        ts: &[f64],
-        saved: usize,
-        ys: &mut [T],
-        grid: &mut Grid<T>,
-    ) -> usize {
-        if !self.goes_on() || grid.steps.is_empty() {
-            return saved;
-        }
-        match self.frame.y1.len() {
-            1 => self.record_few_of::<1>(f, ts, saved, ys, grid),
-            2 => self.record_few_of::<2>(f, ts, saved, ys, grid),
-            3 => self.record_few_of::<3>(f, ts, saved, ys, grid),
-            4 => self.record_few_of::<4>(f, ts, saved, ys, grid),
-            _ => saved,
-        }
-    }
-
-    fn record_few_of<const D: usize>(
+    fn record_few<const D: usize>(
         &mut self,
         f: &mut impl Field<T>,
         ts: &[f64],

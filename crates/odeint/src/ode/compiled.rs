@@ -14,20 +14,7 @@ use crate::vector_field::VectorField;
 impl Ode {
     /// The solve of a recorded field, whose inputs are the time, the state and what it captures.
     #[track_caller]
-    pub(crate) fn apply<'t, T: Real>(
-        &self,
-        field: Function<T>,
-        captured: &[Var<'t, T>],
-        y0: Var<'t, T>,
-        fixed: Option<Arc<[f64]>>,
-        times: Option<Var<'t, T>>,
-        probe: Probe<T>,
-    ) -> Result<Var<'t, T>> {
-        T::solve_recorded(self, field, captured, y0, fixed, times, probe)
-    }
-
-    #[track_caller]
-    pub(crate) fn apply_of<'t, T: Real>(
+    pub(crate) fn solve_recorded<'t, T: Real>(
         &self,
         field: Function<T>,
         captured: &[Var<'t, T>],

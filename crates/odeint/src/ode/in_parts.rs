@@ -75,7 +75,8 @@ impl Ode {
         };
         let stiff = |t, y| Ok::<_, costate_tape::Error>(same("stiff part", stiff(t, y)?, y));
         let rest = |t, y| Ok::<_, costate_tape::Error>(same("rest", rest(t, y)?, y));
-        self.solve_portions(
+        T::solve_portions(
+            self,
             &|portion, t, y| match portion {
                 Portion::All => Ok(stiff(t, y)? + rest(t, y)?),
                 Portion::Stiff => stiff(t, y),

@@ -55,7 +55,8 @@ impl Ode {
         y0: Var<'t, T>,
         ts: impl Into<Times<'a, 't, T>>,
     ) -> Result<Var<'t, T>> {
-        self.solve_portions(
+        T::solve_portions(
+            self,
             &|portion, t, y| match portion {
                 Portion::Rest => Ok(y.zeros_like()),
                 _ => f(t, y),
@@ -69,19 +70,7 @@ impl Ode {
 
     /// Solves a field that may be in parts.
     #[track_caller]
-    pub(super) fn solve_portions<'t, T: Real>(
-        &self,
-        f: &PortionRef<'_, 't, T>,
-        in_parts: bool,
-        mass: Option<&Mass<T>>,
-        y0: Var<'t, T>,
-        ts: Times<'_, 't, T>,
-    ) -> Result<Var<'t, T>> {
-        T::solve_portions(self, f, in_parts, mass, y0, ts)
-    }
-
-    #[track_caller]
-    pub(crate) fn solve_portions_of<'t, T: Real>(
+    pub(crate) fn solve_portions<'t, T: Real>(
         &self,
         f: &PortionRef<'_, 't, T>,
         in_parts: bool,

@@ -58,7 +58,8 @@ impl Ode {
         ts: impl Into<Times<'a, 't, T>>,
     ) -> Result<Var<'t, T>> {
         self.check_mass(mass, y0.shape().numel())?;
-        self.solve_portions(
+        T::solve_portions(
+            self,
             &|portion, t, y| match portion {
                 Portion::Rest => Ok(y.zeros_like()),
                 _ => Ok(f(t, y)),

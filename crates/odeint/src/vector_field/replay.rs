@@ -13,8 +13,7 @@ use crate::error::FieldError;
 use crate::field::{
     AtOnce, Field, ImplicitAtOnce, ImplicitStep, difference_jacobian, difference_rate,
 };
-use crate::grid::Grid;
-use crate::integrator::{Integrator, Steps};
+use crate::integrator::Steps;
 use crate::mass::Mass;
 use crate::sparsity::{self, Sparsity};
 use crate::tableau::Part;
@@ -323,29 +322,6 @@ pub(crate) fn copy_few<T: Copy>(from: &[T], to: &mut [T]) {
             (*to_a, *to_b, *to_c, *to_d) = (*a, *b, *c, *d);
         }
         (from, to) => to.copy_from_slice(from),
-    }
-}
-
-impl<T: Real> Steps<T> for Replay<'_, T> {
-    fn step_few(
-        &mut self,
-        integrator: &mut Integrator<T>,
-        ts: &[f64],
-        saved: usize,
-        ys: &mut [T],
-    ) -> Option<usize> {
-        integrator.step_few(self, ts, saved, ys)
-    }
-
-    fn record_few(
-        &mut self,
-        integrator: &mut Integrator<T>,
-        ts: &[f64],
-        saved: usize,
-        ys: &mut [T],
-        grid: &mut Grid<T>,
-    ) -> usize {
-        integrator.record_few(self, ts, saved, ys, grid)
     }
 }
 

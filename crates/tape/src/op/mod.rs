@@ -163,12 +163,7 @@ impl<T: Real> Op<T> {
 }
 
 /// Computes an operation that is neither a leaf, nor an alias, nor a `Call`.
-#[inline]
 pub(crate) fn eval<T: Real>(op: &Op<T>, args: &[Arg<'_, T>], out: &mut [T], shape: &[usize]) {
-    T::evaluate_op(op, args, out, shape);
-}
-
-pub(crate) fn eval_of<T: Real>(op: &Op<T>, args: &[Arg<'_, T>], out: &mut [T], shape: &[usize]) {
     match op {
         Op::Unary(u) => costate_ops::unary(*u, args[0].data, out),
         Op::Binary(b) => costate_ops::binary(*b, args[0].data, args[1].data, out),

@@ -15,7 +15,7 @@ mod simplify;
 mod small;
 
 pub(crate) use kinds::{cost, keeps_rows, with_rows};
-pub(crate) use simplify::{simplify, simplify_of};
+pub(crate) use simplify::simplify;
 
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -198,7 +198,7 @@ impl<T: Real> Program<T> {
 
     pub(crate) fn compile_of(function: &Function<T>) -> Result<Program<T>> {
         function.require_replayable()?;
-        let function = &simplify(function);
+        let function = &T::simplify(function);
         let Some(Split { rows, outputs, arena }) = rows::split(function) else {
             return Ok(Program::compile_whole(function));
         };

@@ -28,7 +28,7 @@ use crate::op::{Op, Result};
 use crate::shape::Shape;
 
 use super::kinds::{Kind, cost, kinds, with_rows};
-use super::{Operand, Place, Program, Workspace, simplify};
+use super::{Operand, Place, Program, Workspace};
 
 /// From how many nanoseconds of work on, as estimated, a program is split: sharing it costs a few
 /// microseconds.
@@ -187,7 +187,7 @@ fn split_at<T: Real>(f: &Function<T>, rows: usize, work: f64) -> Option<Split<T>
         row_outputs.iter().chain(&left).chain(&sums).copied().collect();
     let compiled = |rows: usize| {
         let shrunk = shrink(f, kinds, rows);
-        Program::compile_whole(&simplify(&between(&shrunk, &given_ids, &block_outputs)))
+        Program::compile_whole(&T::simplify(&between(&shrunk, &given_ids, &block_outputs)))
     };
     let last = rows % per_block;
 
@@ -219,11 +219,11 @@ fn split_at<T: Real>(f: &Function<T>, rows: usize, work: f64) -> Option<Split<T>
     let outputs = f.outputs.iter().map(&mut output).collect();
     let whole = in_strips.then(|| {
         let outputs: Vec<NodeId> = row_outputs.iter().chain(&tails).copied().collect();
-        Program::compile_whole(&simplify(&between(f, &f.inputs, &outputs)))
+        Program::compile_whole(&T::simplify(&between(f, &f.inputs, &outputs)))
     });
     let tail = (!tails.is_empty()).then(|| {
         let inputs: Vec<NodeId> = f.inputs.iter().chain(&sums).chain(&left).copied().collect();
-        Program::compile_whole(&simplify(&between(f, &inputs, &tails)))
+        Program::compile_whole(&T::simplify(&between(f, &inputs, &tails)))
     });
     Some(Split {
         outputs,

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use crate::Real;
 use crate::call::Evaluation;
 use crate::error::Error;
-use crate::op::{Arg, Op, Result, eval};
+use crate::op::{Arg, Op, Result};
 
 use super::chain::Memory;
 use super::{Instruction, Operand, Place, Program, Single, Workspace};
@@ -241,7 +241,7 @@ impl<T: Real> Program<T> {
     }
 }
 
-/// One operation. What it computes is what [`eval`] does; written over an argument, it is the
+/// One operation. What it computes is what [`eval`](crate::op::eval) does; written over an argument, it is the
 /// in-place form of the same kernel.
 #[inline]
 fn step<T: Real>(
@@ -283,7 +283,7 @@ fn step<T: Real>(
         }
         (op, _) => {
             let args = arguments(i, from);
-            eval(op, &args, out, &i.out.shape);
+            T::evaluate_op(op, &args, out, &i.out.shape);
         }
     }
     Ok(())

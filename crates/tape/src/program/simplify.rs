@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use crate::Real;
 use crate::function::{FnNode, Function};
 use crate::graph::{Args, NodeId};
-use crate::op::{Arg, Op, eval};
+use crate::op::{Arg, Op};
 use crate::shape::Shape;
 
 /// A constant larger than its arguments and than this is computed at run time instead of stored.
@@ -26,10 +26,6 @@ type Key = SmallVec<[u64; 8]>;
 /// An equivalent function without common subexpressions, constant operations, dead code and what else
 /// need not be done. Nothing that changes a bit of the result is, and derivatives stay what they are.
 pub(crate) fn simplify<T: Real>(function: &Function<T>) -> Function<T> {
-    T::simplify(function)
-}
-
-pub(crate) fn simplify_of<T: Real>(function: &Function<T>) -> Function<T> {
     let mut known = Known { nodes: Vec::with_capacity(function.nodes.len()), seen: HashMap::new() };
     let mut place: Vec<NodeId> = Vec::with_capacity(function.nodes.len());
     for node in &function.nodes {
@@ -85,7 +81,7 @@ fn fold<T: Real>(node: &mut FnNode<T>, nodes: &[FnNode<T>]) {
         args[0].data.into()
     } else {
         let mut value = vec![T::zero(); len];
-        eval(&node.op, &args, &mut value, &node.shape);
+        T::evaluate_op(&node.op, &args, &mut value, &node.shape);
         value.into()
     };
     node.op = Op::Const;
