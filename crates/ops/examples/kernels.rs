@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use costate_ops::{
     After, Isa, MatMul, Product, Real, Unary, argmax_axis, binary_in_place_right, lincomb, matmul,
 };
-use costate_ops::{Binary, max_axis, permute, softplus_sigmoid, sum_outer, sum_to};
+use costate_ops::{Binary, max_axis, permute, sum_outer, sum_to};
 use costate_ops::{unary, unary_on};
 
 /// The time of one call in ns: the least of several batches, which the machine's other work
@@ -89,17 +89,6 @@ fn then<T: Real>(shapes: &[(usize, usize, usize, bool)]) {
             );
         }
     }
-}
-
-/// `softplus` and `sigmoid` of the same numbers.
-fn pair<T: Real>(n: usize) {
-    let (x, mut y, mut z) = (numbers::<T>(n), vec![T::zero(); n], vec![T::zero(); n]);
-    let one = time(|| softplus_sigmoid(black_box(&x), &mut y, &mut z));
-    let two = time(|| {
-        unary(Unary::Softplus, black_box(&x), &mut y);
-        unary(Unary::Sigmoid, black_box(&x), &mut z);
-    });
-    println!("{} softplus and sigmoid of {n} {one:9.0} ns, apart {two:9.0} ns", T::NAME);
 }
 
 /// The gradients of weights and biases, added up.
@@ -204,8 +193,6 @@ fn main() {
     products::<f32>(&[(32, 2, 64), (32, 64, 64), (32, 64, 2), (256, 64, 64), (128, 784, 128)]);
     then::<f64>(&[(20, 2, 50, false), (20, 50, 2, true)]);
     then::<f32>(&[(32, 2, 64, false), (32, 3, 64, false), (32, 64, 2, true)]);
-    pair::<f32>(2048);
-    pair::<f64>(2048);
     outer::<f64>(&[[20, 2, 50], [20, 0, 2]]);
     outer::<f32>(&[[32, 2, 64], [32, 64, 64], [32, 0, 2]]);
     if !all {

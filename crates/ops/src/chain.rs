@@ -357,6 +357,9 @@ fn perform<T: Real, const FMA: bool, const W: usize, const B: usize>(
             Unary::Tanh => one::<T, W, B>(s, r, |x| math::Tanh::<FMA>.of([x])[0]),
             Unary::Sigmoid => one::<T, W, B>(s, r, |x| math::Sigmoid::<FMA>.of([x])[0]),
             Unary::Softplus => one::<T, W, B>(s, r, |x| math::Softplus::<FMA>.of([x])[0]),
+            Unary::SoftplusSlope => {
+                one::<T, W, B>(s, r, |x| math::SoftplusSlope::<FMA>.of([x])[0]);
+            }
             _ => each(s, r, lanes, |x| op.eval(x)),
         },
     }

@@ -7,7 +7,6 @@ use crate::lanes::{LaneRegisters, ScalarStep, run_lanes_of};
 use crate::linear::lincomb_of;
 use crate::matmul::{MatMul, matmul_of, matmul_strips_of};
 use crate::outer::sum_outer_of;
-use crate::pair::softplus_sigmoid_of;
 use crate::product::{After, Product, product_of};
 use crate::unary::{unary_in_place_of, unary_of};
 use crate::{Binary, Real, Unary};
@@ -70,8 +69,6 @@ compiled! {
         fn binary(op: Binary, a: &[Self], b: &[Self], out: &mut [Self]) = binary_of;
         fn binary_in_place_left(op: Binary, a: &mut [Self], b: &[Self]) = binary_left_of;
         fn binary_in_place_right(op: Binary, a: &[Self], b: &mut [Self]) = binary_right_of;
-        fn softplus_sigmoid(x: &[Self], softplus: &mut [Self], sigmoid: &mut [Self])
-            = softplus_sigmoid_of;
         fn lincomb(c: &[Self], xs: &[&[Self]], out: &mut [Self]) = lincomb_of;
         fn combine(terms: &[(Self, usize)], rows: &[Self], last: Option<&[Self]>, out: &mut [Self])
             = combine_of;

@@ -44,7 +44,6 @@ mod native;
 mod native;
 mod outer;
 mod pages;
-mod pair;
 mod product;
 mod real;
 mod reduce;
@@ -84,7 +83,6 @@ pub use matmul::{MatMul, is_shared, matmul, matmul_batch, matmul_naive, matmul_s
 pub use native::{Native, NativeLanes};
 pub use outer::{sum_outer, sum_outer_on};
 pub use pages::Pages;
-pub use pair::softplus_sigmoid;
 pub use product::{After, Product};
 pub use real::Real;
 pub use reduce::{argmax_axis, dot, first_not_finite, max_axis, sum};

@@ -37,6 +37,8 @@ pub enum Unary {
     Sigmoid,
     /// `ln(1 + eˣ)`, to 3 ulp.
     Softplus,
+    /// `1 - e⁻ˣ`, to 2.5 ulp: the derivative of `softplus`, from its value `x`.
+    SoftplusSlope,
     /// `max(x, 0)`; NaN at NaN.
     Relu,
     /// `eˣ - 1`, exact near 0, by the standard library.
@@ -83,6 +85,7 @@ impl Unary {
         Unary::Tanh,
         Unary::Sigmoid,
         Unary::Softplus,
+        Unary::SoftplusSlope,
         Unary::Relu,
         Unary::ExpM1,
         Unary::Ln1p,
@@ -115,6 +118,7 @@ impl Unary {
             Unary::Tanh => "tanh",
             Unary::Sigmoid => "sigmoid",
             Unary::Softplus => "softplus",
+            Unary::SoftplusSlope => "softplus_slope",
             Unary::Relu => "relu",
             Unary::ExpM1 => "expm1",
             Unary::Ln1p => "ln_1p",
@@ -137,14 +141,14 @@ impl Unary {
         use Unary::*;
         match self {
             Neg | Abs | Sign | Square | Sqrt | Recip | Relu | Floor => false,
-            Exp | Ln | Sin | Cos | Tanh | Sigmoid | Softplus | ExpM1 | Ln1p | Tan | Asin | Acos
-            | Atan | Sinh | Cosh | Asinh | Acosh | Atanh | Erf => true,
+            Exp | Ln | Sin | Cos | Tanh | Sigmoid | Softplus | SoftplusSlope | ExpM1 | Ln1p | Tan
+            | Asin | Acos | Atan | Sinh | Cosh | Asinh | Acosh | Atanh | Erf => true,
         }
     }
 
     /// The specification of the kernel: exactly what it computes, or for [`Exp`](Unary::Exp),
-    /// [`Ln`](Unary::Ln), [`Tanh`](Unary::Tanh), [`Sigmoid`](Unary::Sigmoid) and
-    /// [`Softplus`](Unary::Softplus), what it approximates.
+    /// [`Ln`](Unary::Ln), [`Tanh`](Unary::Tanh), [`Sigmoid`](Unary::Sigmoid),
+    /// [`Softplus`](Unary::Softplus) and [`SoftplusSlope`](Unary::SoftplusSlope), what it approximates.
     pub fn eval<T: Real>(self, x: T) -> T {
         match self {
             Unary::Neg => -x,
@@ -163,6 +167,7 @@ impl Unary {
                 (if x < T::zero() { z } else { T::one() }) / (T::one() + z)
             }
             Unary::Softplus => relu(x) + (-x.abs()).exp().ln_1p(),
+            Unary::SoftplusSlope => -(-x).exp_m1(),
             Unary::Relu => relu(x),
             Unary::ExpM1 => x.exp_m1(),
             Unary::Ln1p => x.ln_1p(),
@@ -222,6 +227,9 @@ impl<T: Real> Kernel for OutOfPlace<'_, T> {
             Unary::Tanh => map_wide::<T, VECTOR, AT_ONCE>(x, out, math::Tanh::<FMA>),
             Unary::Sigmoid => map_wide::<T, VECTOR, AT_ONCE>(x, out, math::Sigmoid::<FMA>),
             Unary::Softplus => map_wide::<T, VECTOR, AT_ONCE>(x, out, math::Softplus::<FMA>),
+            Unary::SoftplusSlope => {
+                map_wide::<T, VECTOR, AT_ONCE>(x, out, math::SoftplusSlope::<FMA>);
+            }
             Unary::Floor => map(x, out, |x| x.floor()),
             // Function calls, beside which the choice in `eval` costs nothing.
             _ => map(x, out, |x| op.eval(x)),
@@ -250,6 +258,9 @@ impl<T: Real> Kernel for InPlace<'_, T> {
             Unary::Tanh => map_wide_in_place::<T, VECTOR, AT_ONCE>(x, math::Tanh::<FMA>),
             Unary::Sigmoid => map_wide_in_place::<T, VECTOR, AT_ONCE>(x, math::Sigmoid::<FMA>),
             Unary::Softplus => map_wide_in_place::<T, VECTOR, AT_ONCE>(x, math::Softplus::<FMA>),
+            Unary::SoftplusSlope => {
+                map_wide_in_place::<T, VECTOR, AT_ONCE>(x, math::SoftplusSlope::<FMA>);
+            }
             Unary::Floor => map_in_place(x, |x| x.floor()),
             _ => map_in_place(x, |x| op.eval(x)),
         }

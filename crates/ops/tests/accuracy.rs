@@ -15,6 +15,7 @@ const BOUNDS: &[(Unary, f64)] = &[
     (Unary::Tanh, 2.5),
     (Unary::Sigmoid, 3.0),
     (Unary::Softplus, 3.0),
+    (Unary::SoftplusSlope, 2.5),
 ];
 
 fn density() -> usize {
@@ -128,6 +129,12 @@ fn f64_reference(op: Unary, x: f64) -> (Dd, i32) {
                 () => (Dd(x.max(0.0), 0.0) + e.scale(two_to(k)).ln_1p(), 0),
             }
         }
+        Unary::SoftplusSlope if x.abs() < 1e-150 => (Dd(x, 0.0), 0),
+        Unary::SoftplusSlope if x < -100.0 => {
+            let (e, k) = Dd(-x, 0.0).exp();
+            (-e, k)
+        }
+        Unary::SoftplusSlope => (-Dd(-x.min(100.0), 0.0).exp_m1(), 0),
         _ => unreachable!("not computed here"),
     }
 }
@@ -164,6 +171,7 @@ fn f64_arguments(op: Unary) -> Vec<f64> {
     }
     x.retain(|&x| match op {
         Unary::Exp | Unary::Sigmoid | Unary::Softplus => x.abs() < 745.0 && x < 709.78,
+        Unary::SoftplusSlope => x > -709.78 && x.is_finite(),
         Unary::Ln => x > 0.0 && x.is_finite(),
         _ => x.is_finite(),
     });
@@ -200,7 +208,7 @@ fn the_oracle_is_right() {
     let (y, k) = Dd(1.0, 0.0).exp();
     close(y.scale(two_to(k)), std::f64::consts::E, 1.445_646_891_729_250_2e-16);
     close(Dd(10.0, 0.0).ln(), std::f64::consts::LN_10, -2.170_756_223_382_249_4e-16);
-    for op in [Unary::Exp, Unary::Ln, Unary::Sigmoid, Unary::Softplus, Unary::Tanh] {
+    for &(op, _) in BOUNDS {
         for &x in f64_arguments(op).iter().step_by(7) {
             let error = f64_error(op.eval(x), f64_reference(op, x));
             assert!(error < 4.0, "{op:?} of the standard library at {x:e}: {error} ulp");
@@ -236,6 +244,11 @@ fn special<T: Real>(isa: Isa) {
         (Unary::Softplus, inf, inf),
         (Unary::Softplus, -inf, zero),
         (Unary::Softplus, T::max_value(), T::max_value()),
+        (Unary::SoftplusSlope, zero, zero),
+        (Unary::SoftplusSlope, inf, one),
+        (Unary::SoftplusSlope, T::max_value(), one),
+        (Unary::SoftplusSlope, -inf, -inf),
+        (Unary::SoftplusSlope, -T::max_value(), -inf),
     ];
     for &(op, x, expected) in cases {
         let y = apply(isa, op, &[x])[0];

@@ -1,4 +1,4 @@
-//! `exp`, `ln`, `tanh`, `sigmoid`, `softplus`: without branches, so that loops over them vectorise.
+//! `exp`, `ln`, `tanh`, `sigmoid`, `softplus` and its slope: without branches, so that loops over them vectorise.
 //!
 //! Each is a chain of operations of which one waits for the other. So they take `N` numbers at once,
 //! operation by operation, and where a loop is over as many vectors, one is at work while the others
@@ -7,9 +7,9 @@
 //! All are exact at 0, ±∞ and NaN and monotone enough for their error bounds, which hold over the
 //! whole domain, in units in the last place (ulp):
 //!
-//! | | `exp` | `ln` | `tanh` | `sigmoid` | `softplus` |
-//! | --- | --- | --- | --- | --- | --- |
-//! | bound | 1.5 | 1.5 | 2.5 | 3 | 3 |
+//! | | `exp` | `ln` | `tanh` | `sigmoid` | `softplus` | `softplus_slope` |
+//! | --- | --- | --- | --- | --- | --- | --- |
+//! | bound | 1.5 | 1.5 | 2.5 | 3 | 3 | 2.5 |
 //!
 //! The argument is split as `x = k ln 2 + r` with whole `k`, `|r| ≤ ln 2 / 2`, the two-part `ln 2`
 //! of Cody and Waite making `r` exact enough; `eʳ - 1` is a polynomial. Logarithms use
@@ -33,6 +33,8 @@ pub trait Math: Float + 'static {
     const LN2: (Self, Self);
     /// Where `exp` is 0, and where it is `∞`.
     const EXP_RANGE: (Self, Self);
+    /// Where `1 - exp` is 1.
+    const SLOPE_ONE: Self;
     /// `(eʳ - 1 - r)/r²` for `|r| ≤ ln 2 / 2` in powers of `r`, the last first: in `f32` the polynomial
     /// with the smallest relative error of `eʳ`, in `f64` that of `eʳ - 1`, both at most 0.1 ulp; Taylor's would
     /// be one and two degrees longer.
@@ -63,6 +65,7 @@ impl Math for f64 {
     // The split of FreeBSD's msun, e_exp.c.
     const LN2: (f64, f64) = (6.931_471_803_691_238e-1, 1.908_214_929_270_587_7e-10);
     const EXP_RANGE: (f64, f64) = (-746.0, 710.0);
+    const SLOPE_ONE: f64 = -40.0;
     const EXPM1: &'static [f64] = &[
         2.511_392_899_655_065e-8,
         2.762_559_811_395_644e-7,
@@ -148,6 +151,7 @@ impl Math for f32 {
     // The split of FreeBSD's msun, e_expf.c.
     const LN2: (f32, f32) = (6.931_457_5e-1, 1.428_606_8e-6);
     const EXP_RANGE: (f32, f32) = (-104.0, 89.0);
+    const SLOPE_ONE: f32 = -20.0;
     const EXPM1: &'static [f32] =
         &[1.388_666_2e-3, 8.373_339e-3, 4.166_759_6e-2, 1.666_647_3e-1, 4.999_999_4e-1];
     const ARTANH: &'static [f32] = &[2.0 / 11.0, 2.0 / 9.0, 2.0 / 7.0, 2.0 / 5.0, 2.0 / 3.0];
@@ -242,7 +246,14 @@ macro_rules! wide {
         }
     )*};
 }
-wide!(Exp = exp, Ln = ln, Tanh = tanh, Sigmoid = sigmoid, Softplus = softplus);
+wide!(
+    Exp = exp,
+    Ln = ln,
+    Tanh = tanh,
+    Sigmoid = sigmoid,
+    Softplus = softplus,
+    SoftplusSlope = softplus_slope
+);
 
 /// `(k + round, k, eʳ - 1)` where `x = k ln 2 + r`; `round` is [`Math::ROUND`], or that and a small whole number.
 #[inline(always)]
@@ -318,36 +329,32 @@ fn exp_of_minus<T: Math, const FMA: bool, const N: usize>(x: [T; N]) -> [T; N] {
 /// `1 / (1 + e⁻ˣ)`.
 #[inline(always)]
 fn sigmoid<T: Math, const FMA: bool, const N: usize>(x: [T; N]) -> [T; N] {
-    sigmoid_of(x, exp_of_minus::<T, FMA, N>(x))
-}
-
-/// [`sigmoid`] from `z = e^-|x|`.
-#[inline(always)]
-fn sigmoid_of<T: Math, const N: usize>(x: [T; N], z: [T; N]) -> [T; N] {
+    let z = exp_of_minus::<T, FMA, N>(x);
     let numerator: [T; N] = each(|i| if x[i] < T::zero() { z[i] } else { T::one() });
     each(|i| numerator[i] / (T::one() + z[i]))
 }
 
-/// `ln(1 + eˣ)`.
+/// `ln(1 + eˣ) = max(x, 0) + ln(1 + z)` with `z = e^-|x|`.
 #[inline(always)]
 fn softplus<T: Math, const FMA: bool, const N: usize>(x: [T; N]) -> [T; N] {
-    softplus_of::<T, FMA, N>(x, exp_of_minus::<T, FMA, N>(x))
-}
-
-/// [`softplus`] `= max(x, 0) + ln(1 + z)` from `z = e^-|x|`.
-#[inline(always)]
-fn softplus_of<T: Math, const FMA: bool, const N: usize>(x: [T; N], z: [T; N]) -> [T; N] {
+    let z = exp_of_minus::<T, FMA, N>(x);
     // NaN fails the comparison and comes in through z.
     let positive = x.map(|x| if x > T::zero() { x } else { T::zero() });
     let ln = halves::<T, FMA, N>(T::LN_1P, z.map(|z| z - T::lit(0.5)));
     each(|i| T::fma::<FMA>(z[i], ln[i], positive[i]))
 }
 
-/// [`softplus`] and its derivative, [`sigmoid`].
+/// `1 - e⁻ˣ`.
 #[inline(always)]
-pub(crate) fn softplus_sigmoid<T: Math, const FMA: bool, const N: usize>(
-    x: [T; N],
-) -> ([T; N], [T; N]) {
-    let z = exp_of_minus::<T, FMA, N>(x);
-    (softplus_of::<T, FMA, N>(x, z), sigmoid_of(x, z))
+fn softplus_slope<T: Math, const FMA: bool, const N: usize>(x: [T; N]) -> [T; N] {
+    // Where e⁻ˣ is too small to count, and where it is ∞.
+    let (low, high) = (T::SLOPE_ONE, T::EXP_RANGE.1);
+    let x = x.map(|x| -x);
+    let x = x.map(|x| if x < low { low } else { x });
+    let x = x.map(|x| if x > high { high } else { x });
+    // Half of it, (½ - 2^(k-1)) - 2^(k-1) (eʳ - 1): 2^k may be too large where the result is not.
+    let (shifted, _, p) = reduce::<T, FMA, N>(x, T::ROUND - T::one());
+    let half = shifted.map(T::two_to);
+    let y: [T; N] = each(|i| T::fma::<FMA>(-half[i], p[i], T::lit(0.5) - half[i]));
+    y.map(|y| y + y)
 }

@@ -29,7 +29,10 @@ pub(crate) fn chain<'t, T: Real>(
         Unary::Cos => -(g * x.sin()),
         Unary::Tanh => y.binary(Binary::TanhGrad, g),
         Unary::Sigmoid => y.binary(Binary::SigmoidGrad, g),
-        Unary::Softplus => g * x.sigmoid(),
+        // From the value, which a layer keeps anyway, and not as sigmoid(x).
+        Unary::Softplus => g * y.unary(Unary::SoftplusSlope),
+        // Not 1 - y, which is inexact where y is close to 1.
+        Unary::SoftplusSlope => g * (-x).exp(),
         Unary::Relu => g * y.sign(),
         // Not y + 1, which is inexact where y is close to -1.
         Unary::ExpM1 => g * x.exp(),

@@ -20,8 +20,6 @@ pub(crate) enum Unit<T> {
     Single(usize),
     /// Several, in one pass.
     Chain(Built<T>),
-    /// [Two](super::pair) of one value.
-    Pair([usize; 2]),
 }
 
 /// A chain with its operands and results.

@@ -107,11 +107,6 @@ impl<T: Real> fmt::Display for Program<T> {
                     write!(f, "{chain}")?;
                     continue;
                 }
-                Instruction::Pair(pair) => {
-                    let ([first, second], arg) = (&pair.outs, &pair.arg);
-                    writeln!(f, "  {first}, {second} = softplus, sigmoid {arg}")?;
-                    continue;
-                }
             };
             write!(f, "  {} = ", i.out)?;
             if let Some(after) = i.after {

@@ -3,7 +3,7 @@
 //! All values of a run live in one arena. An operation that only looks at its argument
 //! ([`Op::alias_offset`]) is no instruction; broadcasting into a binary operation is none either,
 //! since the kernel repeats the smaller operand by itself; element-wise operations of one length are
-//! done in one pass ([`chain`](super::chain), [`pair`](super::pair)); an element-wise operation whose argument is not
+//! done in one pass ([`chain`](super::chain)); an element-wise operation whose argument is not
 //! needed again writes over it; products do what can be done with each of their sums
 //! ([`after`](super::after)); and memory whose value is no longer needed is given to the next
 //! value that fits.
@@ -18,7 +18,6 @@ use crate::shape::Shape;
 
 use super::after::{Fused, fuse};
 use super::chain::{Built, ChainInstruction, Unit, units};
-use super::pair::{self, Pair};
 use super::{Direct, Instruction, Operand, Place, Single};
 
 /// Values start at multiples of 64 bytes, the length of a cache line.
@@ -263,15 +262,6 @@ impl<T: Real> Planner<'_, T> {
         self.finish(&dying, &[], unit);
         ChainInstruction { chain, len, args, outs }
     }
-
-    fn pair(&mut self, pair: [usize; 2], unit: usize) -> Pair {
-        let from = self.f.nodes[pair[0]].args[0] as usize;
-        let arg = self.operand(from).clone();
-        let dying = self.dying(&[from], unit);
-        let outs = pair.map(|id| self.place(id));
-        self.finish(&dying, &pair, unit);
-        Pair { arg, outs }
-    }
 }
 
 /// Plans the instructions of a simplified function.
@@ -287,7 +277,7 @@ pub(crate) fn lower<T: Real>(f: &Function<T>) -> Lowered<T> {
         }
         skip[id] = view(id) || matches!(node.op, Op::Input) || node.constant.is_some() || gone[id];
     }
-    let units = pair::join(f, units(f, &skip, &root));
+    let units = units(f, &skip, &root);
     let mut last_use: Vec<usize> = vec![0; f.nodes.len()];
     for (n, unit) in units.iter().enumerate() {
         match unit {
@@ -298,10 +288,6 @@ pub(crate) fn lower<T: Real>(f: &Function<T>) -> Lowered<T> {
             Unit::Chain(built) => {
                 built.results.iter().for_each(|&r| last_use[r] = n);
                 built.args.iter().for_each(|&a| last_use[root[a]] = n);
-            }
-            Unit::Pair(pair) => {
-                pair.iter().for_each(|&id| last_use[id] = n);
-                last_use[root[f.nodes[pair[0]].args[0] as usize]] = n;
             }
         }
     }
@@ -361,7 +347,6 @@ pub(crate) fn lower<T: Real>(f: &Function<T>) -> Lowered<T> {
                 instructions.push(Instruction::Single(Box::new(single)));
             }
             Unit::Chain(built) => instructions.push(Instruction::Chain(p.chain(built, n))),
-            Unit::Pair(pair) => instructions.push(Instruction::Pair(Box::new(p.pair(pair, n)))),
         }
     }
     p.show(&mut views, &folded);

@@ -7,7 +7,6 @@ mod kinds;
 mod lower;
 mod matrix;
 mod numbers;
-mod pair;
 mod rows;
 mod run;
 mod scalar;
@@ -73,7 +72,6 @@ pub(crate) struct Operand {
 pub(crate) enum Instruction<T: Real> {
     Single(Box<Single<T>>),
     Chain(ChainInstruction<T>),
-    Pair(Box<pair::Pair>),
 }
 
 impl<T: Real> Instruction<T> {
@@ -239,7 +237,6 @@ impl<T: Real> Program<T> {
     pub fn len(&self) -> usize {
         let count = |i: &Instruction<T>| match i {
             Instruction::Single(_) => 1,
-            Instruction::Pair(_) => 2,
             Instruction::Chain(chain) => chain.chain.steps.len(),
         };
         match (&self.inner.scalars, &self.inner.rows) {
@@ -292,7 +289,7 @@ impl<T: Real> Workspace<T> {
                 Op::Call(call) => Some(call.new_state()),
                 _ => None,
             },
-            Instruction::Chain(_) | Instruction::Pair(_) => None,
+            Instruction::Chain(_) => None,
         });
         let chains = program.inner.instructions.iter().any(|i| matches!(i, Instruction::Chain(_)));
         let registers = chains.then(ChainRegisters::new);

@@ -198,10 +198,6 @@ impl<T: Real> Program<T> {
             for instruction in &inner.instructions {
                 let instruction = match instruction {
                     Instruction::Single(single) => single,
-                    Instruction::Pair(pair) => {
-                        pair.run(inputs, &inner.constants, values, direct);
-                        continue;
-                    }
                     Instruction::Chain(chain) => {
                         let (constants, arena) = (&inner.constants, &mut *values);
                         let direct = &mut *direct;

@@ -35,6 +35,11 @@ pub fn unary<T: Real>() -> Vec<(&'static str, Region, Apply<T>)> {
         ("tanh", REAL, |_, x| Ok(x[0].tanh())),
         ("sigmoid", REAL, |_, x| Ok(x[0].sigmoid())),
         ("softplus", REAL, |_, x| Ok(x[0].softplus())),
+        // What the rule of softplus emits: its rule comes second.
+        ("softplus_slope", REAL, |t, x| {
+            let y = x[0].softplus();
+            Ok(t.vjp(&[y], &[y.ones_like()], &[x[0]])?[0])
+        }),
         ("relu", POSITIVE, |_, x| Ok(x[0].relu() * x[0])),
         ("relu", NEGATIVE, |_, x| Ok(x[0].relu() * x[0])),
         ("expm1", REAL, |_, x| Ok(x[0].exp_m1())),
