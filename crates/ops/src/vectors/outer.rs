@@ -8,6 +8,10 @@ use crate::Real;
 use crate::isa::Isa;
 use crate::outer::Outer;
 
+/// How many rows a turn of the loop takes: with one the compiler keeps some sums in memory, with eight it has no
+/// registers for their places.
+const AT_ONCE: usize = 2;
+
 /// What [`sum_outer`](crate::sum_outer()) computes, of rows that are as long as a vector at least. Returns
 /// whether it was done: it is not if they are shorter, or there are no such vectors.
 ///
@@ -59,8 +63,10 @@ impl<S: Real> Job<'_, S> {
         // SAFETY: that of `run`; `i + R` is at most `m`.
         unsafe {
             if !self.0.sums.is_empty() {
+                // Beside as many others as make the rest a multiple of six.
                 i = match m {
                     0 | 1 => self.tile::<V, 0, N, true>(i, j),
+                    4.. if N == 2 && m % 6 == 4 => self.tile::<V, 4, N, true>(i, j),
                     _ => self.tile::<V, 2, N, true>(i, j),
                 };
             }
@@ -96,22 +102,16 @@ impl<S: Real> Job<'_, S> {
         unsafe {
             let (mut c, mut sums) = ([[V::zero(); N]; R], [V::zero(); N]);
             let (mut left, mut right) = (self.0.a.as_ptr().add(i), self.0.b.as_ptr());
-            for _ in 0..rows {
-                let mut b = [V::zero(); N];
-                for (v, b) in b.iter_mut().enumerate() {
-                    *b = V::load(right.add(if v + 1 < N { j + v * V::LEN } else { last }));
+            for _ in 0..rows / AT_ONCE {
+                for _ in 0..AT_ONCE {
+                    let b = vectors::<V, N>(right, j, last);
+                    add_row::<V, R, N, AND_SUMS>(left, b, &mut c, &mut sums);
+                    (left, right) = (left.wrapping_add(m), right.wrapping_add(n));
                 }
-                for (r, c) in c.iter_mut().enumerate() {
-                    let a = V::splat(*left.add(r));
-                    for (c, b) in c.iter_mut().zip(b) {
-                        *c = a.fma(b, *c);
-                    }
-                }
-                if AND_SUMS {
-                    for (sum, b) in sums.iter_mut().zip(b) {
-                        *sum = sum.add(b);
-                    }
-                }
+            }
+            for _ in 0..rows % AT_ONCE {
+                let b = vectors::<V, N>(right, j, last);
+                add_row::<V, R, N, AND_SUMS>(left, b, &mut c, &mut sums);
                 (left, right) = (left.wrapping_add(m), right.wrapping_add(n));
             }
             for (r, c) in c.iter().enumerate() {
@@ -142,10 +142,54 @@ impl<S: Real> Job<'_, S> {
                 let to = to.add(if v + 1 < N { at } else { at - done });
                 // What was there comes last: added first, it would make each sum as inexact as itself.
                 let sum = if self.0.accumulate { sum.add(V::load(to)) } else { sum };
-                match v + 1 < N {
+                // A mask of all would cost as much as some rows.
+                match v + 1 < N || done == 0 {
                     true => sum.store(to),
                     false => sum.store_from(done, to),
                 }
+            }
+        }
+    }
+}
+
+/// `N` vectors of a row, from column `j` on, of which the last begins at column `last`.
+///
+/// # Safety
+/// That of [`Vector`].
+#[inline(always)]
+unsafe fn vectors<V: Vector, const N: usize>(row: *const V::Of, j: usize, last: usize) -> [V; N] {
+    // SAFETY: that of the function.
+    unsafe {
+        let mut b = [V::zero(); N];
+        for (v, b) in b.iter_mut().enumerate() {
+            *b = V::load(row.add(if v + 1 < N { j + v * V::LEN } else { last }));
+        }
+        b
+    }
+}
+
+/// Adds the outer product of `R` numbers and `N` vectors to `c`, and the vectors to `sums` if `AND_SUMS`.
+///
+/// # Safety
+/// That of [`Vector`].
+#[inline(always)]
+unsafe fn add_row<V: Vector, const R: usize, const N: usize, const AND_SUMS: bool>(
+    a: *const V::Of,
+    b: [V; N],
+    c: &mut [[V; N]; R],
+    sums: &mut [V; N],
+) {
+    // SAFETY: that of the function.
+    unsafe {
+        for (r, c) in c.iter_mut().enumerate() {
+            let a = V::splat(*a.add(r));
+            for (c, b) in c.iter_mut().zip(b) {
+                *c = a.fma(b, *c);
+            }
+        }
+        if AND_SUMS {
+            for (sum, b) in sums.iter_mut().zip(b) {
+                *sum = sum.add(b);
             }
         }
     }
