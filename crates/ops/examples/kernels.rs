@@ -126,8 +126,9 @@ fn products<T: Real>(shapes: &[(usize, usize, usize)]) {
 fn functions<T: Real>() {
     let x = numbers::<T>(1 << 16);
     let mut out = vec![T::zero(); x.len()];
-    for op in [Unary::Exp, Unary::Ln, Unary::Tanh, Unary::Sigmoid, Unary::Softplus, Unary::Sin] {
-        print!("{} {:8} ", T::NAME, op.name());
+    use Unary::*;
+    for op in [Exp, Ln, Tanh, Sigmoid, Softplus, SoftplusSlope, Sin] {
+        print!("{} {:14} ", T::NAME, op.name());
         let each = x.len() as f64;
         for isa in Isa::available() {
             let t = time(|| unary_on(isa, op, black_box(&x), black_box(&mut out))) / each;
