@@ -141,8 +141,8 @@ impl Unary {
         use Unary::*;
         match self {
             Neg | Abs | Sign | Square | Sqrt | Recip | Relu | Floor => false,
-            Exp | Ln | Sin | Cos | Tanh | Sigmoid | Softplus | SoftplusSlope | ExpM1 | Ln1p | Tan
-            | Asin | Acos | Atan | Sinh | Cosh | Asinh | Acosh | Atanh | Erf => true,
+            Exp | Ln | Sin | Cos | Tanh | Sigmoid | Softplus | SoftplusSlope | ExpM1 | Ln1p
+            | Tan | Asin | Acos | Atan | Sinh | Cosh | Asinh | Acosh | Atanh | Erf => true,
         }
     }
 
