@@ -155,7 +155,7 @@ fn sources<T: Real>(
 fn is_cheap<T: Real>(node: &FnNode<T>) -> bool {
     use Unary::*;
     match &node.op {
-        // The slope costs an exponential, and its argument is kept.
+        // The slope costs an exponential, but its argument, the activation, is most often kept anyway.
         Op::Unary(f) => matches!(f, Neg | Abs | Sign | Square | Relu | SoftplusSlope),
         Op::Binary(f) => !matches!(f, costate_ops::Binary::Pow),
         Op::Powi(n) => n.abs() <= 4,

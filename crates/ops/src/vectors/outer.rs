@@ -63,7 +63,7 @@ impl<S: Real> Job<'_, S> {
         // SAFETY: that of `run`; `i + R` is at most `m`.
         unsafe {
             if !self.0.sums.is_empty() {
-                // Beside as many others as make the rest a multiple of six.
+                // Beside four products if the rest is a multiple of six then, else beside two.
                 i = match m {
                     0 | 1 => self.tile::<V, 0, N, true>(i, j),
                     4.. if N == 2 && m % 6 == 4 => self.tile::<V, 4, N, true>(i, j),
