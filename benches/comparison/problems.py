@@ -1,8 +1,9 @@
 """What is compared: the problems, who runs each in which ways, and what costate is to reach."""
 
-# What another build of costate, the code of benches/floors, and the products of benches/peers/products.py
-# are called in the tables.
+# What another build of costate, several processes of costate at once, the code of benches/floors, and the
+# products of benches/peers/products.py are called in the tables.
 OTHER = "costate, other build"
+COPIES = "costate, a process a core"
 HAND = "by hand"
 PRODUCTS = "products alone"
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 
-from .problems import COMPILED, FLOORS, HAND, OTHER, PEAK, PROBLEMS, PRODUCTS
+from .problems import COMPILED, COPIES, FLOORS, HAND, OTHER, PEAK, PROBLEMS, PRODUCTS, SCALING
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PEERS = ROOT / "benches" / "peers"
@@ -97,10 +97,12 @@ def commands(programs, name, threads):
     workload = name.split(",")[0]
     file = workload.removesuffix("_formula")
     count = ["--threads", str(threads)]
-    options = ["--bench", workload, "--json", "--data", DATA, *more, *count]
-    yield "costate", "exact", [programs["costate"], *options]
+    options = ["--bench", workload, "--json", "--data", DATA, *more]
+    yield "costate", "exact", [programs["costate"], *options, *count]
     if programs["other"]:
-        yield OTHER, "exact", [programs["other"], *options]
+        yield OTHER, "exact", [programs["other"], *options, *count]
+    if threads > 1 and name in SCALING:
+        yield COPIES, "exact", [programs["costate"], *options, "--threads", "1"]
     if threads == 1:
         if name in FLOORS and programs["floors"]:
             yield HAND, "exact", [programs["floors"], *FLOORS[name][0], "--json", "--data", DATA]

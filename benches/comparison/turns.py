@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 
+from .problems import COPIES
 
 # How often a program is started that is up at once, for its first call.
 STARTS = 5
@@ -24,14 +25,17 @@ class Failure(Exception):
     """What a program said last."""
 
 
-class Program:
-    """A running program, pinned to as many cores as it has threads."""
+def some_cores(count):
+    """So many of the cores that there are."""
+    cores = sorted(os.sched_getaffinity(0))
+    # Two that are next to each other may be one.
+    return (cores[::2] if len(cores) >= 2 * count > 2 else cores)[:count]
 
-    def __init__(self, command, threads, seconds):
-        self.command = command
-        cores = sorted(os.sched_getaffinity(0))
-        # Two that are next to each other may be one.
-        cores = (cores[::2] if len(cores) >= 2 * threads > 2 else cores)[:threads]
+
+class Program:
+    """A running program, pinned to some cores."""
+
+    def __init__(self, command, cores, seconds):
         # A file does not fill up as a pipe does that nobody reads.
         self.errors = tempfile.TemporaryFile("w+")
         begin = time.monotonic()
@@ -52,11 +56,14 @@ class Program:
         last = self.errors.read().strip().splitlines()[-1:]
         raise Failure(last[0] if last else f"it ended with {self.process.returncode}")
 
-    def turn(self):
+    def begin(self):
         try:
             print(file=self.process.stdin, flush=True)
         except BrokenPipeError:
             pass
+
+    def turn(self):
+        self.begin()
         return self.line()
 
     def report(self):
@@ -72,10 +79,32 @@ class Program:
         self.errors.close()
 
 
-def first_call(command, threads):
+class Copies:
+    """The same program on each of some cores, all at once: what the cores together can do."""
+
+    def __init__(self, command, cores, seconds):
+        self.programs = [Program(command, [core], seconds) for core in cores]
+        self.is_up_soon = False
+
+    def turn(self):
+        """How long one call takes of as many as are made by all together."""
+        for program in self.programs:
+            program.begin()
+        times = [program.line() for program in self.programs]
+        return {key: 1 / sum(1 / x[key] for x in times) for key in ("ms_median", "ms_min")}
+
+    def report(self):
+        return [program.report() for program in self.programs][0]
+
+    def end(self):
+        for program in self.programs:
+            program.end()
+
+
+def first_call(command, cores):
     """The least time of first calls, each of a new process."""
     def start():
-        program = Program(command, threads, 0)
+        program = Program(command, cores, 0)
         try:
             return program.report()["first_call_ms"]
         finally:
@@ -87,12 +116,15 @@ def first_call(command, threads):
 def measure(wanted, rounds, seconds):
     """Lines of JSON of the programs of a problem, given as (who, way, threads, command).
 
+    `COPIES` are as many programs of one thread.
+
     To what each reports are added the times of its turns, in milliseconds, the least of each under
     `least` and the median under `turns`, and, as `ms_median` and `ms_min`, the median and the least of
     these. The first call of a program that does not take seconds to start is the least of several.
     """
     running = {}
     lines = {}
+    commands = {(who, way, threads): command for who, way, threads, command in wanted}
 
     def attempt(key, call):
         try:
@@ -107,7 +139,8 @@ def measure(wanted, rounds, seconds):
             key = (who, way, threads)
             print(f"  first call: {who} {way}, {threads} thread(s)", file=sys.stderr)
             try:
-                running[key] = Program(command, threads, seconds)
+                kind = Copies if who == COPIES else Program
+                running[key] = kind(command, some_cores(threads), seconds)
             except Failure as e:
                 print(f"  failed: {' '.join(map(str, key))}: {e}", file=sys.stderr)
                 continue
@@ -124,7 +157,7 @@ def measure(wanted, rounds, seconds):
                 least = [x["ms_min"] for x in lines[key]]
                 who, way, threads = key
                 if running[key].is_up_soon:
-                    line["first_call_ms"] = first_call(running[key].command, threads)
+                    line["first_call_ms"] = first_call(commands[key], some_cores(threads))
                 found.append(line | {
                     "peer": who, "gradient": way, "threads": threads, "turns": medians, "least": least,
                     "ms_median": statistics.median(medians), "ms_min": min(least)})
