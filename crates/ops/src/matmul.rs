@@ -35,6 +35,19 @@ pub struct MatMul {
     pub accumulate: bool,
 }
 
+/// By what a product is computed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Inner products, by name of the instruction.
+    Narrow,
+    /// Tiles that read the right side where it lies, on one thread.
+    Small,
+    /// Tiles that read the right side in strips.
+    Blocked,
+    /// The `gemm` crate.
+    Library,
+}
+
 impl MatMul {
     /// Steps in memory from row to row and from column to column of `op(A)`.
     pub(crate) fn a_strides(&self) -> (usize, usize) {
@@ -47,7 +60,7 @@ impl MatMul {
 
     /// Of how many columns the strips are that a product reads a large right side in, where they divide
     /// its columns: all rows of the first columns, then all of the next ones, and so on. A right side
-    /// that many products share can be [given in strips](matmul_strips).
+    /// that many products share can be [given in strips](matmul_strips). For a small one it is not worth it.
     ///
     /// ```
     /// let spec = |m| costate_ops::MatMul { m, k: 256, n: 512, ta: false, tb: false, accumulate: false };
@@ -55,15 +68,51 @@ impl MatMul {
     /// assert_eq!(spec(1).strips::<f32>(), None);
     /// ```
     pub fn strips<T: Real>(&self) -> Option<usize> {
-        let blocked = !self.is_small::<T>() && self.m >= TALL && self.k > 0;
-        let strip = strip::<T>();
-        (blocked && self.n > 0 && self.n.is_multiple_of(strip)).then_some(strip)
+        let worth = self.m >= TALL && self.right_bytes::<T>() > SMALL;
+        (worth && self.fits_strips::<T>()).then(strip::<T>)
+    }
+
+    /// Whether the right side can be cut into strips.
+    fn fits_strips<T: Real>(&self) -> bool {
+        self.k > 0 && self.n > 0 && self.n.is_multiple_of(strip::<T>())
+    }
+
+    /// Whether each row of the result has the same bits if the left side has so many rows instead.
+    ///
+    /// How a product is computed depends on its extents, and where that is otherwise, so may be the bits; of
+    /// what the `gemm` crate computes nothing is said.
+    ///
+    /// ```
+    /// let spec = costate_ops::MatMul { m: 64, k: 40, n: 40, ta: false, tb: false, accumulate: false };
+    /// assert!(spec.same_rows::<f64>(1000));
+    /// ```
+    pub fn same_rows<T: Real>(&self, rows: usize) -> bool {
+        match [self.way::<T>(), MatMul { m: rows, ..*self }.way::<T>()] {
+            [Way::Library, _] | [_, Way::Library] => false,
+            // Of a longer one, parts are added up.
+            [Way::Small, Way::Blocked] | [Way::Blocked, Way::Small] => self.k <= DEPTH,
+            [one, other] => one == other,
+        }
+    }
+
+    fn way<T: Real>(&self) -> Way {
+        let few = self.m * self.k * self.n < PARALLEL;
+        match () {
+            _ if self.has_long_rows() && few && Isa::detect() != Isa::Baseline => Way::Narrow,
+            _ if self.has_long_rows() => Way::Library,
+            _ if self.is_small::<T>() => Way::Small,
+            _ if self.m < TALL || self.n < 8 => Way::Library,
+            _ => Way::Blocked,
+        }
+    }
+
+    fn right_bytes<T: Real>(&self) -> usize {
+        self.k * self.n * size_of::<T>()
     }
 
     /// Whether the right side is read where it lies.
     pub(crate) fn is_small<T: Real>(&self) -> bool {
-        let right = self.k * self.n * size_of::<T>();
-        right <= SMALL && self.m * self.k * self.n < PARALLEL
+        self.right_bytes::<T>() <= SMALL && self.m * self.k * self.n < PARALLEL
     }
 
     /// Whether it is inner products of long rows with few columns.
@@ -146,26 +195,24 @@ pub(crate) fn matmul_of<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
     if c.is_empty() {
         return;
     }
-    if spec.has_long_rows() {
-        narrow_of(spec, a, b, c);
-    } else if spec.is_small::<T>() {
-        small(Isa::detect(), spec, a, b, c);
-    } else if spec.m < TALL || spec.n < 8 {
-        large(spec, a, b, c);
-    } else {
-        blocked(spec, a, b, c);
+    match spec.way::<T>() {
+        Way::Narrow | Way::Library if spec.has_long_rows() => long_rows(spec, a, b, c),
+        Way::Small => small(Isa::detect(), spec, a, b, c),
+        Way::Blocked => blocked(spec, a, b, c),
+        Way::Narrow | Way::Library => library(spec, a, b, c),
     }
 }
 
 /// `C = op(A) B`, or `C += op(A) B`, with the right side in the strips that [`MatMul::strips`] asks for:
-/// the bits of [`matmul`], which copies the right side to such strips each time.
+/// the bits of [`matmul`] where it does, which copies the right side to such strips each time, and those of
+/// the same rows of a taller left side where that has too few rows for it.
 ///
 /// # Panics
-/// If a length does not fit, or [`MatMul::strips`] asks for none.
+/// If a length does not fit, or strips do not divide the columns.
 #[track_caller]
 pub fn matmul_strips<T: Real>(spec: MatMul, a: &[T], strips: &[T], c: &mut [T]) {
     spec.check(a.len(), strips.len(), c.len());
-    assert!(spec.strips::<T>().is_some(), "matmul_strips: {spec:?} reads no strips");
+    assert!(spec.fits_strips::<T>(), "matmul_strips: {spec:?} reads no strips");
     T::matmul_strips(spec, a, strips, c);
 }
 
@@ -496,13 +543,13 @@ pub fn small<T: Real>(isa: Isa, spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
 
 /// A product with few columns, each a long inner product with contiguous rows: these have loops of
 /// their own, here and in `gemm`, that want contiguous columns as well.
-fn narrow_of<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
-    let MatMul { m, k, n, tb, accumulate, .. } = spec;
+fn long_rows<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
+    let MatMul { k, n, tb, accumulate, .. } = spec;
+    let way = spec.way::<T>();
     let product = |columns: &[T], c: &mut [T]| {
-        let few = m * k * n < PARALLEL;
         let and = if accumulate { Add::Result } else { Add::Nothing };
-        if !(few && narrow(k, and, a, columns, c)) {
-            large(MatMul { tb: true, ..spec }, a, columns, c);
+        if !(way == Way::Narrow && narrow(k, and, a, columns, c)) {
+            library(MatMul { tb: true, ..spec }, a, columns, c);
         }
     };
     if tb || n == 1 {
@@ -516,7 +563,7 @@ fn narrow_of<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
 }
 
 /// A product by the `gemm` crate.
-fn large<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
+fn library<T: Real>(spec: MatMul, a: &[T], b: &[T], c: &mut [T]) {
     let MatMul { m, k, n, accumulate, .. } = spec;
     let ((ar, ac), (br, bc)) = (spec.a_strides(), spec.b_strides());
     let threads = match threads() {

@@ -247,12 +247,18 @@ fn the_number_of_threads_does_not_matter() {
 }
 
 fn strips<T: Real>() {
-    for (m, k, n) in [(16, 600, 128), (37, 700, 96), (258, 270, 64), (130, 257, 160)] {
+    // Some have too few rows for it to be worth it; as many more are added.
+    for (m, k, n) in [(16, 600, 128), (37, 700, 96), (258, 530, 64), (1, 257, 160), (7, 300, 128)] {
         for spec in forms(m, k, n).filter(|spec| !spec.tb) {
-            let width = spec.strips::<T>().expect("it is large");
-            let (a, b) = (moderate::<T>(m * k, 1), moderate::<T>(k * n, 2));
-            let mut expected = vec![T::one(); m * n];
-            matmul(spec, &a, &b, &mut expected);
+            let tall = MatMul { m: m.max(16), ..spec };
+            let width = tall.strips::<T>().expect("it is large");
+            let (all, b) = (moderate::<T>(tall.m * k, 1), moderate::<T>(k * n, 2));
+            let mut expected = vec![T::one(); tall.m * n];
+            matmul(tall, &all, &b, &mut expected);
+            expected.truncate(m * n);
+            // Of a transposed left side, the first columns.
+            let column = |l: usize| all[l * tall.m..][..m].iter().copied();
+            let a = if spec.ta { (0..k).flat_map(column).collect() } else { all[..m * k].to_vec() };
             let mut strips = vec![T::zero(); k * n];
             permute(&b, &[k, n / width, width], &[1, 0, 2], &mut strips);
             for threads in 1..=3 {
@@ -263,6 +269,37 @@ fn strips<T: Real>() {
             }
         }
     }
+}
+
+/// Where it is said so, the rows of a product have the same bits beside more or fewer others.
+fn same_rows<T: Real>() {
+    let mut claimed = 0;
+    for (k, n) in
+        [(3, 20), (20, 3), (300, 2), (300, 6), (200, 40), (320, 90), (260, 200), (600, 128)]
+    {
+        for m in [1, 5, 16, 100, 300, 7000] {
+            for spec in forms(m, k, n).filter(|spec| !spec.ta && !spec.accumulate) {
+                let (a, b) = (moderate::<T>(m * k, 1), moderate::<T>(k * n, 2));
+                let mut all = vec![T::zero(); m * n];
+                matmul(spec, &a, &b, &mut all);
+                for rows in [1, 4, 17, 128, 4000] {
+                    if rows < m && spec.same_rows::<T>(rows) {
+                        let mut some = vec![T::zero(); rows * n];
+                        matmul(MatMul { m: rows, ..spec }, &a[..rows * k], &b, &mut some);
+                        assert_same(&some, &all[..rows * n], &(spec, rows));
+                        claimed += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(claimed > 50, "{claimed}");
+}
+
+#[test]
+fn rows_have_the_same_bits_beside_others() {
+    same_rows::<f32>();
+    same_rows::<f64>();
 }
 
 #[test]

@@ -16,7 +16,7 @@
 
 use std::sync::Arc;
 
-use costate_ops::{Buffer, alone, axpy, is_shared};
+use costate_ops::{Buffer, MatMul, alone, axpy, is_shared};
 use rayon::prelude::*;
 use smallvec::SmallVec;
 
@@ -35,7 +35,7 @@ use super::{Operand, Place, Program, Workspace};
 const WORTH: f64 = 60e3;
 /// How much work a block should be at least, and into how many the rows are split at most.
 const BLOCK: f64 = 25e3;
-const MOST: usize = 4;
+const MOST: usize = 32;
 /// Blocks are a multiple of so many rows, a tile of products and vectors.
 const TILE: usize = 16;
 /// How many rows a block has at least where weights are large: each block reads all of them again, from
@@ -121,13 +121,18 @@ pub(crate) fn split<T: Real>(f: &Function<T>) -> Option<Split<T>> {
 /// [`split`] for a given number of rows.
 fn split_at<T: Real>(f: &Function<T>, rows: usize, work: f64) -> Option<Split<T>> {
     let mut kinds = kinds(f, rows)?;
-    let in_strips = (0..f.nodes.len()).any(|id| {
-        let node = &f.nodes[id];
-        let product = kinds[id] == Kind::Rows && matches!(node.op, Op::MatMul { .. });
-        product && f.nodes[node.args[1] as usize].shape.len() == 3
+    // Products of rows with a matrix, and whether that is in strips.
+    let products = f.nodes.iter().zip(&kinds).filter_map(|(node, kind)| {
+        let Op::MatMul { tb, .. } = node.op else { return None };
+        let in_strips = f.nodes[node.args[1] as usize].shape.len() == 3;
+        let k = f.nodes[node.args[0] as usize].shape[1];
+        let spec = MatMul { m: rows, k, n: node.shape[1], ta: false, tb, accumulate: false };
+        (*kind == Kind::Rows).then_some((spec, in_strips))
     });
+    let products: SmallVec<[(MatMul, bool); 8]> = products.collect();
+    let in_strips = products.iter().any(|&(_, in_strips)| in_strips);
     if in_strips {
-        // Then it does not show in a bit whether there are blocks.
+        // Then no sum shows in a bit whether there are blocks.
         kinds.iter_mut().filter(|kind| **kind == Kind::Sum).for_each(|kind| *kind = Kind::Tail);
     }
     let of = |id: NodeId| kinds[id as usize];
@@ -217,7 +222,10 @@ fn split_at<T: Real>(f: &Function<T>, rows: usize, work: f64) -> Option<Split<T>
         found(&sums, &of_sums).or_else(|| found(&tails, &after)).unwrap_or_else(place)
     };
     let outputs = f.outputs.iter().map(&mut output).collect();
-    let whole = in_strips.then(|| {
+    // Nor does a product.
+    let same_rows =
+        |m: usize| products.iter().all(|(spec, in_strips)| *in_strips || spec.same_rows::<T>(m));
+    let whole = (in_strips && same_rows(per_block) && (last == 0 || same_rows(last))).then(|| {
         let outputs: Vec<NodeId> = row_outputs.iter().chain(&tails).copied().collect();
         Program::compile_whole(&T::simplify(&between(f, &f.inputs, &outputs)))
     });
