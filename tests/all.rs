@@ -1,6 +1,7 @@
 //! Tests of the facade. One program for many files: each would compile what it tests anew.
 
 mod instruments;
+mod large;
 mod same_bits;
 mod workloads;
 

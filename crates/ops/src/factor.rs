@@ -1,13 +1,26 @@
-//! The factors of a small dense matrix, kept to solve with it more than once: `P A = L U` by
-//! elimination with partial pivoting (Golub and Van Loan, "Matrix computations", 4th edition,
-//! section 3.4).
+//! The factors of a dense matrix, kept to solve with it more than once: `P A = L U` by elimination with
+//! partial pivoting (Golub and Van Loan, "Matrix computations", 4th edition, section 3.4).
 //!
 //! Newton's method solves with one matrix many times, and an adjoint with its transpose. `L` lies
 //! below the diagonal and has ones on it; `U` lies above; on the diagonal are the reciprocals of
-//! `U`'s, so that a solve does not divide. Sizes up to 4 are compiled on their own.
+//! `U`'s, so that a solve does not divide. Sizes up to 4 are compiled on their own, and large matrices are
+//! factored a few columns at a time, what these take off the rest being a product (section 3.4.8 there).
+//! Where a matrix is 0 beside its diagonal, as for a batch whose samples have nothing to do with each
+//! other, nothing is done.
+
+use std::ops::Range;
 
 use crate::Real;
 use crate::elementwise::check_len;
+use crate::isa::{Isa, Kernel, dispatch};
+use crate::matmul::with_scratch;
+use crate::tile::{Next, Rows};
+
+/// From how many rows on a matrix is large, and how many of its columns are factored at a time.
+const LARGE: usize = 48;
+const COLUMNS: usize = 16;
+/// From how many rows on the sums of a solution are long.
+const LONG: usize = 128;
 
 /// Factors the `n × n` matrix `a` in place and writes the row exchanges to `pivots`.
 ///
@@ -25,7 +38,8 @@ pub fn lu_factor<T: Real>(n: usize, a: &mut [T], pivots: &mut [usize]) -> bool {
         2 => factor(2, a, pivots),
         3 => factor(3, a, pivots),
         4 => factor(4, a, pivots),
-        _ => factor(n, a, pivots),
+        _ if n < LARGE => factor(n, a, pivots),
+        _ => factor_large(n, a, pivots),
     }
 }
 
@@ -43,7 +57,8 @@ pub fn lu_solve<T: Real>(n: usize, lu: &[T], pivots: &[usize], b: &mut [T]) {
         2 => solve(2, lu, pivots, b),
         3 => solve(3, lu, pivots, b),
         4 => solve(4, lu, pivots, b),
-        _ => solve(n, lu, pivots, b),
+        _ if n < LONG => solve(n, lu, pivots, b),
+        _ => dispatch(Isa::detect(), Solve { n, lu, pivots, b }),
     }
 }
 
@@ -99,6 +114,121 @@ fn factor<T: Real>(n: usize, a: &mut [T], pivots: &mut [usize]) -> bool {
     regular
 }
 
+/// [`lu_factor`] of a large matrix.
+fn factor_large<T: Real>(n: usize, a: &mut [T], pivots: &mut [usize]) -> bool {
+    let mut regular = true;
+    for start in (0..n).step_by(COLUMNS) {
+        let end = (start + COLUMNS).min(n);
+        regular &= factor_columns(n, start..end, a, pivots);
+        subtract_product(n, start..end, a);
+    }
+    regular
+}
+
+/// Factors some columns of a matrix, those before being done, and finds the rows of `U` that follow.
+fn factor_columns<T: Real>(
+    n: usize,
+    columns: Range<usize>,
+    a: &mut [T],
+    pivots: &mut [usize],
+) -> bool {
+    let mut regular = true;
+    dispatch(Isa::detect(), Columns { n, columns, a, pivots, regular: &mut regular });
+    regular
+}
+
+struct Columns<'a, T> {
+    n: usize,
+    columns: Range<usize>,
+    a: &'a mut [T],
+    pivots: &'a mut [usize],
+    regular: &'a mut bool,
+}
+
+impl<T: Real> Kernel for Columns<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool, const VECTOR: usize>(self) {
+        let Columns { n, columns: Range { start, end }, a, pivots, regular } = self;
+        for j in start..end {
+            let mut pivot = j;
+            for i in j + 1..n {
+                if a[i * n + j].abs() > a[pivot * n + j].abs() {
+                    pivot = i;
+                }
+            }
+            pivots[j] = pivot;
+            if pivot != j {
+                let (upper, lower) = a.split_at_mut(pivot * n);
+                upper[j * n..][..n].swap_with_slice(&mut lower[..n]);
+            }
+            let reciprocal = T::one() / a[j * n + j];
+            *regular &= reciprocal.is_finite() && reciprocal != T::zero();
+            a[j * n + j] = reciprocal;
+            let (done, rows) = a.split_at_mut((j + 1) * n);
+            let top = &done[j * n..][j + 1..end];
+            for row in rows.chunks_exact_mut(n) {
+                if row[j] != T::zero() {
+                    let factor = row[j] * reciprocal;
+                    row[j] = factor;
+                    subtract(factor, top, &mut row[j + 1..end]);
+                }
+            }
+        }
+        for i in start + 1..end {
+            let (done, rows) = a.split_at_mut(i * n);
+            let row = &mut rows[..n];
+            for j in start..i {
+                if row[j] != T::zero() {
+                    subtract(row[j], &done[j * n..][end..n], &mut row[end..]);
+                }
+            }
+        }
+    }
+}
+
+/// `y -= factor x`.
+#[inline(always)]
+fn subtract<T: Real>(factor: T, x: &[T], y: &mut [T]) {
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y -= factor * x;
+    }
+}
+
+/// Takes from what is left of a matrix the product of `L`'s columns and `U`'s rows that were found last, as
+/// far as these differ from 0.
+fn subtract_product<T: Real>(n: usize, Range { start, end }: Range<usize>, a: &mut [T]) {
+    let depth = end - start;
+    let differs = |x: &T| *x != T::zero();
+    let in_row = |i: &usize| a[i * n..][start..end].iter().any(differs);
+    let in_column = |j: &usize| (start..end).any(|i| differs(&a[i * n + j]));
+    let (Some(top), Some(bottom)) = ((end..n).find(in_row), (end..n).rfind(in_row)) else { return };
+    let (Some(left), Some(right)) = ((end..n).find(in_column), (end..n).rfind(in_column)) else {
+        return;
+    };
+    let (height, width) = (bottom + 1 - top, right + 1 - left);
+    with_scratch((height + width) * depth, |copied: &mut [T]| {
+        let (lower, upper) = copied.split_at_mut(height * depth);
+        for (to, row) in lower.chunks_exact_mut(depth).zip(a[top * n..].chunks_exact(n)) {
+            to.iter_mut().zip(&row[start..end]).for_each(|(to, &from)| *to = -from);
+        }
+        for (to, row) in upper.chunks_exact_mut(width).zip(a[start * n..].chunks_exact(n)) {
+            to.copy_from_slice(&row[left..=right]);
+        }
+        let product = Rows {
+            size: [height, depth, width],
+            accumulate: true,
+            a_strides: (depth, 1),
+            a_panel: height,
+            c_row: n,
+            a: lower,
+            b: upper,
+            c: &mut a[top * n + left..],
+            next: Next::default(),
+        };
+        dispatch(Isa::detect(), product);
+    });
+}
+
 #[inline(always)]
 fn solve<T: Real>(n: usize, lu: &[T], pivots: &[usize], b: &mut [T]) {
     let (lu, pivots, b) = (&lu[..n * n], &pivots[..n], &mut b[..n]);
@@ -122,6 +252,56 @@ fn solve<T: Real>(n: usize, lu: &[T], pivots: &[usize], b: &mut [T]) {
         }
         head[i] = x * row[i];
     }
+}
+
+/// [`lu_solve`] with long sums.
+struct Solve<'a, T> {
+    n: usize,
+    lu: &'a [T],
+    pivots: &'a [usize],
+    b: &'a mut [T],
+}
+
+impl<T: Real> Kernel for Solve<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool, const VECTOR: usize>(self) {
+        let Solve { n, lu, pivots, b } = self;
+        for (j, &pivot) in pivots.iter().enumerate() {
+            b.swap(j, pivot);
+        }
+        for i in 1..n {
+            b[i] -= inner_product(&lu[i * n..][..i], &b[..i]);
+        }
+        for i in (0..n).rev() {
+            let row = &lu[i * n..][..n];
+            b[i] = (b[i] - inner_product(&row[i + 1..], &b[i + 1..])) * row[i];
+        }
+    }
+}
+
+/// `Σ xᵢ yᵢ` by sums that do not wait for each other.
+#[inline(always)]
+fn inner_product<T: Real>(x: &[T], y: &[T]) -> T {
+    const SUMS: usize = 16;
+    let mut sums = [T::zero(); SUMS];
+    let (x, x_rest) = x.as_chunks::<SUMS>();
+    let (y, y_rest) = y.as_chunks::<SUMS>();
+    for (x, y) in x.iter().zip(y) {
+        for (sum, (&x, &y)) in sums.iter_mut().zip(x.iter().zip(y)) {
+            *sum += x * y;
+        }
+    }
+    for (sum, (&x, &y)) in sums.iter_mut().zip(x_rest.iter().zip(y_rest)) {
+        *sum += x * y;
+    }
+    let mut count = SUMS;
+    while count > 1 {
+        count /= 2;
+        for l in 0..count {
+            sums[l] = sums[l] + sums[l + count];
+        }
+    }
+    sums[0]
 }
 
 #[inline(always)]

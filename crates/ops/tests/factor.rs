@@ -5,9 +5,14 @@ use proptest::prelude::*;
 
 /// A random-looking `n × n` matrix; every third one has zeros on its diagonal.
 fn matrix<T: Real>(n: usize, seed: f64) -> Vec<T> {
+    sparse(n, seed, |_, _| true)
+}
+
+/// Such a matrix, 0 but in some places.
+fn sparse<T: Real>(n: usize, seed: f64, place: impl Fn(usize, usize) -> bool) -> Vec<T> {
     let hollow = (seed as usize).is_multiple_of(3) && n > 1;
     let entry = |ij: usize| {
-        let zero = hollow && ij / n == ij % n;
+        let zero = hollow && ij / n == ij % n || !place(ij / n, ij % n);
         if zero { 0.0 } else { (seed + 12.9898 * (ij * ij) as f64).sin() }
     };
     (0..n * n).map(|ij| T::from_f64(entry(ij))).collect()
@@ -21,8 +26,7 @@ fn residual<T: Real>(n: usize, a: &[T], x: &[T], b: &[T], transposed: bool) -> f
     (0..n).map(|i| row(i).abs()).fold(0.0, f64::max) / size
 }
 
-fn solves<T: Real>(n: usize, seed: f64) {
-    let a = matrix::<T>(n, seed);
+fn solves<T: Real>(n: usize, seed: f64, a: Vec<T>) {
     let b: Vec<T> = (0..n).map(|i| T::from_f64((seed + 0.7 * i as f64).cos())).collect();
     let (mut lu, mut pivots) = (a.clone(), vec![0; n]);
     assert!(lu_factor(n, &mut lu, &mut pivots));
@@ -42,8 +46,27 @@ fn solves<T: Real>(n: usize, seed: f64) {
 proptest! {
     #[test]
     fn factors_solve(n in 1usize..20, seed in 0.0..1000.0) {
-        solves::<f64>(n, seed);
-        solves::<f32>(n, seed);
+        solves::<f64>(n, seed, matrix(n, seed));
+        solves::<f32>(n, seed, matrix(n, seed));
+    }
+
+    /// Dense, of blocks on the diagonal, in a band, and in a triangle.
+    #[test]
+    fn factors_of_large_matrices_solve(n in 40usize..180, seed in 0.0..1000.0, block in 2usize..70) {
+        let places: [&dyn Fn(usize, usize) -> bool; 5] = [
+            &|_, _| true,
+            &|i, j| i / block == j / block,
+            &|i, j| i.abs_diff(j) <= block / 2 + 1,
+            &|i, j| i / block <= j / block,
+            &|i, j| i.abs_diff(j) <= 1 || (i + j) % n < 2,
+        ];
+        // A block of one row, or a triangle, is singular with zeros on the diagonal.
+        let full = f64::floor(seed / 3.0) * 3.0 + 1.0;
+        for place in places {
+            solves::<f64>(n, full, sparse(n, full, place));
+        }
+        solves::<f64>(n, seed, matrix(n, seed));
+        solves::<f32>(n, seed, matrix(n, seed));
     }
 }
 
