@@ -298,7 +298,7 @@ fn inner_product<T: Real>(x: &[T], y: &[T]) -> T {
     while count > 1 {
         count /= 2;
         for l in 0..count {
-            sums[l] = sums[l] + sums[l + count];
+            sums[l] += sums[l + count];
         }
     }
     sums[0]
