@@ -155,6 +155,14 @@ impl Sparsity {
         }
     }
 
+    /// The whole matrix, row by row, from such products as [`decompress`](Self::decompress) takes.
+    pub(crate) fn scatter_products<T: Real>(&self, products: &[T], to: &mut [T]) {
+        to.fill(T::zero());
+        for (i, j) in self.entries() {
+            to[i * self.n + j] = products[self.colors[j] * self.n + i];
+        }
+    }
+
     /// Takes the entries out of products with the sum of the columns of each colour, `products` one
     /// after another.
     pub(crate) fn decompress<T: Real>(&self, products: &[T], values: &mut [T]) {

@@ -70,6 +70,9 @@ impl<T: Real> Parts<T> {
 /// The program that finds a sparse Jacobian, and its pattern.
 pub(crate) type Compressed<T> = (FieldProgram<T>, Arc<Sparsity>);
 
+/// The program of a Jacobian, and the pattern of what it finds if that is [`Compressed`].
+pub(crate) type AnyJacobian<'a, T> = (&'a FieldProgram<T>, Option<&'a Sparsity>);
+
 /// The second half of a field's vjp, which reads what the first one kept.
 #[derive(Debug)]
 struct Kept<T: Real> {
@@ -214,6 +217,14 @@ impl<T: Real> VectorField<T> {
             _ => &self.function,
         };
         Ok(function.inline(tape, inputs)?[0])
+    }
+
+    /// The program of the Jacobian, or of a sparse one by products for its colours, with the pattern.
+    pub fn any_jacobian(&self) -> Option<AnyJacobian<'_, T>> {
+        match &self.compressed {
+            Some((program, pattern)) => Some((program, Some(pattern))),
+            None => self.jacobian.as_ref().map(|program| (program, None)),
+        }
     }
 
     /// The Jacobian of both parts.

@@ -73,11 +73,8 @@ impl<T: Real> Stages<T> {
     ) -> Result<(), FieldError> {
         let n = self.pivots.len();
         let minus = T::from_f64(-hg);
-        jacobian.run(t, y, None, |found| {
-            for (to, &from) in self.matrix.iter_mut().zip(found.get(0)) {
-                *to = minus * from;
-            }
-        })?;
+        jacobian.matrix(t, y, &mut self.matrix)?;
+        costate_ops::affine_in_place(minus, T::zero(), &mut self.matrix);
         match &self.mass {
             None => (0..n).for_each(|i| self.matrix[i * n + i] += T::one()),
             Some(mass) => mass.entries().for_each(|(i, j, m)| self.matrix[i * n + j] += m),

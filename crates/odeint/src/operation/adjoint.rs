@@ -17,7 +17,7 @@ use crate::method::Method;
 use crate::ode::Gradient;
 use crate::stats::Stats;
 use crate::tangent::recorded;
-use crate::vector_field::{FieldMemory, FieldProgram, Replay, SolverMemory};
+use crate::vector_field::{AnyJacobian, FieldMemory, FieldProgram, Replay, SolverMemory};
 use crate::whole_step::StepsBack;
 
 impl<T: Real> SolveOp<T> {
@@ -137,8 +137,16 @@ impl<T: Real> AdjointOp<T> {
     }
 
     /// The program of the Jacobian that the pass needs.
-    fn jacobian(&self) -> Option<&FieldProgram<T>> {
-        self.whole_jacobian.as_ref().or(self.solve.field.jacobian.as_ref())
+    fn jacobian(&self) -> Option<AnyJacobian<'_, T>> {
+        let field = &self.solve.field;
+        match &self.whole_jacobian {
+            Some(program) => Some((program, None)),
+            // It is turned there as it is.
+            None if self.hamiltonian.is_some() => {
+                field.jacobian.as_ref().map(|program| (program, None))
+            }
+            None => field.any_jacobian(),
+        }
     }
 
     /// This operation again, as operations on the frozen grid.
@@ -182,7 +190,7 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
             vjp: FieldMemory::new(&self.vjp),
             parts: self.parts.as_ref().map(|parts| parts.each_ref().map(FieldMemory::new)),
             backward: self.backward.as_ref().map(FieldMemory::new),
-            jacobian: jacobian.map(FieldMemory::new),
+            jacobian: jacobian.map(|(program, _)| FieldMemory::new(program)),
             hamiltonian: self.hamiltonian.as_ref().map(FieldMemory::new),
             second: self.second.as_ref().map(FieldMemory::new),
             field: again.then(|| field.memory()),
@@ -240,10 +248,7 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
         }
         let mut pass = self.solve.probe.start();
         let vjp = Replay::new(&self.vjp, &mut state.vjp, &captured)?;
-        let programs = self.jacobian().zip(state.jacobian.as_mut());
-        let jacobian = programs
-            .map(|(program, memory)| Replay::new(program, memory, &captured))
-            .transpose()?;
+        let jacobian = Replay::of_jacobian(self.jacobian(), &mut state.jacobian, &captured)?;
         state.stats = match (&self.hamiltonian, &mut state.hamiltonian) {
             (Some(program), Some(workspace)) => {
                 let interpolated = self.solve.gradient == Gradient::Interpolated;

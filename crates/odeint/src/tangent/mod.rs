@@ -176,7 +176,7 @@ impl<T: Real> CallOp<T> for TangentOp<T> {
         Box::new(TangentState::<T> {
             field: FieldMemory::new(&field.program),
             parts: field.parts.as_ref().map(|parts| parts.memory(|part| &part.program)),
-            jacobian: field.jacobian.as_ref().map(FieldMemory::new),
+            jacobian: field.any_jacobian().map(|(program, _)| FieldMemory::new(program)),
             along: self.along.as_deref().map(FieldMemory::new),
             again: None,
             walk: Walk::default(),
@@ -206,7 +206,7 @@ impl<T: Real> CallOp<T> for TangentOp<T> {
                 ]),
                 _ => None,
             },
-            jacobian: Replay::of(field.jacobian.as_ref(), &mut state.jacobian, &captured)?,
+            jacobian: Replay::of_jacobian(field.any_jacobian(), &mut state.jacobian, &captured)?,
             along: Replay::of(self.along.as_deref(), &mut state.along, &captured)?,
         };
         let (z0, method) = (e.inputs[1].data, self.solve.method);

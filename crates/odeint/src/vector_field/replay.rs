@@ -7,7 +7,7 @@ use costate_tape::{Outputs, Program, Result, Shape, Small, Workspace};
 use smallvec::SmallVec;
 
 use super::program::{Fixed, fixed};
-use super::{FieldMemory, FieldProgram, VectorField};
+use super::{AnyJacobian, FieldMemory, FieldProgram, VectorField};
 use crate::Real;
 use crate::error::FieldError;
 use crate::field::{
@@ -122,6 +122,8 @@ pub(crate) struct Replay<'a, T: Real> {
     mass: Option<&'a Mass<T>>,
     /// Where the program's further outputs, or inputs, are kept.
     places: Option<&'a Places>,
+    /// Of what the program finds the products with the columns of each colour.
+    pattern: Option<&'a Sparsity>,
     whole_step: Option<WholeStepAtWork<'a, T>>,
     whole_stages: Option<StagesAtWork<'a, T>>,
     pub evaluations: usize,
@@ -250,10 +252,22 @@ impl<'a, T: Real> Replay<'a, T> {
             parts: None,
             mass: None,
             places: None,
+            pattern: None,
             whole_step: None,
             whole_stages: None,
             evaluations: 0,
         })
+    }
+
+    /// A program of the Jacobian, for [`matrix`](Self::matrix).
+    pub fn of_jacobian(
+        program: Option<AnyJacobian<'a, T>>,
+        memory: &'a mut Option<FieldMemory<T>>,
+        captured: &'a [&'a [T]],
+    ) -> Result<Option<Replay<'a, T>>> {
+        let pattern = program.and_then(|(_, pattern)| pattern);
+        let replay = Replay::of(program.map(|(program, _)| program), memory, captured)?;
+        Ok(replay.map(|replay| Replay { pattern, ..replay }))
     }
 
     /// A program that a method may not need.
@@ -294,6 +308,15 @@ impl<'a, T: Real> Replay<'a, T> {
     ) -> Result<R> {
         self.evaluations += 1;
         self.program.run(t, y, None, cotangent, read)
+    }
+
+    /// The matrix that a program of the Jacobian finds, row by row.
+    pub fn matrix(&mut self, t: f64, y: &[T], out: &mut [T]) -> Result<()> {
+        let pattern = self.pattern;
+        self.run(t, y, None, |found| match pattern {
+            Some(pattern) => pattern.scatter_products(found.get(0), out),
+            None => out.copy_from_slice(found.get(0)),
+        })
     }
 
     /// [`run`](Self::run) of a program that reads what an evaluation kept.
