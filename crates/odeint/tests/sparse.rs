@@ -223,7 +223,8 @@ proptest! {
     }
 }
 
-/// A recorded field has its pattern found by itself, and the exact gradient is that of the steps.
+/// A recorded field has its pattern found by itself, and the exact gradient is that of the steps, with
+/// Jacobians found by that pattern on the way back, too.
 #[test]
 fn a_recorded_field() {
     const M: usize = 24;
@@ -244,10 +245,20 @@ fn a_recorded_field() {
         let weights = tape.constant(&ndarray::Array2::from_shape_fn((4, M), |(i, j)| {
             (1.3 * i as f64 + 0.7 * j as f64).cos()
         }));
-        let g = (ys * weights).sum().grad(&[y0, rate]).unwrap();
-        (ys.to_vec(), [g[0].to_vec(), g[1].to_vec()].concat())
+        let loss = (ys * weights).sum();
+        let g = loss.grad(&[y0, rate]).unwrap();
+        let g = [g[0].to_vec(), g[1].to_vec()].concat();
+        // Forward mode finds the same products.
+        let along = tape.constant(&Array1::from_shape_fn(M, |i| (0.9 * i as f64).cos()));
+        let directions = [along, tape.scalar(-0.6)];
+        let product = tape.jvp(&[loss], &[y0, rate], &directions).unwrap()[0].item();
+        let terms = g.iter().zip(along.to_vec().into_iter().chain([-0.6]));
+        let expected: f64 = terms.map(|(g, d)| g * d).sum();
+        let size = g.iter().map(|g| g.abs()).sum::<f64>();
+        assert!((product - expected).abs() < 1e-11 * size, "{product} and {expected}");
+        (ys.to_vec(), g)
     };
-    for method in [Method::from(Kvaerno5), Rodas5P.into()] {
+    for method in [Method::from(Kvaerno5), Rodas5P.into(), Bdf.into()] {
         let ode = Ode::new(method).tolerance(1e-6, 1e-6);
         let (ys, exact) = solve(ode.clone());
         let (also, unrolled) = solve(ode.gradient(Gradient::Unrolled));
