@@ -5,6 +5,12 @@ mod large;
 mod same_bits;
 mod workloads;
 
+/// How many cases a property is tried with, unless the variable PROPTEST_CASES says otherwise.
+fn cases(usual: u32) -> u32 {
+    let given = std::env::var_os("PROPTEST_CASES").is_some();
+    if given { proptest::prelude::ProptestConfig::default().cases } else { usual }
+}
+
 /// A file that is not named here would not run.
 #[test]
 fn every_file_runs() {

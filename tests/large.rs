@@ -231,15 +231,10 @@ fn any_model() -> impl Strategy<Value = Model> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: crate::cases(6), ..ProptestConfig::default() })]
 
     #[test]
     fn all_ways_to_a_gradient_agree(model in any_model()) {
         compare(&model);
     }
-}
-
-/// How many models are tried, unless the variable PROPTEST_CASES says otherwise.
-fn cases() -> u32 {
-    if std::env::var_os("PROPTEST_CASES").is_some() { ProptestConfig::default().cases } else { 6 }
 }

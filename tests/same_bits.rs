@@ -96,7 +96,7 @@ fn any_size() -> impl Strategy<Value = (usize, Vec<usize>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: crate::cases(12), ..ProptestConfig::default() })]
 
     #[test]
     fn no_size_changes_a_bit(
@@ -110,9 +110,4 @@ proptest! {
             compare::<f32>(rows, &widths, hidden);
         }
     }
-}
-
-/// How many sizes are tried, unless the variable PROPTEST_CASES says otherwise.
-fn cases() -> u32 {
-    if std::env::var_os("PROPTEST_CASES").is_some() { ProptestConfig::default().cases } else { 12 }
 }

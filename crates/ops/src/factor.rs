@@ -14,6 +14,7 @@ use crate::Real;
 use crate::elementwise::check_len;
 use crate::isa::{Isa, Kernel, dispatch};
 use crate::matmul::with_scratch;
+use crate::reduce::block;
 use crate::tile::{Next, Rows};
 
 /// From how many rows on a matrix is large, and how many of its columns are factored at a time.
@@ -80,26 +81,33 @@ pub fn lu_solve_transposed<T: Real>(n: usize, lu: &[T], pivots: &[usize], b: &mu
     }
 }
 
+/// Brings the row with the largest entry in column `j`, from row `j` on, to row `j`, and puts the reciprocal of
+/// that entry in its place, which it returns.
+#[inline(always)]
+fn exchange<T: Real>(n: usize, j: usize, a: &mut [T], pivot: &mut usize) -> T {
+    *pivot = j;
+    for i in j + 1..n {
+        if a[i * n + j].abs() > a[*pivot * n + j].abs() {
+            *pivot = i;
+        }
+    }
+    if *pivot != j {
+        for l in 0..n {
+            a.swap(j * n + l, *pivot * n + l);
+        }
+    }
+    let reciprocal = T::one() / a[j * n + j];
+    a[j * n + j] = reciprocal;
+    reciprocal
+}
+
 #[inline(always)]
 fn factor<T: Real>(n: usize, a: &mut [T], pivots: &mut [usize]) -> bool {
     let (a, pivots) = (&mut a[..n * n], &mut pivots[..n]);
     let mut regular = true;
     for j in 0..n {
-        let mut pivot = j;
-        for i in j + 1..n {
-            if a[i * n + j].abs() > a[pivot * n + j].abs() {
-                pivot = i;
-            }
-        }
-        pivots[j] = pivot;
-        if pivot != j {
-            for l in 0..n {
-                a.swap(j * n + l, pivot * n + l);
-            }
-        }
-        let reciprocal = T::one() / a[j * n + j];
+        let reciprocal = exchange(n, j, a, &mut pivots[j]);
         regular &= reciprocal.is_finite() && reciprocal != T::zero();
-        a[j * n + j] = reciprocal;
         let (done, rows) = a.split_at_mut((j + 1) * n);
         let top = &done[j * n..];
         for i in 0..n - j - 1 {
@@ -150,20 +158,8 @@ impl<T: Real> Kernel for Columns<'_, T> {
     fn run<const FMA: bool, const VECTOR: usize>(self) {
         let Columns { n, columns: Range { start, end }, a, pivots, regular } = self;
         for j in start..end {
-            let mut pivot = j;
-            for i in j + 1..n {
-                if a[i * n + j].abs() > a[pivot * n + j].abs() {
-                    pivot = i;
-                }
-            }
-            pivots[j] = pivot;
-            if pivot != j {
-                let (upper, lower) = a.split_at_mut(pivot * n);
-                upper[j * n..][..n].swap_with_slice(&mut lower[..n]);
-            }
-            let reciprocal = T::one() / a[j * n + j];
+            let reciprocal = exchange(n, j, a, &mut pivots[j]);
             *regular &= reciprocal.is_finite() && reciprocal != T::zero();
-            a[j * n + j] = reciprocal;
             let (done, rows) = a.split_at_mut((j + 1) * n);
             let top = &done[j * n..][j + 1..end];
             for row in rows.chunks_exact_mut(n) {
@@ -270,38 +266,14 @@ impl<T: Real> Kernel for Solve<'_, T> {
             b.swap(j, pivot);
         }
         for i in 1..n {
-            b[i] -= inner_product(&lu[i * n..][..i], &b[..i]);
+            b[i] -= block(&lu[i * n..][..i], &b[..i], |l, y| l * y);
         }
         for i in (0..n).rev() {
             let row = &lu[i * n..][..n];
-            b[i] = (b[i] - inner_product(&row[i + 1..], &b[i + 1..])) * row[i];
+            let sum = block(&row[i + 1..], &b[i + 1..], |u, y| u * y);
+            b[i] = (b[i] - sum) * row[i];
         }
     }
-}
-
-/// `Σ xᵢ yᵢ` by sums that do not wait for each other.
-#[inline(always)]
-fn inner_product<T: Real>(x: &[T], y: &[T]) -> T {
-    const SUMS: usize = 16;
-    let mut sums = [T::zero(); SUMS];
-    let (x, x_rest) = x.as_chunks::<SUMS>();
-    let (y, y_rest) = y.as_chunks::<SUMS>();
-    for (x, y) in x.iter().zip(y) {
-        for (sum, (&x, &y)) in sums.iter_mut().zip(x.iter().zip(y)) {
-            *sum += x * y;
-        }
-    }
-    for (sum, (&x, &y)) in sums.iter_mut().zip(x_rest.iter().zip(y_rest)) {
-        *sum += x * y;
-    }
-    let mut count = SUMS;
-    while count > 1 {
-        count /= 2;
-        for l in 0..count {
-            sums[l] += sums[l + count];
-        }
-    }
-    sums[0]
 }
 
 #[inline(always)]

@@ -37,7 +37,7 @@ impl<T: Real, F: Fn(T, T) -> T> Kernel for Block<'_, T, F> {
     }
 }
 
-/// `Σ f(a_i, b_i)` of at most [`BLOCK`] entries.
+/// `Σ f(a_i, b_i)` without a tree: of at most [`BLOCK`] entries, where errors are not to grow with the length.
 #[inline(always)]
 pub(crate) fn block<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> T {
     let mut lanes = [T::zero(); LANES];

@@ -112,11 +112,13 @@ impl<T: Real> Field<T> for Hamiltonian<'_, '_, T> {
             return difference_jacobian(&mut |t, z, dz| self.eval(t, z, dz), t, z, dz, jacobian);
         };
         let n = z.len();
-        program.run(t, way.at(t), None, |found| {
-            for (ij, &entry) in found.get(0).iter().enumerate() {
-                jacobian[ij % n * n + ij / n] = -entry;
+        program.matrix(t, way.at(t), jacobian)?;
+        for i in 0..n {
+            for j in 0..=i {
+                let (below, above) = (jacobian[i * n + j], jacobian[j * n + i]);
+                (jacobian[i * n + j], jacobian[j * n + i]) = (-above, -below);
             }
-        })?;
+        }
         Ok(())
     }
 }

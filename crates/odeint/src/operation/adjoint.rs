@@ -141,10 +141,6 @@ impl<T: Real> AdjointOp<T> {
         let field = &self.solve.field;
         match &self.whole_jacobian {
             Some(program) => Some((program, None)),
-            // It is turned there as it is.
-            None if self.hamiltonian.is_some() => {
-                field.jacobian.as_ref().map(|program| (program, None))
-            }
             None => field.any_jacobian(),
         }
     }

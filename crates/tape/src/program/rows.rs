@@ -222,7 +222,7 @@ fn split_at<T: Real>(f: &Function<T>, rows: usize, work: f64) -> Option<Split<T>
         found(&sums, &of_sums).or_else(|| found(&tails, &after)).unwrap_or_else(place)
     };
     let outputs = f.outputs.iter().map(&mut output).collect();
-    // Nor does a product.
+    // If no product shows it either, one thread takes all rows in one piece.
     let same_rows =
         |m: usize| products.iter().all(|(spec, in_strips)| *in_strips || spec.same_rows::<T>(m));
     let whole = (in_strips && same_rows(per_block) && (last == 0 || same_rows(last))).then(|| {
