@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use costate_ops::{
     After, Isa, MatMul, Product, Real, Unary, argmax_axis, binary_in_place_right, lincomb, matmul,
 };
-use costate_ops::{Binary, max_axis, permute, sum_outer, sum_to};
+use costate_ops::{Binary, lu_factor, lu_solve, max_axis, permute, sum_outer, sum_to};
 use costate_ops::{unary, unary_on};
 
 /// The time of one call in ns: the least of several batches, which the machine's other work
@@ -164,6 +164,27 @@ fn combinations<T: Real>() {
     }
 }
 
+/// Factors of a full matrix, and of one with blocks of ten rows on its diagonal, and a solution.
+fn factors<T: Real>() {
+    for n in [24, 100, 400] {
+        let full = numbers::<T>(n * n);
+        let entry = |ij: usize| if ij / n / 10 == ij % n / 10 { full[ij] } else { T::zero() };
+        let blocks: Vec<T> = (0..n * n).map(entry).collect();
+        let (mut lu, mut pivots, mut x) = (full.clone(), vec![0; n], vec![T::one(); n]);
+        let [full, blocks] = [full, blocks].map(|a| {
+            time(|| {
+                lu.copy_from_slice(black_box(&a));
+                black_box(lu_factor(n, &mut lu, &mut pivots));
+            })
+        });
+        let solution = time(|| lu_solve(n, black_box(&lu), &pivots, black_box(&mut x)));
+        println!(
+            "{} factors of {n:3} rows {full:9.0} ns, of blocks {blocks:9.0} ns, solution {solution:7.0} ns",
+            T::NAME
+        );
+    }
+}
+
 fn the_rest<T: Real>() {
     let (m, n) = (256, 10);
     let x = numbers::<T>(m * n);
@@ -203,6 +224,8 @@ fn main() {
     functions::<f64>();
     combinations::<f32>();
     combinations::<f64>();
+    factors::<f32>();
+    factors::<f64>();
     the_rest::<f32>();
     the_rest::<f64>();
 }
