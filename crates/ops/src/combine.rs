@@ -10,12 +10,11 @@ use crate::isa::{Isa, Kernel, dispatch};
 /// How many columns are worked on at once.
 const BLOCK: usize = 16;
 
-/// Coefficients that are not 0, and where their rows begin.
-type Terms<T> = SmallVec<[(T, usize); 32]>;
+/// Coefficients that are not 0, and their rows.
+type Terms<'a, T> = SmallVec<[(T, &'a [T]); 32]>;
 
 struct Combine<'a, T> {
-    terms: &'a [(T, usize)],
-    rows: &'a [T],
+    terms: &'a [(T, &'a [T])],
     last: Option<&'a [T]>,
     /// The column of the first entry of `out`.
     start: usize,
@@ -26,23 +25,23 @@ impl<T: Real> Combine<'_, T> {
     /// `B` columns, from `column` on.
     #[inline(always)]
     fn block<const B: usize>(&self, column: usize) -> [T; B] {
-        let of = |x: &[T], from: usize| -> [T; B] {
+        let of = |x: &[T]| -> [T; B] {
             let mut block = [T::zero(); B];
-            block.copy_from_slice(&x[from + column..][..B]);
+            block.copy_from_slice(&x[column..][..B]);
             block
         };
         let [(c, row), terms @ ..] = self.terms else {
-            return self.last.map_or([T::zero(); B], |last| of(last, 0));
+            return self.last.map_or([T::zero(); B], of);
         };
-        let mut sum = of(self.rows, *row).map(|x| *c * x);
+        let mut sum = of(row).map(|x| *c * x);
         for &(c, row) in terms {
-            let row = of(self.rows, row);
+            let row = of(row);
             for i in 0..B {
                 sum[i] += c * row[i];
             }
         }
         if let Some(last) = self.last {
-            let last = of(last, 0);
+            let last = of(last);
             for i in 0..B {
                 sum[i] += last[i];
             }
@@ -93,30 +92,51 @@ impl<T: Real> Kernel for Combine<'_, T> {
 #[track_caller]
 pub fn combine<T: Real>(h: f64, c: &[f64], rows: &[T], last: Option<&[T]>, out: &mut [T]) {
     let n = out.len();
-    if let Some(last) = last {
-        check_len("combine", last.len(), n);
-    }
-    let used = c.iter().enumerate().filter(|(_, c)| **c != 0.0);
-    let terms: Terms<T> = used.map(|(j, &c)| (T::from_f64(h * c), j * n)).collect();
-    if let Some(&(_, row)) = terms.last() {
-        assert!(row + n <= rows.len(), "combine: {} entries of rows are not enough", rows.len());
-    }
-    T::combine(&terms, rows, last, out);
+    combine_terms(h, c, |j| rows.get(j * n..(j + 1) * n), last, out);
 }
 
-pub(crate) fn combine_of<T: Real>(
-    terms: &[(T, usize)],
-    rows: &[T],
+/// [`combine`] of rows that lie anywhere.
+///
+/// ```
+/// let (first, second) = ([10.0, 20.0], [30.0, 40.0]);
+/// let mut out = [0.0; 2];
+/// costate_ops::combine_rows(0.5, &[1.0, 2.0], &[&first, &second], None, &mut out);
+/// assert_eq!(out, [35.0, 50.0]);
+/// ```
+///
+/// # Panics
+/// If `last`, or a row with a coefficient that is not 0, is not as long as `out`, or such a row is missing.
+#[track_caller]
+pub fn combine_rows<T: Real>(h: f64, c: &[f64], rows: &[&[T]], last: Option<&[T]>, out: &mut [T]) {
+    combine_terms(h, c, |j| rows.get(j).copied(), last, out);
+}
+
+#[track_caller]
+fn combine_terms<'a, T: Real>(
+    h: f64,
+    c: &[f64],
+    row: impl Fn(usize) -> Option<&'a [T]>,
     last: Option<&[T]>,
     out: &mut [T],
 ) {
+    let mut terms: Terms<'_, T> = SmallVec::new();
+    for (j, &c) in c.iter().enumerate().filter(|(_, c)| **c != 0.0) {
+        let Some(row) = row(j) else { panic!("combine: row {j} is missing") };
+        check_len("combine", row.len(), out.len());
+        terms.push((T::from_f64(h * c), row));
+    }
+    if let Some(last) = last {
+        check_len("combine", last.len(), out.len());
+    }
+    T::combine(&terms, last, out);
+}
+
+pub(crate) fn combine_of<T: Real>(terms: &[(T, &[T])], last: Option<&[T]>, out: &mut [T]) {
     let Some(chunk) = share(out.len(), || BLOCK) else {
-        let all = Combine { terms, rows, last, start: 0, out };
-        return dispatch(Isa::detect(), all);
+        return dispatch(Isa::detect(), Combine { terms, last, start: 0, out });
     };
     out.par_chunks_mut(chunk).enumerate().for_each(|(i, out)| {
-        let piece = Combine { terms, rows, last, start: i * chunk, out };
-        dispatch(Isa::detect(), piece);
+        dispatch(Isa::detect(), Combine { terms, last, start: i * chunk, out });
     });
 }
 
@@ -132,6 +152,11 @@ mod tests {
         let last = last.then_some(&y[..]);
         let mut out = numbers(n, 2);
         combine(0.7, c, &rows, last, &mut out);
+        let mut apart = numbers(n, 3);
+        let of = |j: usize| &rows[j * n..(j + 1) * n];
+        let all: Vec<&[T]> = (0..c.len()).map(of).collect();
+        combine_rows(0.7, c, &all, last, &mut apart);
+        assert!(apart == out);
         for (i, out) in out.iter().enumerate() {
             let used = c.iter().enumerate().filter(|(_, c)| **c != 0.0);
             let terms = used.map(|(j, &c)| T::from_f64(0.7 * c) * rows[j * n + i]);
@@ -164,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "are not enough")]
+    #[should_panic(expected = "row 1 is missing")]
     fn rows_that_are_missing() {
         combine(1.0, &[1.0, 1.0], &[1.0, 2.0, 3.0], None, &mut [0.0, 0.0]);
     }

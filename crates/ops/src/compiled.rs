@@ -70,7 +70,7 @@ compiled! {
         fn binary_in_place_left(op: Binary, a: &mut [Self], b: &[Self]) = binary_left_of;
         fn binary_in_place_right(op: Binary, a: &[Self], b: &mut [Self]) = binary_right_of;
         fn lincomb(c: &[Self], xs: &[&[Self]], out: &mut [Self]) = lincomb_of;
-        fn combine(terms: &[(Self, usize)], rows: &[Self], last: Option<&[Self]>, out: &mut [Self])
+        fn combine(terms: &[(Self, &[Self])], last: Option<&[Self]>, out: &mut [Self])
             = combine_of;
         fn matmul(spec: MatMul, a: &[Self], b: &[Self], c: &mut [Self]) = matmul_of;
         fn product(

@@ -63,7 +63,7 @@ pub use buffer::Buffer;
 pub use chain::{
     CHAIN_REGISTERS, Chain, ChainMemory, ChainOp, ChainRegisters, ChainStep, chain, chain_on,
 };
-pub use combine::combine;
+pub use combine::{combine, combine_rows};
 pub use elementwise::copy;
 pub use factor::{lu_factor, lu_solve, lu_solve_transposed};
 pub use index::{gather, scatter_add};
