@@ -60,6 +60,8 @@ costate_ops::compiled! {
         ) -> Result<Vec<Var<'t, Self>>> = Function::inline_of;
         fn simplify(function: &Function<Self>) -> Function<Self> = simplify;
         fn compile(function: &Function<Self>) -> Result<Program<Self>> = Program::compile_of;
+        fn compile_unsplit(function: &Function<Self>) -> Result<Program<Self>>
+            = Program::compile_unsplit_of;
         fn workspace(program: &Program<Self>) -> Workspace<Self> = Workspace::new_of;
         fn evaluate<'a>(
             program: &'a Program<Self>,

@@ -54,23 +54,7 @@ impl<T: Real> Function<T> {
             return None;
         }
         lay_out_products(&mut f, fixed.clone());
-        let follows = follows(&f, fixed.clone());
-        // Values that cost nothing to make from others stay where they are used.
-        let free = |node: &FnNode<T>| {
-            matches!(node.op, Op::Input | Op::Const | Op::Expand | Op::Reshape | Op::Detach)
-        };
-        let mut wanted = vec![false; f.nodes.len()];
-        for (id, node) in f.nodes.iter().enumerate().rev() {
-            if !follows[id] || (free(node) && wanted[id]) {
-                // What is not computed once needs its arguments.
-                node.args.iter().for_each(|&a| wanted[a as usize] = true);
-            }
-        }
-        f.outputs.iter().for_each(|&id| wanted[id as usize] = true);
-        let hoisted: Vec<NodeId> = (0..f.nodes.len())
-            .filter(|&id| wanted[id] && follows[id] && !free(&f.nodes[id]))
-            .map(|id| id as NodeId)
-            .collect();
+        let hoisted = worth_hoisting(&f, fixed.clone());
         if hoisted.is_empty() {
             return None;
         }
@@ -81,6 +65,68 @@ impl<T: Real> Function<T> {
             each: between(&f, &inputs, &f.outputs),
         })
     }
+
+    /// [`hoist`](Self::hoist) for a function that is still to be differentiated: products are not laid out
+    /// anew, and fixed inputs of which nothing but what was split off follows are no inputs of `each`. Its
+    /// inputs are those that are not fixed, the fixed ones that are left, whose numbers come with it, and what
+    /// `once` gives.
+    ///
+    /// What `each` finds for the cotangents of the latter can be added up over many evaluations, before
+    /// it goes back through `once`.
+    ///
+    /// ```
+    /// use costate_tape::{Function, Shape};
+    ///
+    /// let shapes = [Shape::from([3]), Shape::from([3, 3])];
+    /// let f = Function::<f64>::trace_shapes(&shapes, |_, x| Ok(vec![(x[1] - x[1].t()).matmul(x[0])]))?;
+    /// let (parts, left) = f.factor_out(1..2).expect("the matrix");
+    /// assert_eq!((parts.each.input_shapes().len(), left), (2, vec![]));
+    /// # Ok::<(), costate_tape::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If there are no such inputs, or others come after them.
+    pub fn factor_out(&self, fixed: std::ops::Range<usize>) -> Option<(Hoisted<T>, Vec<usize>)> {
+        let f = T::simplify(self);
+        assert!(fixed.end == f.inputs.len(), "factor_out: there are inputs after the fixed ones");
+        if fixed.is_empty() || f.require_replayable().is_err() {
+            return None;
+        }
+        let hoisted = worth_hoisting(&f, fixed.clone());
+        if hoisted.is_empty() {
+            return None;
+        }
+        let (free, given) = f.inputs.split_at(fixed.start);
+        let inputs: Vec<NodeId> = f.inputs.iter().chain(&hoisted).copied().collect();
+        let needed = between(&f, &inputs, &f.outputs).depends_on();
+        let left: Vec<usize> = (0..given.len()).filter(|i| needed[fixed.start + i]).collect();
+        let kept = left.iter().map(|&i| given[i]);
+        let inputs: Vec<NodeId> =
+            free.iter().copied().chain(kept).chain(hoisted.iter().copied()).collect();
+        let once = between(&f, given, &hoisted);
+        Some((Hoisted { once, each: between(&f, &inputs, &f.outputs) }, left))
+    }
+}
+
+/// What follows from fixed inputs alone, and is worth being computed once.
+fn worth_hoisting<T: Real>(f: &Function<T>, fixed: std::ops::Range<usize>) -> Vec<NodeId> {
+    let follows = follows(f, fixed);
+    // Values that cost nothing to make from others stay where they are used.
+    let free = |node: &FnNode<T>| {
+        matches!(node.op, Op::Input | Op::Const | Op::Expand | Op::Reshape | Op::Detach)
+    };
+    let mut wanted = vec![false; f.nodes.len()];
+    for (id, node) in f.nodes.iter().enumerate().rev() {
+        if !follows[id] || (free(node) && wanted[id]) {
+            // What is not computed once needs its arguments.
+            node.args.iter().for_each(|&a| wanted[a as usize] = true);
+        }
+    }
+    f.outputs.iter().for_each(|&id| wanted[id as usize] = true);
+    (0..f.nodes.len())
+        .filter(|&id| wanted[id] && follows[id] && !free(&f.nodes[id]))
+        .map(|id| id as NodeId)
+        .collect()
 }
 
 /// For each value, whether it follows from fixed inputs and constants.

@@ -7,6 +7,7 @@ mod keeping;
 mod operations;
 mod programs;
 mod recording;
+mod row_blocks;
 mod rows;
 mod rules;
 mod strategies;

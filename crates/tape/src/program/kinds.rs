@@ -15,9 +15,12 @@ use crate::op::Op;
 const NEAR: usize = 128 * 1024;
 const NEAR_IN_STRIPS: usize = 1024 * 1024;
 
+/// Blocks are a multiple of so many rows, a tile of products and vectors.
+pub(crate) const TILE: usize = 16;
+
 /// What the rows have to do with a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// The same for all rows.
     Whole,
     /// Its leading axis runs over the rows.
@@ -57,6 +60,15 @@ pub(crate) fn cost<T: Real>(f: &Function<T>, node: &FnNode<T>) -> f64 {
 /// What the rows have to do with each value, or `None` if some operation mixes them. Inputs with as
 /// many rows, and what is repeated as often, are taken to run over them until that turns out wrong.
 pub(super) fn kinds<T: Real>(f: &Function<T>, rows: usize) -> Option<Vec<Kind>> {
+    kinds_of(f, rows, &|node| f.nodes[node.args[1] as usize].shape.len() == 3)
+}
+
+/// [`kinds`], given which products with a matrix read it in strips.
+pub(crate) fn kinds_of<T: Real>(
+    f: &Function<T>,
+    rows: usize,
+    in_strips: &impl Fn(&FnNode<T>) -> bool,
+) -> Option<Vec<Kind>> {
     let mut whole = vec![false; f.nodes.len()];
     for _ in 0..2 * f.inputs.len() + 8 {
         let mut kinds: Vec<Kind> = Vec::with_capacity(f.nodes.len());
@@ -65,7 +77,7 @@ pub(super) fn kinds<T: Real>(f: &Function<T>, rows: usize) -> Option<Vec<Kind>> 
             let leads = node.shape.first() == Some(&rows) && !whole[id];
             let kind = match node.op {
                 Op::Input | Op::Const => Ok(Some(if leads { Kind::Rows } else { Kind::Whole })),
-                _ => kind(f, node, leads, rows, &kinds),
+                _ => kind(f, node, leads, rows, &kinds, in_strips),
             };
             match kind {
                 Ok(Some(kind)) => kinds.push(kind),
@@ -99,6 +111,7 @@ fn kind<T: Real>(
     leads: bool,
     rows: usize,
     kinds: &[Kind],
+    in_strips: &impl Fn(&FnNode<T>) -> bool,
 ) -> std::result::Result<Option<Kind>, MustBeWhole> {
     use Kind::{Rows, Sum, Tail, Whole};
     let of = |i: usize| kinds[node.args[i] as usize];
@@ -125,7 +138,7 @@ fn kind<T: Real>(
         },
         Op::MatMul { ta, tb } => match (of(0), of(1), ta, tb) {
             (Rows, Whole, false, _) => {
-                let near = if shape(1).len() == 3 { NEAR_IN_STRIPS } else { NEAR };
+                let near = if in_strips(node) { NEAR_IN_STRIPS } else { NEAR };
                 rows_if(shape(1).numel() * size_of::<T>() <= near)
             }
             // A large sum for each block would take longer to add up than the blocks gain.
@@ -176,4 +189,18 @@ pub(crate) fn with_rows<T: Real>(node: &FnNode<T>, rows: usize) -> FnNode<T> {
         *ranges = shorter.into();
     }
     node
+}
+
+/// The same operations on so many rows: the first ones of constants.
+pub(crate) fn shrink<T: Real>(f: &Function<T>, kinds: &[Kind], rows: usize) -> Function<T> {
+    let nodes = f.nodes.iter().zip(kinds).map(|(node, kind)| {
+        if *kind != Kind::Rows {
+            return node.clone();
+        }
+        let mut node = with_rows(node, rows);
+        let len = node.shape.numel();
+        node.constant = node.constant.map(|value| value[..len].into());
+        node
+    });
+    Function::from_parts(nodes.collect(), f.inputs.clone(), f.outputs.clone())
 }

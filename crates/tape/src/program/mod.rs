@@ -13,7 +13,7 @@ mod scalar;
 mod simplify;
 mod small;
 
-pub(crate) use kinds::{cost, keeps_rows, with_rows};
+pub(crate) use kinds::{Kind, TILE, cost, keeps_rows, kinds_of, shrink, with_rows};
 pub(crate) use simplify::simplify;
 
 use std::any::Any;
@@ -205,7 +205,21 @@ impl<T: Real> Program<T> {
         Ok(Program { inner: Arc::new(inner) })
     }
 
-    /// [`compile`](Program::compile) without splitting the program into blocks of rows.
+    /// [`compile`](Program::compile) without splitting the program into blocks of rows, for one that threads
+    /// take each for itself.
+    ///
+    /// # Errors
+    /// Those of [`compile`](Program::compile).
+    pub fn compile_unsplit(function: &Function<T>) -> Result<Program<T>> {
+        T::compile_unsplit(function)
+    }
+
+    pub(crate) fn compile_unsplit_of(function: &Function<T>) -> Result<Program<T>> {
+        function.require_replayable()?;
+        Ok(Program::compile_whole(&T::simplify(function)))
+    }
+
+    /// The program of a function that is simplified, not split.
     fn compile_whole(function: &Function<T>) -> Program<T> {
         let inner = Inner::new(function.input_shapes());
         let inner = match scalar::unfold(function) {

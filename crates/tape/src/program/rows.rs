@@ -27,7 +27,7 @@ use crate::keeping::between;
 use crate::op::{Op, Result};
 use crate::shape::Shape;
 
-use super::kinds::{Kind, cost, kinds, with_rows};
+use super::kinds::{Kind, TILE, cost, kinds, shrink};
 use super::{Operand, Place, Program, Workspace};
 
 /// From how many nanoseconds of work on, as estimated, a program is split: sharing it costs a few
@@ -36,8 +36,6 @@ const WORTH: f64 = 60e3;
 /// How much work a block should be at least, and into how many the rows are split at most.
 const BLOCK: f64 = 25e3;
 const MOST: usize = 32;
-/// Blocks are a multiple of so many rows, a tile of products and vectors.
-const TILE: usize = 16;
 /// How many rows a block has at least where weights are large: each block reads all of them again, from
 /// the second-level cache or from beyond it.
 const ROWS_OF_STRIPS: usize = 128;
@@ -258,16 +256,6 @@ fn is_shared_product<T: Real>(f: &Function<T>, id: usize) -> bool {
     let Op::MatMul { .. } = node.op else { return false };
     let [left, columns] = [f.nodes[node.args[0] as usize].shape.numel(), node.shape[1]];
     is_shared(left * columns)
-}
-
-/// The same operations on fewer rows.
-fn shrink<T: Real>(f: &Function<T>, kinds: &[Kind], rows: usize) -> Function<T> {
-    let nodes = f.nodes.iter().zip(kinds).map(|(node, kind)| match kind {
-        Kind::Rows => with_rows(node, rows),
-        _ => node.clone(),
-    });
-    let nodes = nodes.collect();
-    Function::from_parts(nodes, f.inputs.clone(), f.outputs.clone())
 }
 
 /// A block at work.
