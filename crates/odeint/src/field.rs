@@ -11,7 +11,7 @@ use crate::mass::Mass;
 use crate::options::Options;
 use crate::sparsity::{self, Sparsity};
 use crate::stats::Stats;
-use crate::tableau::Part;
+use crate::tableau::{Part, Tableau};
 
 /// A vector field `dy/dt = f(t, y)`. Closures `FnMut(f64, &[T], &mut [T])` are fields.
 ///
@@ -63,6 +63,23 @@ pub trait Field<T: Real> {
     #[doc(hidden)]
     fn implicit_step(&mut self, step: ImplicitStep<'_, T>) -> Option<ImplicitAtOnce> {
         let _ = step;
+        None
+    }
+
+    /// Takes the step of an explicit method from the first to the second of the times, if this field is that of
+    /// a batch in blocks of rows, each of which goes through the whole step: the slopes after the first one, and
+    /// the new state. `kept` has a place for what each evaluation [keeps](Field::eval_keeping), or none.
+    #[doc(hidden)]
+    fn step_by_rows(
+        &mut self,
+        tableau: &Tableau,
+        times: [f64; 2],
+        y0: &[T],
+        k: &mut [T],
+        y1: &mut [T],
+        kept: &mut [&mut [T]],
+    ) -> Option<Result<(), FieldError>> {
+        let _ = (tableau, times, y0, k, y1, kept);
         None
     }
 

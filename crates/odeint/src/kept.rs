@@ -6,6 +6,7 @@
 use std::mem::swap;
 
 use costate_ops::Pages;
+use smallvec::SmallVec;
 
 use crate::Real;
 
@@ -48,6 +49,18 @@ impl<T: Real> Kept<T> {
         } else {
             &mut self.stages[(i - 1) * self.len..i * self.len]
         }
+    }
+
+    /// Where all of them do, or nothing.
+    pub fn places(&mut self) -> SmallVec<[&mut [T]; 20]> {
+        let mut places = SmallVec::new();
+        if self.len > 0 {
+            let stages = self.stages.chunks_exact_mut(self.len);
+            places.push(&mut self.first[..]);
+            places.extend(stages);
+            places.push(&mut self.end[..]);
+        }
+        places
     }
 
     /// Makes the end the start of the next step; or, once more, undoes that.

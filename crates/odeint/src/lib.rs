@@ -61,6 +61,7 @@ mod reversible;
 mod reversible_adjoint;
 mod root;
 mod rosenbrock;
+mod row_blocks;
 mod separable;
 mod sink;
 mod small;

@@ -24,6 +24,7 @@ use crate::method::Method;
 use crate::ode::Gradient;
 use crate::options::Options;
 use crate::reversible::Reversible;
+use crate::row_blocks::RowBlocks;
 use crate::solve::{Observe, check_times, drive_on};
 use crate::stats::Stats;
 use crate::tangent::recorded;
@@ -71,6 +72,8 @@ const SEVERAL: usize = 3;
 #[derive(Debug)]
 pub(crate) struct SolveState<T: Real> {
     field: SolverMemory<T>,
+    /// The same of blocks of rows.
+    rows: Vec<SolverMemory<T>>,
     integrator: Option<Integrator<T>>,
     /// How many solves there were.
     solves: usize,
@@ -101,6 +104,12 @@ impl<T: Real> SolveOp<T> {
             Memory::Steps if self.method.tableau().coupled || self.is_multistep() => 0,
             Memory::Steps => usize::MAX,
         }
+    }
+
+    /// The field in blocks of rows, if the exact gradient goes by them.
+    fn rows(&self) -> Option<&RowBlocks<T>> {
+        let is_exact = self.gradient == Gradient::Exact && self.probe.pass.is_none();
+        self.field.rows.as_deref().filter(|_| is_exact)
     }
 
     /// The methods of its steps.
@@ -281,6 +290,7 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
     fn new_state(&self) -> Box<dyn Any + Send> {
         Box::new(SolveState::<T> {
             field: self.field.memory(),
+            rows: self.rows().map(RowBlocks::memory).unwrap_or_default(),
             integrator: None,
             solves: 0,
             ts: Vec::new(),
@@ -295,7 +305,7 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
     }
 
     fn shares_work(&self) -> bool {
-        self.field.program.each().shares_work()
+        self.rows().is_some() || self.field.program.each().shares_work()
     }
 
     fn eval(&self, e: &mut Evaluation<'_, T>) -> std::result::Result<(), CallError> {
@@ -325,10 +335,16 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
         }
         let limit = self.points();
         let keeps = limit == 0 && self.activations > 0;
+        let of_rows = self.rows().map(|rows| (rows, rows.captured(&captured)));
+        let rows = of_rows
+            .as_ref()
+            .map(|(rows, captured)| rows.at_work(&mut state.rows, captured, keeps))
+            .transpose()?;
         let mut field = self
             .field
             .at_work(&mut state.field, &captured)?
-            .keeping(self.field.places().filter(|_| keeps));
+            .keeping(self.field.places().filter(|_| keeps))
+            .by_rows(rows);
         integrator.keep(&field);
         let dense = self.gradient == Gradient::Interpolated;
         if !dense {

@@ -26,21 +26,36 @@ pub(crate) fn combine<T: Real>(y: Option<&[T]>, h: f64, c: &[f64], k: &[T], out:
     costate_ops::combine(h, c, k, y, out);
 }
 
+/// [`combine`] of slopes that lie anywhere.
+pub(crate) fn combine_rows<T: Real>(y: Option<&[T]>, h: f64, c: &[f64], k: &[&[T]], out: &mut [T]) {
+    if out.len() > 4 {
+        return costate_ops::combine_rows(h, c, k, y, out);
+    }
+    let mut few: SmallVec<[T; 64]> = SmallVec::new();
+    k.iter().take(c.len()).for_each(|k| few.extend_from_slice(k));
+    combine(y, h, c, &few, out);
+}
+
+/// Slopes that follow each other.
+pub(crate) fn slopes_of<T>(k: &[T], n: usize) -> SmallVec<[&[T]; 32]> {
+    k.chunks_exact(n).collect()
+}
+
 /// The state `y0 + h Σ a_ij k_j` of stage `i` of an explicit method; `a_ii` does not count.
 pub(crate) fn stage_state<T: Real>(
     tableau: &Tableau,
     i: usize,
     y0: &[T],
     h: f64,
-    k: &[T],
+    k: &[&[T]],
     out: &mut [T],
 ) {
     let row = tableau.row(i);
     if !tableau.starts_before(i) {
-        return combine(Some(y0), h, &row[..i.min(row.len())], k, out);
+        return combine_rows(Some(y0), h, &row[..i.min(row.len())], k, out);
     }
     stage_state(tableau, i - 1, y0, h, k, out);
-    for (c, k) in tableau.increments(i).zip(k.chunks_exact(out.len())) {
+    for (c, k) in tableau.increments(i).zip(k) {
         costate_ops::axpy(T::from_f64(h * c), k, out);
     }
 }
@@ -230,7 +245,7 @@ pub(crate) fn keeping_step<T: Real>(
     for i in 1..rows {
         let (done, rest) = k.split_at_mut(i * n);
         // Every stage goes through `y1`; the last row's is the new state.
-        stage_state(tableau, i, y0, h, done, y1);
+        stage_state(tableau, i, y0, h, &slopes_of(done, n), y1);
         if i == rows - 1 && !tableau.error_needs_end() {
             break;
         }

@@ -13,9 +13,10 @@ pub(crate) use self::program::{FieldMemory, FieldProgram, LaneMemory};
 pub(crate) use self::replay::{Places, Replay, SolverMemory, copy_few};
 use crate::Real;
 use crate::additive::Portion;
-use crate::adjoint::{FEW, FewPrograms};
+use crate::adjoint::{FEW, FewPrograms, SumPlans};
 use crate::mass::Mass;
 use crate::method::Method;
+use crate::row_blocks::RowBlocks;
 use crate::sparsity::Sparsity;
 use crate::whole_step::{WholeStages, WholeStep};
 
@@ -38,6 +39,10 @@ pub(crate) struct VectorField<T: Real> {
     pub parts: Option<Box<Parts<T>>>,
     /// The mass matrix; that of a field with tangents is the one of the field that it comes from.
     pub mass: Option<Arc<Mass<T>>>,
+    /// The field in blocks of rows, if its exact gradient goes by them.
+    pub rows: Option<Box<RowBlocks<T>>>,
+    /// Whether its programs are in one piece.
+    unsplit: bool,
     /// What the program leaves for the backward pass after the slope, and that pass.
     keeping: Option<Kept<T>>,
     /// A whole step, for explicit methods and states of a few numbers; compiled when it is asked for.
@@ -51,6 +56,16 @@ pub(crate) struct VectorField<T: Real> {
 pub(crate) struct Split<T: Real> {
     pub program: FieldProgram<T>,
     pub parts: Vec<Part>,
+}
+
+/// What a discrete adjoint runs of a field.
+#[derive(Debug)]
+pub(crate) struct VjpPrograms<T: Real> {
+    pub vjp: FieldProgram<T>,
+    /// The same from what evaluations kept.
+    pub backward: Option<FieldProgram<T>>,
+    /// What is to be done with the sums that both leave out, if they leave out any.
+    pub sums: Option<SumPlans>,
 }
 
 /// A field in two parts, with the inputs of the field.
@@ -109,8 +124,18 @@ impl<T: Real> VectorField<T> {
     /// With its program alone.
     pub fn new(function: Function<T>) -> Result<VectorField<T>> {
         let captured = function.input_shapes().len() - 2;
-        let function = function.merge_traces(1, 2..2 + captured);
-        let program = FieldProgram::compile(&function, captured)?;
+        VectorField::made_of(function.merge_traces(1, 2..2 + captured), false)
+    }
+
+    /// Of a block of rows, for one thread: [with programs in one
+    /// piece](costate_tape::Program::compile_unsplit).
+    pub fn unsplit(function: Function<T>) -> Result<VectorField<T>> {
+        VectorField::made_of(function, true)
+    }
+
+    fn made_of(function: Function<T>, unsplit: bool) -> Result<VectorField<T>> {
+        let captured = function.input_shapes().len() - 2;
+        let program = FieldProgram::compile(&function, captured, unsplit)?;
         let (jacobian, derivative, rate, keeping) = (None, None, None, None);
         let (compressed, parts, mass) = (None, None, None);
         Ok(VectorField {
@@ -122,6 +147,8 @@ impl<T: Real> VectorField<T> {
             compressed,
             parts,
             mass,
+            rows: None,
+            unsplit,
             keeping,
             whole_step: OnceLock::new(),
             whole_stages: OnceLock::new(),
@@ -203,6 +230,18 @@ impl<T: Real> VectorField<T> {
         Ok(self)
     }
 
+    /// Has the exact gradient by an explicit method go by blocks of rows, if that is possible and worth it, or
+    /// else evaluations [keep](Self::keeping) what it can use.
+    pub fn by_rows(mut self, method: Method, time: bool) -> Result<VectorField<T>> {
+        if let Method::Explicit(tableau) = method
+            && !tableau.is_partitioned()
+            && !self.program.is_small()
+        {
+            self.rows = RowBlocks::new(&self.function, tableau, time)?.map(Box::new);
+        }
+        if self.rows.is_some() { Ok(self) } else { self.keeping(time) }
+    }
+
     /// Records a portion of it.
     pub fn record<'t>(
         &self,
@@ -234,7 +273,7 @@ impl<T: Real> VectorField<T> {
 
     /// Compiles a function of the same inputs, and perhaps more.
     pub fn compile(&self, function: &Function<T>) -> Result<FieldProgram<T>> {
-        FieldProgram::compile(function, self.function.input_shapes().len() - 2)
+        FieldProgram::compile(function, self.function.input_shapes().len() - 2, self.unsplit)
     }
 
     /// The [`vjp`](Self::vjp) that reads what an evaluation kept, if it keeps anything.
@@ -269,6 +308,20 @@ impl<T: Real> VectorField<T> {
         let captured = captured.iter().map(|i| i + 2);
         let wrt: Vec<usize> = [1].into_iter().chain(times).chain(captured).collect();
         self.function.vjp(&wrt)
+    }
+
+    /// What a discrete adjoint runs, with sums over rows added as they are made if `apart`.
+    pub fn vjp_programs(
+        &self,
+        time: bool,
+        captured: &[usize],
+        apart: bool,
+    ) -> Result<VjpPrograms<T>> {
+        if apart && let Some(found) = self.vjp_without_sums(time, captured)? {
+            return Ok(found);
+        }
+        let (vjp, backward) = (self.vjp(time, captured)?, self.backward(time, captured)?);
+        Ok(VjpPrograms { vjp, backward, sums: None })
     }
 
     /// [`vjp`](Self::vjp) without its sums over rows, if it has any.

@@ -17,6 +17,7 @@ mod memory;
 mod network;
 mod reversible_gradient;
 mod roots;
+mod row_blocks;
 mod tangent;
 mod ways;
 mod whole_steps;

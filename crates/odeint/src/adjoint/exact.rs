@@ -27,7 +27,7 @@ use crate::Real;
 use crate::error::FieldError;
 use crate::method::Method;
 use crate::solve::position;
-use crate::step::combine;
+use crate::step::combine_rows;
 use crate::tableau::Tableau;
 
 /// The memory of the pass.
@@ -51,8 +51,6 @@ pub(crate) struct Exact<T: Real> {
     starts: Vec<f64>,
     /// A linear combination of slopes.
     sum: Buffer<T>,
-    /// The slopes of a step with those of its interpolant.
-    k: Buffer<T>,
     stages: Stages<T>,
     rosenbrock: Rosenbrock<T>,
     /// Whether `end` is to be passed on.
@@ -98,7 +96,7 @@ impl<T: Real> ByPrograms<T> for Exact<T> {
             self.columns_of(tableau);
             if let Some(pass) = &mut programs.pass {
                 let end = carried.then_some(&*self.end);
-                pass.visit(step.t1, from.grid.y(n + 1), &self.p, end, to.captured);
+                pass.visit(step.t1, from.start(n + 1), &self.p, end, to.captured);
             }
             let mut inside: SmallVec<[Inside; 8]> = SmallVec::new();
             for time in step.saves.clone() {
@@ -109,25 +107,14 @@ impl<T: Real> ByPrograms<T> for Exact<T> {
                 }
                 add(&mut self.p, from.g(time));
                 if to.times.is_some() && time + 1 < from.ts.len() {
-                    to.add_time(
-                        time,
-                        dot(from.g(time), &from.grid.k(n)[(rows - 1) * dim..]).as_f64(),
-                    );
+                    let end = from.slopes(n, false)[rows - 1];
+                    to.add_time(time, dot(from.g(time), end).as_f64());
                 }
             }
             let wants_h = to.times.is_some() && (n == 0 || n == last_step);
-            let mut k_all = std::mem::take(&mut self.k);
-            let k = if inside.is_empty() || all == rows {
-                from.grid.k(n)
-            } else {
-                k_all.resize(all * dim);
-                let (k, own) = k_all.split_at_mut(rows * dim);
-                k.copy_from_slice(from.grid.k(n));
-                own.copy_from_slice(from.grid.own(n));
-                &k_all
-            };
-            let slopes = k.len() / dim;
-            let y0 = from.grid.y(n);
+            let k = &from.slopes(n, !inside.is_empty() && all > rows)[..];
+            let slopes = k.len();
+            let y0 = from.start(n);
             let back = Back { method, tableau, n, step, y0, k, inside: &inside, slopes, wants_h };
             self.start_step(from, &inside, all);
             // What the time does to the step: to its end, and to its stages.
@@ -152,18 +139,18 @@ impl<T: Real> ByPrograms<T> for Exact<T> {
                 // The last stage is the state, so what the state sends goes through it.
                 let hg = h * tableau.a[rows - 1][rows - 1];
                 costate_ops::axpy(T::from_f64(hg), &self.p, &mut self.end);
-                let (t1, y1) = (step.t1, from.grid.y(n + 1));
+                let (t1, y1) = (step.t1, from.start(n + 1));
                 self.stages.factor(jacobian, t1, y1, hg)?;
                 let (vjp, order) = (&mut programs.vjp, from.grid.order);
                 self.stages.solve_adjoint(vjp, order, (t1, y1, hg), &mut self.end)?;
             }
             if carried || needs_end || implicit {
                 let (p, sum) = (&mut self.p, &self.end);
-                let (at, kept) = ((step.t1, from.grid.y(n + 1)), from.grid.kept(n, rows - 1));
+                let (at, kept) = ((step.t1, from.start(n + 1)), from.kept(n, rows - 1));
                 end_bar = programs.vjp(at, kept, sum, to, |found| add(p, found))?;
             }
             if wants_h {
-                combine(None, 1.0, tableau.b, k, &mut self.sum);
+                combine_rows(None, 1.0, tableau.b, k, &mut self.sum);
                 h_bar += dot(&self.p, &self.sum).as_f64();
             }
 
@@ -205,12 +192,12 @@ impl<T: Real> ByPrograms<T> for Exact<T> {
                         (0..slopes).map(f).collect::<SmallVec<[f64; 32]>>()
                     };
                     let rate = weight(&|i| tableau.interpolant.weight_derivative(i, theta));
-                    combine(None, 1.0, &rate, k, &mut self.sum);
+                    combine_rows(None, 1.0, &rate, k, &mut self.sum);
                     // h times the slope at the time, over h.
                     let time_bar = dot(from.g(time), &self.sum).as_f64();
                     to.add_time(time, time_bar);
                     let value = weight(&|i| tableau.interpolant.weight(i, theta));
-                    combine(None, 1.0, &value, k, &mut self.sum);
+                    combine_rows(None, 1.0, &value, k, &mut self.sum);
                     h_bar += dot(from.g(time), &self.sum).as_f64() - time_bar * theta;
                     start_bar -= time_bar;
                 }
@@ -221,7 +208,6 @@ impl<T: Real> ByPrograms<T> for Exact<T> {
                     to.add_time(from.ts.len() - 1, h_bar + end_bar);
                 }
             }
-            self.k = k_all;
             programs.finish_step(to);
         }
         self.carried = carried;
@@ -236,12 +222,12 @@ impl<T: Real> ByPrograms<T> for Exact<T> {
     ) -> Result<(), FieldError> {
         if let Some(pass) = &mut programs.pass {
             let end = self.carried.then_some(&*self.end);
-            pass.visit(from.ts[0], from.grid.y(0), &self.p, end, to.captured);
+            pass.visit(from.ts[0], from.start(0), &self.p, end, to.captured);
         }
         let p = &mut self.p;
         add(p, from.g(0));
         if self.carried {
-            let (at, kept) = ((from.ts[0], from.grid.y(0)), from.grid.kept(0, 0));
+            let (at, kept) = ((from.ts[0], from.start(0)), from.kept(0, 0));
             let t_bar = programs.vjp(at, kept, &self.end, to, |found| add(p, found))?;
             programs.finish_step(to);
             to.add_time(0, t_bar);

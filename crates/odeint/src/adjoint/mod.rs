@@ -1,5 +1,6 @@
 //! The backward pass of a solve: Hamilton's equations for `H = p · f`, discrete or continuous.
 
+mod by_rows;
 mod continuous;
 mod exact;
 mod few;
@@ -14,6 +15,7 @@ mod stages;
 mod sums;
 mod undo;
 
+pub(crate) use by_rows::{RowMemory, RowPrograms};
 pub(crate) use continuous::{Continuous, Equations};
 pub(crate) use exact::Exact;
 pub(crate) use few::{Few, FewPrograms};
@@ -28,11 +30,13 @@ pub(crate) use undo::Undo;
 
 use costate_ops::{axpy, axpy_compensated};
 use costate_tape::Outputs;
+use smallvec::SmallVec;
 
 use crate::Real;
 use crate::error::FieldError;
 use crate::grid::Grid;
 use crate::method::Method;
+use crate::row_blocks::Block;
 use crate::stats::Stats;
 
 /// What a backward pass starts from.
@@ -46,21 +50,47 @@ pub(crate) struct Backward<'a, T: Real> {
     /// The states at the times, and their cotangents.
     pub ys: &'a [T],
     pub cotangent: &'a [T],
+    /// The block of rows that it is for, if it is not for all.
+    pub block: Option<Block>,
 }
 
 impl<T: Real> Backward<'_, T> {
+    /// How many entries of a state it is for.
     fn dim(&self) -> usize {
-        self.grid.dim
+        self.block.map_or(self.grid.dim, |block| block.state.len())
+    }
+
+    /// Those of a state, or of a slope.
+    fn cut<'x>(&self, state: &'x [T]) -> &'x [T] {
+        self.block.map_or(state, |block| block.state.of(state))
     }
 
     /// The state at time number `i`.
     fn y(&self, i: usize) -> &[T] {
-        &self.ys[i * self.dim()..(i + 1) * self.dim()]
+        self.cut(&self.ys[i * self.grid.dim..(i + 1) * self.grid.dim])
     }
 
     /// Its cotangent.
     fn g(&self, i: usize) -> &[T] {
-        &self.cotangent[i * self.dim()..(i + 1) * self.dim()]
+        self.cut(&self.cotangent[i * self.grid.dim..(i + 1) * self.grid.dim])
+    }
+
+    /// State number `n` of the grid.
+    fn start(&self, n: usize) -> &[T] {
+        self.cut(self.grid.y(n))
+    }
+
+    /// The slopes of step `n`, and the interpolant's own if asked for.
+    fn slopes(&self, n: usize, own: bool) -> SmallVec<[&[T]; 32]> {
+        let own = if own { self.grid.own(n) } else { &[] };
+        let all = [self.grid.k(n), own];
+        all.into_iter().flat_map(|k| k.chunks_exact(self.grid.dim)).map(|k| self.cut(k)).collect()
+    }
+
+    /// What the evaluation of slope `i` of step `n` left, if it was kept.
+    fn kept(&self, n: usize, i: usize) -> Option<&[T]> {
+        let kept = self.grid.kept(n, i)?;
+        Some(self.block.map_or(kept, |block| block.kept.of(kept)))
     }
 }
 

@@ -104,6 +104,13 @@ fn retake<T: Real>(
     if step.saves.clone().any(|i| !at_end(i)) {
         integrator.dense_slopes(field)?;
     }
+    // The step after it goes back through the evaluation at its end, and reads what that keeps.
+    if n + 1 < whole.steps
+        && !integrator.kept().is_empty()
+        && whole.grid.method(step).tableau().uses_first()
+    {
+        integrator.end_slope(field)?;
+    }
     // A time at the end of the step moves along the slope there.
     let is_multistep = matches!(whole.method, Method::Multistep(_));
     if times && !is_multistep && n + 1 < whole.steps && step.saves.clone().any(at_end) {

@@ -81,7 +81,7 @@ impl<T: Real> Rosenbrock<T> {
         t: f64,
         h: f64,
         y: &[T],
-        k: &[T],
+        k: &[&[T]],
         p: &mut [T],
         to: &mut Cotangents<'_, T>,
     ) -> Result<(f64, f64), FieldError> {
@@ -89,7 +89,7 @@ impl<T: Real> Rosenbrock<T> {
         let (step, gamma) = (T::from_f64(h), T::from_f64(method.gamma));
         let (mut t_bar, mut h_bar) = (0.0, 0.0);
         for i in method.stages() {
-            costate_ops::affine(gamma, T::zero(), &k[i * n..(i + 1) * n], &mut self.inputs[..n]);
+            costate_ops::affine(gamma, T::zero(), k[i], &mut self.inputs[..n]);
             self.inputs[n] = T::from_f64(method.gamma * method.time[i]);
             self.inputs[n + 1..].copy_from_slice(&self.w[i * n..(i + 1) * n]);
             second.0.run(t, y, Some(&self.inputs), |found| {

@@ -11,7 +11,7 @@ use costate_tape::{Outputs, Part, Result, Shape};
 
 use super::Cotangents;
 use crate::Real;
-use crate::vector_field::{FieldProgram, VectorField};
+use crate::vector_field::{VectorField, VjpPrograms};
 
 /// Up to how many columns a matrix has its rows along the vectors.
 const NARROW: usize = 4;
@@ -79,13 +79,6 @@ pub(crate) struct SumPlans {
     time: bool,
 }
 
-/// The programs of a vjp without its sums, and what is to be done with what they give.
-pub(crate) struct SumPrograms<T: Real> {
-    pub vjp: FieldProgram<T>,
-    pub backward: Option<FieldProgram<T>>,
-    pub plans: SumPlans,
-}
-
 impl<T: Real> VectorField<T> {
     /// The vjp and the same from what evaluations kept, without their sums over rows; `None` if there
     /// are none.
@@ -93,7 +86,7 @@ impl<T: Real> VectorField<T> {
         &self,
         time: bool,
         captured: &[usize],
-    ) -> Result<Option<SumPrograms<T>>> {
+    ) -> Result<Option<VjpPrograms<T>>> {
         let Some(vjp) = self.split_vjp(time, captured)? else { return Ok(None) };
         let backward = self.split_backward(time, captured)?;
         if backward.is_none() && self.places().is_some() {
@@ -112,7 +105,7 @@ impl<T: Real> VectorField<T> {
             return Ok(None);
         }
         let (vjp, backward) = (vjp.program, backward.map(|split| split.program));
-        Ok(Some(SumPrograms { vjp, backward, plans }))
+        Ok(Some(VjpPrograms { vjp, backward, sums: Some(plans) }))
     }
 }
 

@@ -59,7 +59,7 @@ impl Ode {
         };
         field = field.for_method(self.method)?;
         if self.gradient == Gradient::Exact && !self.method.needs_jacobian() && !tableau.coupled {
-            field = field.keeping(times.is_none())?;
+            field = field.by_rows(self.method, times.is_none())?;
         }
         Ok(SolveOp {
             method: self.method,

@@ -11,13 +11,18 @@ use super::{SEVERAL, SolveOp, SolveState};
 use crate::Real;
 use crate::adjoint::{
     Again, Backward, Continuous, Cotangents, Equations, Exact, Few, FewPrograms, Multistep, OfFew,
-    Programs, Retake, Reverse, SideBySide, SumMemory, SumPlans, Sums, Undo, WithPrograms,
+    Programs, Retake, Reverse, RowMemory, RowPrograms, SideBySide, SumMemory, Sums, Undo,
+    WithPrograms,
 };
+use crate::checkpoints::Checkpoints;
 use crate::method::Method;
 use crate::ode::Gradient;
+use crate::row_blocks::RowBlocks;
 use crate::stats::Stats;
 use crate::tangent::recorded;
-use crate::vector_field::{AnyJacobian, FieldMemory, FieldProgram, Replay, SolverMemory};
+use crate::vector_field::{
+    AnyJacobian, FieldMemory, FieldProgram, Replay, SolverMemory, VjpPrograms,
+};
 use crate::whole_step::StepsBack;
 
 impl<T: Real> SolveOp<T> {
@@ -32,21 +37,22 @@ impl<T: Real> SolveOp<T> {
         let suits = matches!(self.gradient, Gradient::Exact | Gradient::Forward)
             && !(times || records)
             && FewPrograms::<T>::suit(self.method, components);
-        let sums = match (self.method, self.gradient) {
-            (Method::Explicit(_), Gradient::Exact | Gradient::Forward)
-                if !self.field.program.is_small() =>
-            {
-                self.field.vjp_without_sums(times, &wrt)?
+        let rows = self.rows().map(|rows| RowPrograms::new(rows, times, &wrt)).transpose()?;
+        let programs = match rows {
+            Some(_) => None,
+            None => {
+                let apart = matches!(self.method, Method::Explicit(_))
+                    && matches!(self.gradient, Gradient::Exact | Gradient::Forward)
+                    && !self.field.program.is_small();
+                Some(self.field.vjp_programs(times, &wrt, apart)?)
+            }
+        };
+        let back = match &programs {
+            Some(VjpPrograms { vjp, sums: None, .. }) if suits => {
+                StepsBack::new(vjp, self.method.tableau())
             }
             _ => None,
         };
-        let (vjp, backward, sums) = match sums {
-            Some(found) => (found.vjp, found.backward, Some(found.plans)),
-            None => (self.field.vjp(times, &wrt)?, self.field.backward(times, &wrt)?, None),
-        };
-        let back = (suits && sums.is_none())
-            .then(|| StepsBack::new(&vjp, self.method.tableau()))
-            .flatten();
         let few = if suits && back.is_none() { self.field.few(&wrt)? } else { None };
         Ok(AdjointOp {
             few,
@@ -55,7 +61,8 @@ impl<T: Real> SolveOp<T> {
                 Gradient::Continuous | Gradient::Interpolated => Some(self.field.hamiltonian()?),
                 _ => None,
             },
-            vjp,
+            programs,
+            rows,
             parts: match &self.field.parts {
                 Some(parts) => Some([parts.stiff.vjp(times, &wrt)?, parts.rest.vjp(times, &wrt)?]),
                 None => None,
@@ -64,8 +71,6 @@ impl<T: Real> SolveOp<T> {
                 (Some(_), Gradient::Interpolated) => Some(self.field.whole_jacobian()?),
                 _ => None,
             },
-            backward,
-            sums,
             second: match (self.method, self.gradient) {
                 (Method::Rosenbrock(_), Gradient::Continuous | Gradient::Interpolated) => None,
                 (Method::Rosenbrock(_), _) => Some(self.field.second(times, &wrt)?),
@@ -87,15 +92,13 @@ pub(crate) struct AdjointOp<T: Real> {
     pub(super) times: bool,
     /// Which captured inputs' cotangents are wanted.
     pub(super) wrt: Vec<usize>,
-    vjp: FieldProgram<T>,
-    /// The same of the stiff part and of the rest, if the field is in parts.
+    /// The vjp of the field, or of its blocks of rows.
+    programs: Option<VjpPrograms<T>>,
+    rows: Option<RowPrograms<T>>,
+    /// That of the stiff part and of the rest, if the field is in parts.
     parts: Option<[FieldProgram<T>; 2]>,
     /// The Jacobian of both, for the continuous adjoint.
     whole_jacobian: Option<FieldProgram<T>>,
-    /// The same from what evaluations kept.
-    backward: Option<FieldProgram<T>>,
-    /// What is to be done with the sums that both leave out, if they leave out any.
-    sums: Option<SumPlans>,
     hamiltonian: Option<FieldProgram<T>>,
     /// The vjp of the field's derivatives, for Rosenbrock methods.
     second: Option<FieldProgram<T>>,
@@ -108,14 +111,16 @@ pub(crate) struct AdjointOp<T: Real> {
 /// The memory of a backward pass.
 #[derive(Debug)]
 pub(crate) struct AdjointState<T: Real> {
-    vjp: FieldMemory<T>,
+    vjp: Option<FieldMemory<T>>,
+    rows: Option<RowMemory<T>>,
     parts: Option<[FieldMemory<T>; 2]>,
     backward: Option<FieldMemory<T>>,
     jacobian: Option<FieldMemory<T>>,
     hamiltonian: Option<FieldMemory<T>>,
     second: Option<FieldMemory<T>>,
-    /// Those of steps that are taken again.
+    /// Those of steps that are taken again, and of their blocks of rows.
     field: Option<SolverMemory<T>>,
+    field_rows: Vec<SolverMemory<T>>,
     retake: Retake<T>,
     undo: Undo<T>,
     few: Option<Few<T>>,
@@ -145,6 +150,17 @@ impl<T: Real> AdjointOp<T> {
         }
     }
 
+    /// What steps are taken again with.
+    fn again<'a>(
+        &self,
+        field: Replay<'a, T>,
+        points: &'a mut Checkpoints<T>,
+        y0: &'a [T],
+    ) -> Again<'a, T> {
+        let SolveOp { options, activations, .. } = self.solve;
+        Again { options, activations, field, points, y0 }
+    }
+
     /// This operation again, as operations on the frozen grid.
     ///
     /// `inputs` are those without the value of the solve, from which the operations do not start.
@@ -160,6 +176,11 @@ impl<T: Real> AdjointOp<T> {
             .collect();
         ys.tape().vjp(&[ys], &[g], &wrt)
     }
+}
+
+/// The state of the solve of which steps are taken again.
+fn solved<T: Real>(forward: &dyn Any) -> &SolveState<T> {
+    forward.downcast_ref().expect("tangents keep all stages")
 }
 
 impl<T: Real> CallOp<T> for AdjointOp<T> {
@@ -181,15 +202,18 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
 
     fn new_state(&self) -> Box<dyn Any + Send> {
         let (field, again) = (&self.solve.field, self.solve.points() > 0 || self.solve.undoes());
-        let jacobian = self.jacobian();
+        let (jacobian, programs, rows) =
+            (self.jacobian(), self.programs.as_ref(), self.solve.rows());
         Box::new(AdjointState::<T> {
-            vjp: FieldMemory::new(&self.vjp),
+            vjp: programs.map(|programs| FieldMemory::new(&programs.vjp)),
+            rows: rows.zip(self.rows.as_ref()).map(|(rows, p)| RowMemory::new(rows, p)),
             parts: self.parts.as_ref().map(|parts| parts.each_ref().map(FieldMemory::new)),
-            backward: self.backward.as_ref().map(FieldMemory::new),
+            backward: programs.and_then(|p| p.backward.as_ref()).map(FieldMemory::new),
             jacobian: jacobian.map(|(program, _)| FieldMemory::new(program)),
             hamiltonian: self.hamiltonian.as_ref().map(FieldMemory::new),
             second: self.second.as_ref().map(FieldMemory::new),
             field: again.then(|| field.memory()),
+            field_rows: rows.filter(|_| again).map(RowBlocks::memory).unwrap_or_default(),
             retake: Retake::default(),
             undo: Undo::default(),
             few: self.few.as_ref().map(Few::new),
@@ -217,8 +241,9 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
         e.output.fill(T::zero());
         let (y0, rest) = e.output.split_at_mut(inputs[0].data.len());
         let (times, captured_bar) = rest.split_at_mut(if self.times { ts.len() } else { 0 });
-        // Those of a few numbers are not worth the trouble.
-        state.rest.resize(if self.vjp.is_small() { 0 } else { captured_bar.len() });
+        // Those of a few numbers are not worth the trouble, and blocks of rows have their own.
+        let is_small = self.programs.as_ref().is_none_or(|programs| programs.vjp.is_small());
+        state.rest.resize(if is_small { 0 } else { captured_bar.len() });
         state.rest.fill(T::zero());
         let (times, rest) = (self.times.then_some(times), &mut state.rest[..]);
         let mut bars = Cotangents { y0, times, captured: captured_bar, rest };
@@ -229,6 +254,28 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
             steps: grid.steps.len(),
             ys: e.inputs[0].data,
             cotangent: cotangent.data,
+            block: None,
+        };
+        let of_rows = self.solve.rows().map(|rows| (rows, rows.captured(&captured)));
+        if let (Some((rows, given)), Some(programs), Some(memory)) =
+            (&of_rows, &self.rows, &mut state.rows)
+        {
+            let mut pass = memory.at_work(rows, programs, &captured, given, ts.len())?;
+            state.stats = match &mut state.field {
+                None => pass.run(&backward, &mut bars)?,
+                Some(memory) => {
+                    let keep = self.solve.activations > 0;
+                    let rows = rows.at_work(&mut state.field_rows, given, keep)?;
+                    let field = self.solve.field.at_work(memory, &captured)?.by_rows(Some(rows));
+                    let mut points = solved(forward).points.borrow_mut();
+                    let again = self.again(field, &mut points, inputs[0].data);
+                    state.retake.run(&mut pass, &backward, again, &mut bars)?
+                }
+            };
+            return Ok(());
+        }
+        let (Some(of_field), Some(vjp_memory)) = (&self.programs, &mut state.vjp) else {
+            unreachable!("programs of all rows, or of blocks of them");
         };
         if let (Some(pass), None) = (&mut state.back, &state.field) {
             // It needs none of the others.
@@ -239,11 +286,11 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
         }
         if forward.downcast_ref::<SolveState<T>>().is_some_and(|solve| solve.solves >= SEVERAL) {
             // Worth it from the same solve on as the forward pass's.
-            let programs = [Some(&self.vjp), self.second.as_ref()];
+            let programs = [Some(&of_field.vjp), self.second.as_ref()];
             programs.into_iter().flatten().for_each(FieldProgram::make_native);
         }
         let mut pass = self.solve.probe.start();
-        let vjp = Replay::new(&self.vjp, &mut state.vjp, &captured)?;
+        let vjp = Replay::new(&of_field.vjp, vjp_memory, &captured)?;
         let jacobian = Replay::of_jacobian(self.jacobian(), &mut state.jacobian, &captured)?;
         state.stats = match (&self.hamiltonian, &mut state.hamiltonian) {
             (Some(program), Some(workspace)) => {
@@ -259,13 +306,9 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
                 state.continuous.run(&backward, equations, &mut bars)?
             }
             _ => {
-                let programs = self.backward.as_ref().zip(state.backward.as_mut());
                 let places = self.solve.field.places();
-                let kept = programs
-                    .map(|(program, memory)| {
-                        Ok::<_, CallError>(Replay::new(program, memory, &captured)?.keeping(places))
-                    })
-                    .transpose()?;
+                let kept = Replay::of(of_field.backward.as_ref(), &mut state.backward, &captured)?
+                    .map(|kept| kept.keeping(places));
                 let second = self
                     .second
                     .as_ref()
@@ -281,7 +324,7 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
                     ]),
                     _ => None,
                 };
-                let sums = self.sums.as_ref().map(|plans| Sums::new(plans, &mut state.sums));
+                let sums = of_field.sums.as_ref().map(|plans| Sums::new(plans, &mut state.sums));
                 let mut programs = Programs { vjp, parts, kept, sums, jacobian, second, pass };
                 let mut exact;
                 let mut multistep;
@@ -312,20 +355,13 @@ impl<T: Real> CallOp<T> for AdjointOp<T> {
                 match &mut state.field {
                     None => pass.run(&backward, &mut bars)?,
                     Some(memory) => {
-                        let solved = forward.downcast_ref::<SolveState<T>>();
-                        let solved = solved.expect("tangents keep all stages");
-                        let solve = &self.solve;
+                        let (solve, solved) = (&self.solve, solved(forward));
                         let field = solve
                             .field
                             .at_work(memory, &captured)?
                             .keeping(places.filter(|_| solve.activations > 0));
-                        let again = Again {
-                            options: solve.options,
-                            activations: solve.activations,
-                            field,
-                            points: &mut solved.points.borrow_mut(),
-                            y0: inputs[0].data,
-                        };
+                        let points = &mut solved.points.borrow_mut();
+                        let again = self.again(field, points, inputs[0].data);
                         if solve.undoes() {
                             let end = solved.companion();
                             let Programs { vjp, pass, .. } = &mut programs;

@@ -14,7 +14,7 @@ use crate::grid::{Grid, GridStep};
 use crate::method::Method;
 use crate::rosenbrock::RosenbrockTableau;
 use crate::solve::position;
-use crate::step::{Step, combine, stage_state};
+use crate::step::{Step, combine, slopes_of, stage_state};
 use crate::tableau::{Part, Tableau};
 use crate::vector_field::Replay;
 
@@ -151,7 +151,8 @@ impl<T: Real> Walk<T> {
                 for i in 1..stages {
                     let t = tableau.time(i, t0, t1);
                     let row = tableau.a[i];
-                    stage_state(tableau, i, &self.z0, h, &self.k, &mut self.stage);
+                    let n = self.z0.len();
+                    stage_state(tableau, i, &self.z0, h, &slopes_of(&self.k, n), &mut self.stage);
                     let which = (i, method.portion(i));
                     if let Some(a) = row.get(i) {
                         self.implicit(way, programs, which, t, h * a)?;

@@ -15,14 +15,19 @@ pub(crate) struct FieldProgram<T: Real> {
 }
 
 impl<T: Real> FieldProgram<T> {
-    /// Compiles a function of a field that captures so many arrays.
-    pub(super) fn compile(function: &Function<T>, captured: usize) -> Result<FieldProgram<T>> {
+    /// Compiles a function of a field that captures so many arrays; [in one
+    /// piece](Program::compile_unsplit) if `unsplit`.
+    pub(super) fn compile(
+        function: &Function<T>,
+        captured: usize,
+        unsplit: bool,
+    ) -> Result<FieldProgram<T>> {
+        let compile = if unsplit { Program::compile_unsplit } else { Program::compile };
         match function.hoist(2..2 + captured) {
-            None => Ok(FieldProgram { once: None, each: Program::compile(function)? }),
-            Some(parts) => Ok(FieldProgram {
-                once: Some(Program::compile(&parts.once)?),
-                each: Program::compile(&parts.each)?,
-            }),
+            None => Ok(FieldProgram { once: None, each: compile(function)? }),
+            Some(parts) => {
+                Ok(FieldProgram { once: Some(compile(&parts.once)?), each: compile(&parts.each)? })
+            }
         }
     }
 

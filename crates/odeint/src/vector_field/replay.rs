@@ -15,8 +15,9 @@ use crate::field::{
 };
 use crate::integrator::Steps;
 use crate::mass::Mass;
+use crate::row_blocks::RowsAtWork;
 use crate::sparsity::{self, Sparsity};
-use crate::tableau::Part;
+use crate::tableau::{Part, Tableau};
 use crate::whole_step::{StagesAtWork, StagesMemory, WholeStepAtWork};
 
 /// The memory of all programs of a field that a solver runs.
@@ -45,6 +46,11 @@ pub(crate) struct Places {
 const STATE_BESIDE: usize = 8;
 
 impl Places {
+    /// How many numbers there are, with those between.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
     /// Of arrays of these shapes, and a state of so many numbers.
     pub(super) fn new<T: Real>(shapes: &[Shape], state: usize) -> Places {
         let line = 64 / size_of::<T>();
@@ -126,6 +132,8 @@ pub(crate) struct Replay<'a, T: Real> {
     pattern: Option<&'a Sparsity>,
     whole_step: Option<WholeStepAtWork<'a, T>>,
     whole_stages: Option<StagesAtWork<'a, T>>,
+    /// The same field in blocks of rows, which takes its place.
+    rows: Option<RowsAtWork<'a, T>>,
     pub evaluations: usize,
 }
 
@@ -255,6 +263,7 @@ impl<'a, T: Real> Replay<'a, T> {
             pattern: None,
             whole_step: None,
             whole_stages: None,
+            rows: None,
             evaluations: 0,
         })
     }
@@ -289,6 +298,12 @@ impl<'a, T: Real> Replay<'a, T> {
     /// Where what evaluations keep lies, if they keep anything.
     pub fn keeping(mut self, places: Option<&'a Places>) -> Replay<'a, T> {
         self.places = places;
+        self
+    }
+
+    /// By blocks of rows instead.
+    pub fn by_rows(mut self, rows: Option<RowsAtWork<'a, T>>) -> Replay<'a, T> {
+        self.rows = rows;
         self
     }
 
@@ -365,6 +380,10 @@ impl<T: Real> Field<T> for Replay<'_, T> {
             }
             return Ok(());
         }
+        if let Some(rows) = &mut self.rows {
+            self.evaluations += 1;
+            return rows.eval(t, y, dy, &mut []);
+        }
         self.run(t, y, None, |outputs| copy_few(outputs.get(0), dy))?;
         Ok(())
     }
@@ -399,8 +418,23 @@ impl<T: Real> Field<T> for Replay<'_, T> {
         Some(done)
     }
 
+    fn step_by_rows(
+        &mut self,
+        tableau: &Tableau,
+        times: [f64; 2],
+        y0: &[T],
+        k: &mut [T],
+        y1: &mut [T],
+        kept: &mut [&mut [T]],
+    ) -> Option<std::result::Result<(), FieldError>> {
+        Some(self.rows.as_mut()?.step(tableau, times, y0, k, y1, kept))
+    }
+
     fn kept_len(&self) -> usize {
-        self.places.map_or(0, |places| places.len)
+        match &self.rows {
+            Some(rows) => rows.kept_len(),
+            None => self.places.map_or(0, |places| places.len),
+        }
     }
 
     fn eval_keeping(
@@ -411,6 +445,10 @@ impl<T: Real> Field<T> for Replay<'_, T> {
         part: Part,
         kept: &mut [T],
     ) -> std::result::Result<(), FieldError> {
+        if let Some(rows) = &mut self.rows {
+            self.evaluations += 1;
+            return rows.eval(t, y, dy, kept);
+        }
         let Some(places) = self.places else { return self.eval_part(t, y, dy, part) };
         self.evaluations += 1;
         if let Some(range) = &places.state {

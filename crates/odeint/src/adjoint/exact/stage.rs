@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, FieldError};
 use crate::fixed_point::Watch;
 use crate::grid::GridStep;
 use crate::method::Method;
-use crate::step::{combine, stage_state};
+use crate::step::{combine, combine_rows, stage_state};
 use crate::tableau::Tableau;
 use crate::vector_field::{Replay, copy_few};
 
@@ -23,7 +23,7 @@ pub(super) struct Back<'a, T: Real> {
     pub step: &'a GridStep,
     pub y0: &'a [T],
     /// The slopes, with those of the interpolant if there are times inside.
-    pub k: &'a [T],
+    pub k: &'a [&'a [T]],
     pub inside: &'a [Inside],
     /// How many slopes `k` has.
     pub slopes: usize,
@@ -52,7 +52,7 @@ impl<T: Real> Exact<T> {
         let Back { method, tableau, step, k, wants_h, .. } = *back;
         let (all, dim) = (tableau.slopes(), from.dim());
         let bar_place = self.place(all, i, dim);
-        let kept = from.grid.kept(back.n, i);
+        let kept = from.kept(back.n, i);
         let kept_state = programs.kept.as_ref().zip(kept).and_then(|(p, kept)| p.kept_state(kept));
         self.slope_bar(from, back, i);
         if kept_state.is_none() {
@@ -101,7 +101,7 @@ impl<T: Real> Exact<T> {
         let mut h_bar = tableau.node(i) * t_bar;
         if wants_h {
             let increments: SmallVec<[f64; 32]> = tableau.increments(i).collect();
-            combine(None, 1.0, &increments, k, &mut self.sum);
+            combine_rows(None, 1.0, &increments, k, &mut self.sum);
             h_bar += dot(&self.bars[bar_place], &self.sum).as_f64();
         }
         Ok((t_bar, h_bar))
@@ -121,7 +121,7 @@ impl<T: Real> Exact<T> {
         let h = step.h;
         match tableau.starts_before(i) {
             true => stage_state(tableau, i, y0, h, k, &mut self.stage),
-            false => combine(Some(y0), h, tableau.row(i), k, &mut self.stage),
+            false => combine_rows(Some(y0), h, tableau.row(i), k, &mut self.stage),
         }
     }
 
