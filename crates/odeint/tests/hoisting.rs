@@ -166,3 +166,32 @@ fn calls_stay_in_the_field() {
     assert!((ys.index_axis(0, 1).item() - (-1f64).exp()).abs() < 1e-6);
     assert!(count.load(Ordering::Relaxed) >= 60);
 }
+
+/// The product of the Hessian with a direction, through what is made of the parameters once.
+#[test]
+fn second_derivatives() {
+    let ode = Ode::new(Tsit5).steps(6);
+    let shapes = [[20, 20].as_slice(), &[20], &[20], &[7, 20]];
+    let at: Vec<_> = shapes.iter().enumerate().map(|(i, s)| numbers(s, i as f64 * 77.0)).collect();
+    let along: Vec<_> = shapes.iter().map(|s| numbers(s, 500.0)).collect();
+    let gradient = |shift: f64| {
+        let tape = Tape::new();
+        let moved = at.iter().zip(&along).map(|(x, v)| tape.constant(&(x + &(v * shift))));
+        let x: Vec<_> = moved.collect();
+        let found = loss(&tape, &ode, &x).unwrap().grad(&x).unwrap();
+        found.iter().map(|g| g.value()).collect::<Vec<_>>()
+    };
+    let tape = Tape::new();
+    let x: Vec<_> = at.iter().map(|x| tape.constant(x)).collect();
+    let directions: Vec<_> = along.iter().map(|v| tape.constant(v)).collect();
+    let found = loss(&tape, &ode, &x).unwrap().grad(&x).unwrap();
+    let product = tape.vjp(&found, &directions, &x).unwrap();
+    let h = 1e-4;
+    let (ahead, behind) = (gradient(h), gradient(-h));
+    for ((found, ahead), behind) in product.iter().zip(&ahead).zip(&behind) {
+        let right = (ahead - behind) / (2.0 * h);
+        let size = right.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+        let error = (&found.value() - &right).iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+        assert!(error < 1e-6 * size, "{error:e} of {size:e}");
+    }
+}
