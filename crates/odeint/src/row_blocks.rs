@@ -124,12 +124,10 @@ impl<T: Real> RowBlocks<T> {
 
     /// The entries of block `i`.
     pub fn block(&self, i: usize) -> Block {
-        let (entries, kept) = (self.entries(), self.kept_len(0));
-        let span = |start: usize, len: usize| Span { start, end: start + len };
-        let rows = self.per_block.min(self.rows - i * self.per_block);
+        let start = i * self.kept_len(0);
         Block {
-            state: span(i * entries, rows * self.width),
-            kept: span(i * kept, self.kept_len(i)),
+            state: self.rows_of(i, self.rows * self.width),
+            kept: Span { start, end: start + self.kept_len(i) },
         }
     }
 

@@ -10,14 +10,11 @@ use costate_ops::MatMul;
 use crate::Real;
 use crate::function::{FnNode, Function};
 use crate::op::Op;
-use crate::program::{Kind, TILE, cost, kinds_of, shrink};
+use crate::program::{Kind, TILE, cost, kinds_of, rows_per_block, shrink};
 
 /// About how many nanoseconds of work a block should be at least between two times at which threads wait for
-/// each other, and into how many blocks rows are cut at most.
+/// each other.
 const BLOCK: f64 = 150e3;
-const MOST: usize = 32;
-/// How many rows a block has at least where weights are read in strips, from the second-level cache.
-const ROWS_OF_STRIPS: usize = 128;
 
 /// A function cut into blocks of rows: see [`Function::row_blocks`].
 #[derive(Clone, Debug)]
@@ -87,12 +84,10 @@ impl<T: Real> Function<T> {
                 return None;
             }
         }
-        let least = if in_strips { ROWS_OF_STRIPS } else { TILE };
-        let blocks = ((work * runs as f64 / BLOCK) as usize).min(MOST);
-        let blocks = 1 << blocks.max(1).ilog2();
-        let per_block = rows.div_ceil(blocks).next_multiple_of(TILE).max(least);
+        let worth = (work * runs as f64 / BLOCK) as usize;
+        let per_block = rows_per_block(rows, worth, in_strips);
         let blocks = rows.div_ceil(per_block);
-        if blocks < 2 || whole * blocks as f64 > 0.1 * work {
+        if worth < 2 || blocks < 2 || whole * blocks as f64 > 0.1 * work {
             return None;
         }
         let last = rows % per_block;

@@ -18,6 +18,18 @@ const NEAR_IN_STRIPS: usize = 1024 * 1024;
 /// Blocks are a multiple of so many rows, a tile of products and vectors.
 pub(crate) const TILE: usize = 16;
 
+/// Into how many blocks rows are split at most, and how many a block has at least where weights are large: each
+/// block reads all of them again, from the second-level cache or from beyond it.
+pub(crate) const MOST: usize = 32;
+const ROWS_OF_STRIPS: usize = 128;
+
+/// How many rows a block has, where there is work for so many blocks, and perhaps weights in strips.
+pub(crate) fn rows_per_block(rows: usize, blocks: usize, in_strips: bool) -> usize {
+    let blocks = (1 << blocks.max(1).ilog2()).clamp(2, MOST);
+    let least = if in_strips { ROWS_OF_STRIPS } else { TILE };
+    rows.div_ceil(blocks).next_multiple_of(TILE).max(least)
+}
+
 /// What the rows have to do with a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {

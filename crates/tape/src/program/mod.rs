@@ -13,7 +13,7 @@ mod scalar;
 mod simplify;
 mod small;
 
-pub(crate) use kinds::{Kind, TILE, cost, keeps_rows, kinds_of, shrink, with_rows};
+pub(crate) use kinds::{Kind, TILE, cost, keeps_rows, kinds_of, rows_per_block, shrink, with_rows};
 pub(crate) use simplify::simplify;
 
 use std::any::Any;

@@ -27,19 +27,14 @@ use crate::keeping::between;
 use crate::op::{Op, Result};
 use crate::shape::Shape;
 
-use super::kinds::{Kind, TILE, cost, kinds, shrink};
+use super::kinds::{Kind, MOST, TILE, cost, kinds, rows_per_block, shrink};
 use super::{Operand, Place, Program, Workspace};
 
 /// From how many nanoseconds of work on, as estimated, a program is split: sharing it costs a few
 /// microseconds.
 const WORTH: f64 = 60e3;
-/// How much work a block should be at least, and into how many the rows are split at most.
+/// How much work a block should be at least.
 const BLOCK: f64 = 25e3;
-const MOST: usize = 32;
-/// How many rows a block has at least where weights are large: each block reads all of them again, from
-/// the second-level cache or from beyond it.
-const ROWS_OF_STRIPS: usize = 128;
-
 /// An input of the blocks' program.
 #[derive(Debug)]
 enum Given<T> {
@@ -137,10 +132,7 @@ fn split_at<T: Real>(f: &Function<T>, rows: usize, work: f64) -> Option<Split<T>
     let kinds = &kinds[..];
     let all = |kind: Kind| (0..f.nodes.len()).filter(move |&id| kinds[id] == kind);
     let sum = |kind: Kind| all(kind).map(|id| cost(f, &f.nodes[id])).sum::<f64>();
-    let blocks = (work / BLOCK) as usize;
-    let blocks = (1 << blocks.max(1).ilog2()).clamp(2, MOST);
-    let least = if in_strips { ROWS_OF_STRIPS } else { TILE };
-    let per_block = rows.div_ceil(blocks).next_multiple_of(TILE).max(least);
+    let per_block = rows_per_block(rows, (work / BLOCK) as usize, in_strips);
     let blocks = rows.div_ceil(per_block);
     let serial = |id: &usize| !is_shared_product(f, *id);
     let tail = all(Kind::Tail).filter(serial).map(|id| cost(f, &f.nodes[id])).sum::<f64>();
