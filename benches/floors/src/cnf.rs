@@ -1,94 +1,24 @@
 //! A continuous normalising flow of 512 samples by Tsit5: `dx/dt = v(t, x)` and `dℓ/dt = -tr ∂v/∂x` with
-//! `v = tanh(tanh([x, t] W₁ + b₁) W₂ + b₂) W₃ + b₃`; the loss is the mean of `ℓ(1) - ln N(x(1); 0, I)`. The
-//! field has two ways to the trace: `cnf_formula` and `cnf_forward`.
-//!
-//! The hidden units run along the lanes; blocks of samples go through the whole field while they are in
-//! the cache. A state is three rows of samples.
-
-use std::arch::x86_64::*;
+//! `v = tanh(tanh([x, t] W₁ + b₁) W₂ + b₂) W₃ + b₃`; the loss is the mean of `ℓ(1) - ln N(x(1); 0, I)`. A
+//! state is three rows of samples. The field is `cnf_field`.
 
 use crate::Floor;
+use crate::cnf_field::{Bars, Network, SAMPLES};
 use crate::control::{Control, Steps};
 use crate::data::Data;
-use crate::rk::{Field, Method, Solve};
-use crate::simd::{self, Row};
+use crate::rk::{Method, Solve};
+use crate::simd;
 use crate::tableau::tsit5;
 
-pub const SAMPLES: usize = 512;
-
-/// The field, and what is done before and after a solve.
-pub trait Flow: Field<f32> {
-    /// Takes `w1`, `b1`, `w2`, `b2`, `w3`, `b3`.
-    fn start(&mut self, inputs: &[Vec<f32>; 6]);
-    fn start_back(&mut self);
-    fn finish_back(&mut self) -> &Bars;
-}
-
-/// The weights, those of the last layer by output.
-pub struct Weights {
-    pub w1: [Row; 3],
-    pub b1: Row,
-    pub w2: Vec<Row>,
-    pub b2: Row,
-    pub w3: [Row; 2],
-    pub b3: [f32; 2],
-}
-
-/// Their gradients.
-pub type Bars = Weights;
-
-impl Weights {
-    #[target_feature(enable = "avx512f")]
-    pub fn zero() -> Weights {
-        let zero = [_mm512_setzero_ps(); 4];
-        let w2 = vec![zero; 64];
-        Weights { w1: [zero; 3], b1: zero, w2, b2: zero, w3: [zero; 2], b3: [0.0; 2] }
-    }
-
-    #[target_feature(enable = "avx512f")]
-    pub fn set(&mut self, inputs: &[Vec<f32>; 6]) {
-        let [w1, b1, w2, b2, w3, b3] = inputs;
-        let row = |x: &[f32]| simd::row(x.try_into().expect("64"));
-        self.w1 = [0, 1, 2].map(|i| row(&w1[64 * i..][..64]));
-        (self.b1, self.b2) = (row(b1), row(b2));
-        for (to, from) in self.w2.iter_mut().zip(w2.chunks_exact(64)) {
-            *to = row(from);
-        }
-        self.w3 = [0, 1].map(|c| simd::row(&std::array::from_fn(|j| w3[2 * j + c])));
-        self.b3 = [b3[0], b3[1]];
-    }
-}
-
-impl Bars {
-    /// Adds what the way back through a field at the time `t` found, and what follows from it.
-    #[target_feature(enable = "avx512f")]
-    pub fn add(&mut self, k_bar: &[f32], t: f32, b: [Row; 2], w1: [Row; 2], w3: [Row; 2]) {
-        for c in 0..2 {
-            self.b3[c] += k_bar[SAMPLES * c..][..SAMPLES].iter().sum::<f32>();
-        }
-        let time = _mm512_set1_ps(t);
-        for v in 0..4 {
-            let add = |to: &mut Row, x: __m512| to[v] = _mm512_add_ps(to[v], x);
-            add(&mut self.b1, b[0][v]);
-            add(&mut self.b2, b[1][v]);
-            add(&mut self.w1[2], _mm512_mul_ps(time, b[0][v]));
-            for c in 0..2 {
-                add(&mut self.w1[c], w1[c][v]);
-                add(&mut self.w3[c], w3[c][v]);
-            }
-        }
-    }
-}
-
-struct Cnf<F> {
+struct Cnf {
     inputs: [Vec<f32>; 6],
     start: Vec<f32>,
-    field: F,
+    field: Network,
     solve: Solve<f32>,
     gradients: Vec<Vec<f64>>,
 }
 
-pub fn problem(data: &Data, rtol: Option<f64>, field: impl Flow + 'static) -> Box<dyn Floor> {
+pub fn new(data: &Data, rtol: Option<f64>) -> Box<dyn Floor> {
     let method =
         Method { a: &tsit5::A, c: &tsit5::C, error: &tsit5::ERROR, weights: &tsit5::WEIGHTS };
     let control = Control::new(1e-5, 1e-5).with_rtol(rtol);
@@ -102,20 +32,18 @@ pub fn problem(data: &Data, rtol: Option<f64>, field: impl Flow + 'static) -> Bo
         gradients: inputs.iter().map(|x| vec![0.0; x.len()]).collect(),
         inputs,
         start,
-        field,
+        field: Network::new(),
         solve: Solve::new(method, control, data.f64s("ts"), 3 * SAMPLES),
     })
 }
 
-impl<F: Flow> Floor for Cnf<F> {
+impl Floor for Cnf {
     fn forward(&mut self) -> f64 {
-        // SAFETY: `main` has checked that the processor has these instructions.
-        unsafe { self.there() }
+        self.there()
     }
 
     fn backward(&mut self) {
-        // SAFETY: as above.
-        unsafe { self.back() }
+        self.back()
     }
 
     fn gradients(&self) -> Vec<Vec<f64>> {
@@ -127,8 +55,7 @@ impl<F: Flow> Floor for Cnf<F> {
     }
 }
 
-impl<F: Flow> Cnf<F> {
-    #[target_feature(enable = "avx512f,avx512dq,avx512vl,fma")]
+impl Cnf {
     fn there(&mut self) -> f64 {
         self.field.start(&self.inputs);
         let mut loss = 0.0;
@@ -150,7 +77,6 @@ impl<F: Flow> Cnf<F> {
         loss
     }
 
-    #[target_feature(enable = "avx512f,avx512dq,avx512vl,fma")]
     fn back(&mut self) {
         self.field.start_back();
         self.solve.back(&mut self.field);

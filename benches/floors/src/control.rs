@@ -68,7 +68,6 @@ pub fn clip(t: f64, h: f64, end: f64) -> f64 {
 
 /// The mean square of an error beside the states before and after it; the length is a multiple of eight.
 #[inline]
-#[target_feature(enable = "avx512f,avx512dq,avx512vl,fma")]
 pub fn mean_square<T: Copy + Into<f64>>(control: &Control, e: &[T], a: &[T], b: &[T]) -> f64 {
     let mut lanes = [0.0; 8];
     let chunks = e.as_chunks::<8>().0.iter().zip(a.as_chunks::<8>().0).zip(b.as_chunks::<8>().0);

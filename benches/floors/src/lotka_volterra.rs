@@ -7,10 +7,11 @@
 
 use std::arch::x86_64::*;
 
+use crate::Floor;
 use crate::control::{Control, Steps};
 use crate::data::Data;
+use crate::simd::{self, F64x8, Vector, add, fma, fnma, mul, set, sub};
 use crate::tableau::tsit5::{A, ERROR, WEIGHTS};
-use crate::{Floor, simd};
 
 /// What eight steps left: a row for each stage, in lanes the steps, but for `from_saves`.
 #[derive(Clone, Copy)]
@@ -21,8 +22,8 @@ struct Eight {
     h: [f64; 8],
     /// For each step the cotangents of its seven slopes and of its start, from the states that were
     /// interpolated in it.
-    x_from_saves: [__m512d; 8],
-    y_from_saves: [__m512d; 8],
+    x_from_saves: [F64x8; 8],
+    y_from_saves: [F64x8; 8],
 }
 
 struct LotkaVolterra {
@@ -59,13 +60,12 @@ pub fn new(data: &Data, rtol: Option<f64>) -> Box<dyn Floor> {
 
 impl Floor for LotkaVolterra {
     fn forward(&mut self) -> f64 {
-        // SAFETY: `main` has checked that the processor has these instructions.
+        // SAFETY: `simd` is compiled for processors with this instruction alone.
         unsafe { self.there() }
     }
 
     fn backward(&mut self) {
-        // SAFETY: as above.
-        unsafe { self.back() }
+        self.back()
     }
 
     fn gradients(&self) -> Vec<Vec<f64>> {
@@ -114,7 +114,7 @@ impl Power {
 }
 
 impl LotkaVolterra {
-    #[target_feature(enable = "avx512f,avx512dq,avx512vl,fma")]
+    #[target_feature(enable = "fma")]
     fn there(&mut self) -> f64 {
         let [a, b, c, d] = self.p;
         let (rates, cross) = (_mm_setr_pd(a, -c), _mm_setr_pd(-b, d));
@@ -216,7 +216,7 @@ impl LotkaVolterra {
 
             let (eight, lane) = (self.steps.accepted / 8, self.steps.accepted % 8);
             if eight == self.eights.len() {
-                let zero = _mm512_setzero_pd();
+                let zero = simd::set(0.0);
                 self.eights.push(Eight {
                     x: [[0.0; 8]; 7],
                     y: [[0.0; 8]; 7],
@@ -231,29 +231,19 @@ impl LotkaVolterra {
                 kept.y[i][lane] = _mm_cvtsd_f64(_mm_unpackhi_pd(v, v));
             }
             kept.h[lane] = size;
-            let (mut x_bar, mut y_bar) = (_mm512_setzero_pd(), _mm512_setzero_pd());
+            let (mut x_bar, mut y_bar) = (simd::set(0.0), simd::set(0.0));
             while save < self.ts.len() && self.ts[save] <= next {
                 let theta = (self.ts[save] - t) / size;
                 let weights = simd::weights(&WEIGHTS, theta);
-                // Slopes in pairs of lanes, and their weights twice.
-                let low = simd::four_pairs(k1, k2, k3, k4);
-                let high = simd::four_pairs(k5, k6, k7, _mm_setzero_pd());
-                let twice =
-                    |i: i64| _mm512_setr_epi64(i, i, i + 1, i + 1, i + 2, i + 2, i + 3, i + 3);
-                let sum = _mm512_mul_pd(low, _mm512_permutexvar_pd(twice(0), weights));
-                let sum = _mm512_fmadd_pd(high, _mm512_permutexvar_pd(twice(4), weights), sum);
-                let sum =
-                    _mm256_add_pd(_mm512_castpd512_pd256(sum), _mm512_extractf64x4_pd::<1>(sum));
-                let sum = _mm_add_pd(_mm256_castpd256_pd128(sum), _mm256_extractf128_pd::<1>(sum));
+                let sum = simd::sum_of_pairs(weights, [k1, k2, k3, k4, k5, k6, k7]);
                 let error = residual(_mm_fmadd_pd(step, sum, v), save);
                 loss = _mm_fmadd_pd(error, error, loss);
                 let bar = _mm_add_pd(error, error);
                 // The eighth lane is the start of the step itself.
-                let weights = _mm512_mul_pd(weights, _mm512_set1_pd(size));
-                let weights = _mm512_mask_mov_pd(weights, 0x80, _mm512_set1_pd(1.0));
-                let [x, y] = [bar, _mm_unpackhi_pd(bar, bar)].map(|bar| _mm512_broadcastsd_pd(bar));
-                x_bar = _mm512_fmadd_pd(weights, x, x_bar);
-                y_bar = _mm512_fmadd_pd(weights, y, y_bar);
+                let weights = mul(weights, simd::set(size)).with_eighth(1.0);
+                let [x, y] = simd::pair(bar).map(simd::set);
+                x_bar = fma(weights, x, x_bar);
+                y_bar = fma(weights, y, y_bar);
                 save += 1;
             }
             kept.x_from_saves[lane] = x_bar;
@@ -265,11 +255,10 @@ impl LotkaVolterra {
         x + y
     }
 
-    #[target_feature(enable = "avx512f,avx512dq,avx512vl,fma")]
     fn back(&mut self) {
         let [a, b, c, d] = self.p;
-        let set = |x: f64| _mm512_set1_pd(x);
-        let zero = _mm512_setzero_pd();
+        let set = |x: f64| set(x);
+        let zero = set(0.0);
         let mut p_bar = [zero; 4];
         let (mut x_bar, mut y_bar) = (0.0, 0.0);
         let count = self.steps.accepted.div_ceil(8);
@@ -280,63 +269,58 @@ impl LotkaVolterra {
                 eight.h[lane] = 0.0;
                 (eight.x_from_saves[lane], eight.y_from_saves[lane]) = (zero, zero);
             }
-            let (xs, ys) = (eight.x.map(|x| simd::load(&x)), eight.y.map(|y| simd::load(&y)));
-            let h = simd::load(&eight.h);
+            let (xs, ys) = (eight.x.map(|x| F64x8::load(&x)), eight.y.map(|y| F64x8::load(&y)));
+            let h = F64x8::load(&eight.h);
             let given_x = simd::transpose(eight.x_from_saves);
             let given_y = simd::transpose(eight.y_from_saves);
             // The cotangent of a stage from that of its slope, and what it adds to the parameters.
-            let field = |i: usize, kx, ky, p: &mut [__m512d; 4]| {
+            let field = |i: usize, kx, ky, p: &mut [F64x8; 4]| {
                 let (x, y) = (xs[i], ys[i]);
-                let (tx, ty) = (_mm512_mul_pd(kx, x), _mm512_mul_pd(ky, y));
-                p[0] = _mm512_add_pd(p[0], tx);
-                p[1] = _mm512_fnmadd_pd(tx, y, p[1]);
-                p[2] = _mm512_sub_pd(p[2], ty);
-                p[3] = _mm512_fmadd_pd(ty, x, p[3]);
-                let gx = _mm512_fnmadd_pd(set(b), y, set(a));
-                let gy = _mm512_fmsub_pd(set(d), x, set(c));
-                let vx = _mm512_fmadd_pd(set(d), ty, _mm512_mul_pd(kx, gx));
-                let vy = _mm512_fnmadd_pd(set(b), tx, _mm512_mul_pd(ky, gy));
+                let (tx, ty) = (mul(kx, x), mul(ky, y));
+                p[0] = add(p[0], tx);
+                p[1] = fnma(tx, y, p[1]);
+                p[2] = sub(p[2], ty);
+                p[3] = fma(ty, x, p[3]);
+                let gx = fnma(set(b), y, set(a));
+                let gy = sub(mul(set(d), x), set(c));
+                let vx = fma(set(d), ty, mul(kx, gx));
+                let vy = fnma(set(b), tx, mul(ky, gy));
                 (vx, vy)
             };
             // From the cotangent of the end to that of the start.
-            let step = |lx, ly, own: bool, p: &mut [__m512d; 4]| {
+            let step = |lx, ly, own: bool, p: &mut [F64x8; 4]| {
                 let (mut lx, mut ly) = (lx, ly);
                 if own {
                     let (vx, vy) = field(6, given_x[6], given_y[6], p);
-                    lx = _mm512_add_pd(lx, vx);
-                    ly = _mm512_add_pd(ly, vy);
+                    lx = add(lx, vx);
+                    ly = add(ly, vy);
                 }
                 let (mut vx, mut vy) = ([zero; 6], [zero; 6]);
                 let (mut sum_x, mut sum_y) = (lx, ly);
                 for i in (0..6).rev() {
-                    let (mut kx, mut ky) =
-                        (_mm512_mul_pd(set(A[6][i]), lx), _mm512_mul_pd(set(A[6][i]), ly));
+                    let (mut kx, mut ky) = (mul(set(A[6][i]), lx), mul(set(A[6][i]), ly));
                     for j in (i + 1..6).rev() {
-                        kx = _mm512_fmadd_pd(set(A[j][i]), vx[j], kx);
-                        ky = _mm512_fmadd_pd(set(A[j][i]), vy[j], ky);
+                        kx = fma(set(A[j][i]), vx[j], kx);
+                        ky = fma(set(A[j][i]), vy[j], ky);
                     }
                     (kx, ky) = if own {
-                        (_mm512_fmadd_pd(h, kx, given_x[i]), _mm512_fmadd_pd(h, ky, given_y[i]))
+                        (fma(h, kx, given_x[i]), fma(h, ky, given_y[i]))
                     } else {
-                        (_mm512_mul_pd(h, kx), _mm512_mul_pd(h, ky))
+                        (mul(h, kx), mul(h, ky))
                     };
                     (vx[i], vy[i]) = field(i, kx, ky, p);
-                    sum_x = _mm512_add_pd(sum_x, vx[i]);
-                    sum_y = _mm512_add_pd(sum_y, vy[i]);
+                    sum_x = add(sum_x, vx[i]);
+                    sum_y = add(sum_y, vy[i]);
                 }
-                if own {
-                    (_mm512_add_pd(sum_x, given_x[7]), _mm512_add_pd(sum_y, given_y[7]))
-                } else {
-                    (sum_x, sum_y)
-                }
+                if own { (add(sum_x, given_x[7]), add(sum_y, given_y[7])) } else { (sum_x, sum_y) }
             };
             let (mut p_x, mut p_y) = ([zero; 4], [zero; 4]);
             let of_x = step(set(1.0), zero, false, &mut p_x);
             let of_y = step(zero, set(1.0), false, &mut p_y);
             let own = step(zero, zero, true, &mut p_bar);
-            let [xx, xy] = [of_x.0, of_x.1].map(|v| simd::array(v));
-            let [yx, yy] = [of_y.0, of_y.1].map(|v| simd::array(v));
-            let [cx, cy] = [own.0, own.1].map(|v| simd::array(v));
+            let [xx, xy] = [of_x.0, of_x.1].map(|v| v.array());
+            let [yx, yy] = [of_y.0, of_y.1].map(|v| v.array());
+            let [cx, cy] = [own.0, own.1].map(|v| v.array());
             let (mut at_x, mut at_y) = ([0.0; 8], [0.0; 8]);
             for i in (0..used).rev() {
                 (at_x[i], at_y[i]) = (x_bar, y_bar);
@@ -344,13 +328,13 @@ impl LotkaVolterra {
                 y_bar = xy[i].mul_add(x_bar, yy[i].mul_add(y_bar, cy[i]));
                 x_bar = x;
             }
-            let (at_x, at_y) = (simd::load(&at_x), simd::load(&at_y));
+            let (at_x, at_y) = (F64x8::load(&at_x), F64x8::load(&at_y));
             for i in 0..4 {
-                p_bar[i] = _mm512_fmadd_pd(p_x[i], at_x, p_bar[i]);
-                p_bar[i] = _mm512_fmadd_pd(p_y[i], at_y, p_bar[i]);
+                p_bar[i] = fma(p_x[i], at_x, p_bar[i]);
+                p_bar[i] = fma(p_y[i], at_y, p_bar[i]);
             }
         }
-        self.p_bar = p_bar.map(|p| _mm512_reduce_add_pd(p));
+        self.p_bar = p_bar.map(F64x8::sum);
         self.y0_bar = [x_bar + self.first[0], y_bar + self.first[1]];
     }
 }

@@ -7,11 +7,10 @@
 //! `--turns` measures for so many seconds after each line of the input (`benches/comparison/timing.rs`).
 
 #[cfg(not(target_arch = "x86_64"))]
-compile_error!("the floors are written with AVX-512 intrinsics, for x86-64 alone");
+compile_error!("the floors are written with intrinsics for x86-64 alone");
 
 mod cnf;
-mod cnf_formula;
-mod cnf_forward;
+mod cnf_field;
 mod control;
 mod data;
 mod lotka_volterra;
@@ -48,13 +47,12 @@ trait Floor {
 type Problem = (&'static str, &'static str, &'static [&'static str], Make);
 type Make = fn(&Data, Option<f64>) -> Box<dyn Floor>;
 
-const PROBLEMS: [Problem; 7] = [
+const PROBLEMS: [Problem; 6] = [
     ("spiral", "f64", &["w1", "b1", "w2", "b2", "y0"], spiral::new),
     ("mlp", "f32", &["w1", "b1", "w2", "b2", "w3", "b3"], mlp::new),
     ("lotka_volterra", "f64", &["p", "y0"], lotka_volterra::new),
     ("robertson", "f64", &["k"], robertson::new),
-    ("cnf", "f32", &["w1", "b1", "w2", "b2", "w3", "b3"], cnf_forward::new),
-    ("cnf_formula", "f32", &["w1", "b1", "w2", "b2", "w3", "b3"], cnf_formula::new),
+    ("cnf", "f32", &["w1", "b1", "w2", "b2", "w3", "b3"], cnf::new),
     ("wide", "f32", &["w1", "b1", "w2", "b2", "y0"], wide::new),
 ];
 
@@ -94,7 +92,7 @@ fn arguments() -> Result<Arguments, String> {
 }
 
 fn measure((name, dtype, wrt, make): Problem, arguments: &Arguments) -> Result<(), String> {
-    let data = Data::open(&arguments.data, name.trim_end_matches("_formula"))?;
+    let data = Data::open(&arguments.data, name)?;
     let start = Instant::now();
     let mut floor = make(&data, arguments.rtol);
     floor.forward();
@@ -149,16 +147,6 @@ fn measure((name, dtype, wrt, make): Problem, arguments: &Arguments) -> Result<(
 
 fn run() -> Result<(), String> {
     let arguments = arguments()?;
-    let features = ["avx512f", "avx512dq", "avx512vl", "fma"];
-    let here = [
-        is_x86_feature_detected!("avx512f"),
-        is_x86_feature_detected!("avx512dq"),
-        is_x86_feature_detected!("avx512vl"),
-        is_x86_feature_detected!("fma"),
-    ];
-    if let Some(i) = here.iter().position(|here| !here) {
-        return Err(format!("this processor has no {}, which the floors need", features[i]));
-    }
     if !arguments.json {
         println!(
             "{:15} {:3} {:>10} {:>10} {:>10} {:>10} {:>9} {:>6} {:>9} {:>9}",

@@ -96,7 +96,6 @@ impl<T: Real> Solve<T> {
     /// of that state. The slope at the start is number 0 of the field, the stages of step `s` have the
     /// numbers from `6 s + 1` on.
     #[inline]
-    #[target_feature(enable = "avx512f,avx512dq,avx512vl,fma")]
     pub fn there<F: Field<T>>(
         &mut self,
         field: &mut F,
@@ -174,7 +173,6 @@ impl<T: Real> Solve<T> {
     /// The way back, from the cotangents that `save` left: the field's parameters get their gradients, and
     /// `start_bar` that of the start.
     #[inline]
-    #[target_feature(enable = "avx512f,avx512dq,avx512vl,fma")]
     pub fn back<F: Field<T>>(&mut self, field: &mut F) {
         let a = self.method.a;
         // The cotangents of the state after a step, and of the slopes.
@@ -231,7 +229,6 @@ enum From<'a, T> {
 
 /// `out = start + Σ wᵢ xᵢ`; the length is a multiple of eight.
 #[inline]
-#[target_feature(enable = "avx512f,avx512dq,avx512vl,fma")]
 fn combine<T: Real>(start: From<T>, weights: &[f64], x: &[Vec<T>], out: &mut [T]) {
     let w: [T; 7] = std::array::from_fn(|i| T::of(weights.get(i).copied().unwrap_or(0.0)));
     for (n, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
@@ -252,7 +249,6 @@ fn combine<T: Real>(start: From<T>, weights: &[f64], x: &[Vec<T>], out: &mut [T]
 
 /// `out += w x`.
 #[inline]
-#[target_feature(enable = "avx512f,avx512dq,avx512vl,fma")]
 fn add<T: Real>(w: T, x: &[T], out: &mut [T]) {
     for (o, &x) in out.iter_mut().zip(x) {
         *o = x.mul_add(w, *o);

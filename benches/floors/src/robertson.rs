@@ -5,12 +5,11 @@
 //! On the way back each stage is a product with a matrix that the way there alone decides: those of
 //! the six stages of a step are found in six lanes before, and the gradient of `k` after.
 
-use std::arch::x86_64::*;
-
+use crate::Floor;
 use crate::control::{Control, Steps, clip};
 use crate::data::Data;
+use crate::simd::{F64x8, Vector, add, fma, fnma, mul, set, sub};
 use crate::tableau::kvaerno5::{A, ERROR, G, GUESS};
-use crate::{Floor, simd};
 
 /// The error of an iteration that is rounding, and one that may be.
 const LIMIT: f64 = 32.0 * f64::EPSILON;
@@ -29,7 +28,7 @@ struct Kept {
 #[derive(Clone, Copy)]
 struct Back {
     /// `(I - hγ Jᵀ)⁻¹`, and `Jᵀ` times that.
-    inverse: [[__m512d; 3]; 3],
+    inverse: [[F64x8; 3]; 3],
     matrix: [[[f64; 8]; 3]; 3],
     /// The cotangents of the slopes.
     k_bars: [[f64; 8]; 3],
@@ -64,13 +63,11 @@ pub fn new(data: &Data, rtol: Option<f64>) -> Box<dyn Floor> {
 
 impl Floor for Robertson {
     fn forward(&mut self) -> f64 {
-        // SAFETY: `main` has checked that the processor has these instructions.
-        unsafe { self.there() }
+        self.there()
     }
 
     fn backward(&mut self) {
-        // SAFETY: as above.
-        unsafe { self.back() }
+        self.back()
     }
 
     fn gradients(&self) -> Vec<Vec<f64>> {
@@ -112,7 +109,6 @@ struct Newton {
 
 impl Newton {
     #[inline]
-    #[target_feature(enable = "fma")]
     fn prepare(&mut self, y: &[f64; 3]) {
         let [k1, k2, k3] = self.k.map(|k| self.hg * k);
         let (b, c, d) = (k3 * y[1], k3 * y[2], 2.0 * k2 * y[1]);
@@ -130,7 +126,6 @@ impl Newton {
 
     /// The stage with the state `base + hγ f`, from a guess. Returns whether it was found.
     #[inline]
-    #[target_feature(enable = "fma")]
     fn stage(&mut self, base: [f64; 3], y: &mut [f64; 3]) -> bool {
         let [k1, k2, k3] = self.k.map(|k| self.hg * k);
         for refreshes in 0..=3 {
@@ -183,7 +178,6 @@ impl Newton {
 }
 
 impl Robertson {
-    #[target_feature(enable = "avx512f,avx512dq,avx512vl,fma")]
     fn there(&mut self) -> f64 {
         let control = self.control;
         let [k1, k2, k3] = self.k;
@@ -288,9 +282,8 @@ impl Robertson {
         loss
     }
 
-    #[target_feature(enable = "avx512f,avx512dq,avx512vl,fma")]
     fn back(&mut self) {
-        let zero = _mm512_setzero_pd();
+        let zero = set(0.0);
         let none =
             Back { inverse: [[zero; 3]; 3], matrix: [[[0.0; 8]; 3]; 3], k_bars: [[0.0; 8]; 3] };
         if self.backs.len() < self.kept.len() {
@@ -337,51 +330,50 @@ impl Robertson {
         self.k_bar = [x * (k[1] - k[0]), y * y * (k[2] - k[1]), y * z * (k[0] - k[1])];
         let mut sums = [zero; 3];
         for (kept, back) in self.kept.iter().zip(&self.backs) {
-            let [x, y, z] = [0, 1, 2].map(|c| simd::load(&kept.states[c]));
-            let k = [0, 1, 2].map(|c| simd::load(&back.k_bars[c]));
+            let [x, y, z] = [0, 1, 2].map(|c| F64x8::load(&kept.states[c]));
+            let k = [0, 1, 2].map(|c| F64x8::load(&back.k_bars[c]));
             let mu = back.inverse.map(|m| {
-                let sum = _mm512_fmadd_pd(m[1], k[1], _mm512_mul_pd(m[0], k[0]));
-                _mm512_fmadd_pd(m[2], k[2], sum)
+                let sum = fma(m[1], k[1], mul(m[0], k[0]));
+                fma(m[2], k[2], sum)
             });
-            sums[0] = _mm512_fmadd_pd(x, _mm512_sub_pd(mu[1], mu[0]), sums[0]);
-            let yy = _mm512_mul_pd(y, y);
-            sums[1] = _mm512_fmadd_pd(yy, _mm512_sub_pd(mu[2], mu[1]), sums[1]);
-            let yz = _mm512_mul_pd(y, z);
-            sums[2] = _mm512_fmadd_pd(yz, _mm512_sub_pd(mu[0], mu[1]), sums[2]);
+            sums[0] = fma(x, sub(mu[1], mu[0]), sums[0]);
+            let yy = mul(y, y);
+            sums[1] = fma(yy, sub(mu[2], mu[1]), sums[1]);
+            let yz = mul(y, z);
+            sums[2] = fma(yz, sub(mu[0], mu[1]), sums[2]);
         }
         for i in 0..3 {
-            self.k_bar[i] += _mm512_reduce_add_pd(sums[i]);
+            self.k_bar[i] += sums[i].sum();
         }
     }
 }
 
 /// The matrices of the stages of a step.
 #[inline]
-#[target_feature(enable = "avx512f,avx512dq,avx512vl,fma")]
 fn matrices(k: [f64; 3], kept: &Kept, back: &mut Back) {
-    let set = |x: f64| _mm512_set1_pd(x);
-    let mul = |a, b| _mm512_mul_pd(a, b);
-    let [y, z] = [1, 2].map(|c| simd::load(&kept.states[c]));
+    let set = |x: f64| set(x);
+    let mul = |a, b| mul(a, b);
+    let [y, z] = [1, 2].map(|c| F64x8::load(&kept.states[c]));
     let hg = set(kept.h * G);
     let k1 = set(k[0]);
     let (b, c, d) = (mul(set(k[2]), y), mul(set(k[2]), z), mul(set(2.0 * k[1]), y));
     // J = [[-k1, c, b], [k1, -d - c, -b], [0, d, 0]]; the matrix is the transpose of I - hγ J.
     let (k1h, bh, ch, dh) = (mul(hg, k1), mul(hg, b), mul(hg, c), mul(hg, d));
-    let (one, zero) = (set(1.0), _mm512_setzero_pd());
-    let minus = |x| _mm512_sub_pd(zero, x);
+    let (one, zero) = (set(1.0), set(0.0));
+    let minus = |x| sub(zero, x);
     let m = [
-        [_mm512_add_pd(one, k1h), minus(k1h), zero],
-        [minus(ch), _mm512_add_pd(one, _mm512_add_pd(dh, ch)), minus(dh)],
+        [add(one, k1h), minus(k1h), zero],
+        [minus(ch), add(one, add(dh, ch)), minus(dh)],
         [minus(bh), bh, one],
     ];
     let cofactor = |r: usize, s: usize| {
         let (r1, r2, s1, s2) = ((r + 1) % 3, (r + 2) % 3, (s + 1) % 3, (s + 2) % 3);
-        _mm512_fmsub_pd(m[r1][s1], m[r2][s2], mul(m[r1][s2], m[r2][s1]))
+        fnma(m[r1][s2], m[r2][s1], mul(m[r1][s1], m[r2][s2]))
     };
-    let cofactors: [[__m512d; 3]; 3] =
+    let cofactors: [[F64x8; 3]; 3] =
         std::array::from_fn(|r| std::array::from_fn(|s| cofactor(r, s)));
-    let determinant = _mm512_fmadd_pd(m[0][1], cofactors[0][1], mul(m[0][0], cofactors[0][0]));
-    let over = _mm512_div_pd(one, determinant);
+    let determinant = fma(m[0][1], cofactors[0][1], mul(m[0][0], cofactors[0][0]));
+    let over = one.over(determinant);
     for s in 0..3 {
         let column: [_; 3] = std::array::from_fn(|r| mul(cofactors[s][r], over));
         let [p, q, r] = column;
@@ -389,13 +381,9 @@ fn matrices(k: [f64; 3], kept: &Kept, back: &mut Back) {
             back.inverse[i][s] = column[i];
         }
         // Jᵀ times the column.
-        let found = [
-            mul(k1, _mm512_sub_pd(q, p)),
-            _mm512_fmadd_pd(c, _mm512_sub_pd(p, q), mul(d, _mm512_sub_pd(r, q))),
-            mul(b, _mm512_sub_pd(p, q)),
-        ];
+        let found = [mul(k1, sub(q, p)), fma(c, sub(p, q), mul(d, sub(r, q))), mul(b, sub(p, q))];
         for i in 0..3 {
-            back.matrix[i][s] = simd::array(found[i]);
+            back.matrix[i][s] = found[i].array();
         }
     }
 }

@@ -4,13 +4,12 @@
 //! 7, 8 to 15, 16 to 19 of the first and 0 to 3 of the second, 4 to 11, 12 to 19. A state is two rows of
 //! samples, so five vectors as well.
 
-use std::arch::x86_64::*;
-
+use crate::Floor;
 use crate::control::{Control, Steps};
 use crate::data::Data;
 use crate::rk::{Field, Method, Solve};
+use crate::simd::{F64x8, Tanh, Vector, add, fma, fnma, mul, set};
 use crate::tableau::dopri5;
-use crate::{Floor, simd};
 
 const SAMPLES: usize = 20;
 const PAIRS: usize = 25;
@@ -19,20 +18,20 @@ const PAIRS: usize = 25;
 #[derive(Clone, Copy)]
 struct Weights {
     /// Of the first unit, of the middle vector, and of the second unit.
-    w1: [[__m512d; 3]; 2],
-    b1: [__m512d; 3],
-    w2: [[__m512d; 3]; 2],
+    w1: [[F64x8; 3]; 2],
+    b1: [F64x8; 3],
+    w2: [[F64x8; 3]; 2],
 }
 
 struct Network {
     weights: Vec<Weights>,
     b2: [f64; 2],
-    tanh: simd::Tanh,
+    tanh: Tanh,
     /// The state and the hidden units of each evaluation.
     states: Vec<[f64; 2 * SAMPLES]>,
-    hidden: Vec<[__m512d; 5 * PAIRS]>,
+    hidden: Vec<[F64x8; 5 * PAIRS]>,
     /// For each unit the sums over the samples of b1, both of w1 and both of w2, still in lanes.
-    bars: Vec<[[__m512d; 5]; 2]>,
+    bars: Vec<[[F64x8; 5]; 2]>,
     b2_bars: [f64; 2 * SAMPLES],
 }
 
@@ -58,8 +57,7 @@ pub fn new(data: &Data, rtol: Option<f64>) -> Box<dyn Floor> {
     let method =
         Method { a: &dopri5::A, c: &dopri5::C, error: &dopri5::ERROR, weights: &dopri5::WEIGHTS };
     let control = Control::new(1e-7, 1e-9).with_rtol(rtol);
-    // SAFETY: `main` has checked that the processor has these instructions.
-    let network = unsafe { Network::new(data.f64s("b2").try_into().expect("two")) };
+    let network = Network::new(data.f64s("b2").try_into().expect("two"));
     Box::new(Spiral {
         w1: data.f64s("w1"),
         b1: data.f64s("b1"),
@@ -74,13 +72,11 @@ pub fn new(data: &Data, rtol: Option<f64>) -> Box<dyn Floor> {
 
 impl Floor for Spiral {
     fn forward(&mut self) -> f64 {
-        // SAFETY: as above.
-        unsafe { self.there() }
+        self.there()
     }
 
     fn backward(&mut self) {
-        // SAFETY: as above.
-        unsafe { self.back() }
+        self.back()
     }
 
     fn gradients(&self) -> Vec<Vec<f64>> {
@@ -93,13 +89,12 @@ impl Floor for Spiral {
 }
 
 impl Spiral {
-    #[target_feature(enable = "avx512f,avx512dq,avx512vl,fma")]
     fn there(&mut self) -> f64 {
         let Spiral { w1, b1, w2, .. } = self;
         for (pair, weights) in self.network.weights.iter_mut().enumerate() {
             let lanes = |first: f64, second: f64| {
-                let (a, b) = (_mm512_set1_pd(first), _mm512_set1_pd(second));
-                [a, _mm512_mask_mov_pd(a, 0xf0, b), b]
+                let (a, b): (F64x8, F64x8) = (set(first), set(second));
+                [a, a.middle(b), b]
             };
             let (j, units) = (2 * pair, 2 * PAIRS);
             weights.b1 = lanes(b1[j], b1[j + 1]);
@@ -126,10 +121,9 @@ impl Spiral {
         loss * scale
     }
 
-    #[target_feature(enable = "avx512f,avx512dq,avx512vl,fma")]
     fn back(&mut self) {
         let network = &mut self.network;
-        network.bars.fill([[_mm512_setzero_pd(); 5]; 2]);
+        network.bars.fill([[set(0.0); 5]; 2]);
         network.b2_bars.fill(0.0);
         self.solve.back(network);
         let units = 2 * PAIRS;
@@ -139,7 +133,7 @@ impl Spiral {
         }
         let [w1, b1, w2, b2, y0] = &mut self.gradients[..] else { unreachable!("five inputs") };
         for (j, bars) in network.bars.iter().flatten().enumerate() {
-            let [b, w1x, w1y, w2x, w2y] = bars.map(|bar| _mm512_reduce_add_pd(bar));
+            let [b, w1x, w1y, w2x, w2y] = bars.map(F64x8::sum);
             b1[j] = b;
             (w1[j], w1[units + j]) = (w1x, w1y);
             (w2[2 * j], w2[2 * j + 1]) = (w2x, w2y);
@@ -155,34 +149,31 @@ impl Spiral {
 
 /// The five vectors of two rows that are the same.
 #[inline]
-#[target_feature(enable = "avx512f")]
-fn spread(row: &[f64]) -> [__m512d; 5] {
-    let at = |i: usize| simd::load(row[i..i + 8].try_into().expect("eight"));
+fn spread(row: &[f64]) -> [F64x8; 5] {
+    let at = |i: usize| F64x8::load(row[i..i + 8].try_into().expect("eight"));
     let (first, last) = (at(0), at(12));
-    [first, at(8), _mm512_shuffle_f64x2::<0x4e>(last, first), at(4), last]
+    [first, at(8), last.middle(first), at(4), last]
 }
 
 /// The sum of both rows of five vectors.
 #[inline]
-#[target_feature(enable = "avx512f")]
-fn fold(v: [__m512d; 5], row: &mut [f64]) {
-    let low = _mm512_add_pd(v[0], _mm512_shuffle_f64x2::<0x4e>(v[2], v[3]));
-    let middle = _mm512_add_pd(v[1], _mm512_shuffle_f64x2::<0x4e>(v[3], v[4]));
-    let high = _mm256_add_pd(_mm512_castpd512_pd256(v[2]), _mm512_extractf64x4_pd::<1>(v[4]));
-    row[..8].copy_from_slice(&simd::array(low));
-    row[8..16].copy_from_slice(&simd::array(middle));
-    row[16..].copy_from_slice(&simd::array(_mm512_castpd256_pd512(high))[..4]);
+fn fold(v: [F64x8; 5], row: &mut [f64]) {
+    let low = add(v[0], v[2].middle(v[3]));
+    let middle = add(v[1], v[3].middle(v[4]));
+    let high = add(v[2].middle(v[2]), v[4]);
+    row[..8].copy_from_slice(&low.array());
+    row[8..16].copy_from_slice(&middle.array());
+    row[16..].copy_from_slice(&high.array()[4..]);
 }
 
 impl Network {
-    #[target_feature(enable = "avx512f")]
     fn new(b2: [f64; 2]) -> Network {
-        let zero = _mm512_setzero_pd();
+        let zero = set(0.0);
         let none = Weights { w1: [[zero; 3]; 2], b1: [zero; 3], w2: [[zero; 3]; 2] };
         Network {
             weights: vec![none; PAIRS],
             b2,
-            tanh: simd::Tanh::new(),
+            tanh: Tanh::new(),
             states: Vec::new(),
             hidden: Vec::new(),
             bars: vec![[[zero; 5]; 2]; PAIRS],
@@ -191,10 +182,9 @@ impl Network {
     }
 
     #[inline]
-    #[target_feature(enable = "avx512f,avx512dq,avx512vl,fma")]
     fn slope(&mut self, n: usize, y: &[f64; 2 * SAMPLES], k: &mut [f64]) {
         if n >= self.hidden.len() {
-            self.hidden.resize(n + 1, [_mm512_setzero_pd(); 5 * PAIRS]);
+            self.hidden.resize(n + 1, [set(0.0); 5 * PAIRS]);
             self.states.resize(n + 1, [0.0; 2 * SAMPLES]);
         }
         self.states[n] = *y;
@@ -207,20 +197,20 @@ impl Network {
         const OF: [usize; 5] = [0, 0, 1, 2, 2];
         for (units, w) in units.iter_mut().zip(&self.weights) {
             for i in 0..5 {
-                let sum = _mm512_fmadd_pd(b[i], w.w1[1][OF[i]], w.b1[OF[i]]);
-                units[i] = self.tanh.of(_mm512_fmadd_pd(a[i], w.w1[0][OF[i]], sum));
+                let sum = fma(b[i], w.w1[1][OF[i]], w.b1[OF[i]]);
+                units[i] = self.tanh.of(fma(a[i], w.w1[0][OF[i]], sum));
             }
         }
-        let mut sums = [[_mm512_setzero_pd(); 5]; 2];
+        let mut sums = [[set(0.0); 5]; 2];
         for c in 0..2 {
             // The bias counts once.
-            let b2 = _mm512_set1_pd(self.b2[c]);
-            sums[c] = [b2, b2, _mm512_maskz_mov_pd(0x0f, b2), sums[c][3], sums[c][4]];
+            let (b2, none): (F64x8, F64x8) = (set(self.b2[c]), set(0.0));
+            sums[c] = [b2, b2, b2.middle(none), none, none];
         }
         for (units, w) in units.iter().zip(&self.weights) {
             for c in 0..2 {
                 for i in 0..5 {
-                    sums[c][i] = _mm512_fmadd_pd(units[i], w.w2[c][OF[i]], sums[c][i]);
+                    sums[c][i] = fma(units[i], w.w2[c][OF[i]], sums[c][i]);
                 }
             }
         }
@@ -229,37 +219,36 @@ impl Network {
     }
 
     #[inline]
-    #[target_feature(enable = "avx512f,avx512dq,avx512vl,fma")]
     fn back(&mut self, n: usize, k_bar: &[f64], y_bar: &mut [f64]) {
         let y = &self.states[n];
         let cubes = y.map(|y| y * y * y);
         let (rows, _) = cubes.as_chunks::<SAMPLES>();
         let y3 = [spread(&rows[0]), spread(&rows[1])];
         let k = [spread(&k_bar[..SAMPLES]), spread(&k_bar[SAMPLES..])];
-        let zero = _mm512_setzero_pd();
+        let (zero, one) = (set(0.0), set(1.0));
         let mut y3_bars = [[zero; 5]; 2];
         let units = self.hidden[n].as_chunks::<5>().0;
         for ((u, w), bars) in units.iter().zip(&self.weights).zip(&mut self.bars) {
             const OF: [usize; 5] = [0, 0, 1, 2, 2];
             let mut z = [zero; 5];
             for i in 0..5 {
-                let u_bar = _mm512_mul_pd(w.w2[0][OF[i]], k[0][i]);
-                let u_bar = _mm512_fmadd_pd(w.w2[1][OF[i]], k[1][i], u_bar);
-                z[i] = _mm512_mul_pd(u_bar, _mm512_fnmadd_pd(u[i], u[i], _mm512_set1_pd(1.0)));
+                let u_bar = mul(w.w2[0][OF[i]], k[0][i]);
+                let u_bar = fma(w.w2[1][OF[i]], k[1][i], u_bar);
+                z[i] = mul(u_bar, fnma(u[i], u[i], one));
                 for c in 0..2 {
-                    y3_bars[c][i] = _mm512_fmadd_pd(w.w1[c][OF[i]], z[i], y3_bars[c][i]);
+                    y3_bars[c][i] = fma(w.w1[c][OF[i]], z[i], y3_bars[c][i]);
                 }
             }
             let [first, second] = bars;
-            first[0] = _mm512_add_pd(first[0], _mm512_add_pd(z[0], z[1]));
-            first[0] = _mm512_mask_add_pd(first[0], 0x0f, first[0], z[2]);
-            second[0] = _mm512_add_pd(second[0], _mm512_add_pd(z[3], z[4]));
-            second[0] = _mm512_mask_add_pd(second[0], 0xf0, second[0], z[2]);
-            let mut product = |to: usize, a: &[__m512d; 5], b: &[__m512d; 5]| {
-                let sum = _mm512_fmadd_pd(a[0], b[0], _mm512_fmadd_pd(a[1], b[1], first[to]));
-                first[to] = _mm512_mask3_fmadd_pd(a[2], b[2], sum, 0x0f);
-                let sum = _mm512_fmadd_pd(a[4], b[4], _mm512_fmadd_pd(a[3], b[3], second[to]));
-                second[to] = _mm512_mask3_fmadd_pd(a[2], b[2], sum, 0xf0);
+            first[0] = add(first[0], add(z[0], z[1]));
+            first[0] = z[2].fma_first(one, first[0]);
+            second[0] = add(second[0], add(z[3], z[4]));
+            second[0] = z[2].fma_last(one, second[0]);
+            let mut product = |to: usize, a: &[F64x8; 5], b: &[F64x8; 5]| {
+                let sum = fma(a[0], b[0], fma(a[1], b[1], first[to]));
+                first[to] = a[2].fma_first(b[2], sum);
+                let sum = fma(a[4], b[4], fma(a[3], b[3], second[to]));
+                second[to] = a[2].fma_last(b[2], sum);
             };
             product(1, &z, &y3[0]);
             product(2, &z, &y3[1]);
@@ -279,12 +268,10 @@ impl Network {
 
 impl Field<f64> for Network {
     fn eval(&mut self, n: usize, _: f64, y: &[f64], k: &mut [f64]) {
-        // SAFETY: as in `new`.
-        unsafe { self.slope(n, y.try_into().expect("all samples"), k) }
+        self.slope(n, y.try_into().expect("all samples"), k)
     }
 
     fn vjp(&mut self, n: usize, k_bar: &[f64], y_bar: &mut [f64]) {
-        // SAFETY: as in `new`.
-        unsafe { self.back(n, k_bar, y_bar) }
+        self.back(n, k_bar, y_bar)
     }
 }

@@ -1,15 +1,15 @@
 //! `dy/dt = tanh(y W₁ + b₁) W₂ + b₂` of 256 samples of width 256, by 16 equal steps of RK4.
 //!
-//! All is products of matrices. A matrix lies in panels of 32 columns, two vectors a row, so that each
-//! product reads both sides in order; tiles of twelve rows and one panel are 24 sums in registers. A
-//! weight is turned once.
+//! All is products of matrices. A matrix lies in panels of a few vectors of columns, so that each product
+//! reads both sides in order; tiles of some rows and one panel are sums in registers. A weight is turned
+//! once.
 
-use std::arch::x86_64::*;
+use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch, _mm_sfence};
 
 use crate::Floor;
 use crate::control::Steps;
 use crate::data::Data;
-use crate::simd::{self, TanhF32};
+use crate::simd::{self, F32x16, TanhF32, Vector, add, fma, fnma, mul, set};
 
 const SAMPLES: usize = 256;
 const WIDTH: usize = 256;
@@ -22,32 +22,42 @@ const C: [f32; 4] = [0.5, 0.5, 1.0, 0.0];
 /// The samples of a product over samples that are in the cache together.
 const PART: usize = 128;
 
-type Pair = [__m512; 2];
+/// The vectors of a panel, and the rows of a tile: with 32 registers two and twelve, with half as many of
+/// half the width one (two registers) and six.
+const VECTORS: usize = if simd::TILE == 4 { 2 } else { 1 };
+const ROWS: usize = 6 * VECTORS;
+/// The rows of a tile where their number has to divide that of the last samples, or of a panel's columns.
+const FEWER: usize = 4 * VECTORS;
+/// How many tiles of samples go through the field together: with half as large a second cache a panel of
+/// the weights has to serve several.
+const TILES: usize = if simd::TILE == 4 { 1 } else { 8 };
+/// The columns of a panel.
+const PANEL: usize = 16 * VECTORS;
 
-/// A matrix in panels of 32 columns.
+type Part = [F32x16; VECTORS];
+
+/// A matrix in panels.
 #[derive(Clone)]
 struct Matrix {
     rows: usize,
-    data: Vec<Pair>,
+    data: Vec<Part>,
 }
 
 impl Matrix {
-    #[target_feature(enable = "avx512f")]
     fn zeros(rows: usize, columns: usize) -> Matrix {
-        Matrix { rows, data: vec![[_mm512_setzero_ps(); 2]; rows * columns / 32] }
+        Matrix { rows, data: vec![[set(0.0); VECTORS]; rows * columns / PANEL] }
     }
 
-    #[target_feature(enable = "avx512f")]
     fn fill(&mut self, f: impl Fn(usize, usize) -> f32) {
-        for (n, pair) in self.data.iter_mut().enumerate() {
+        for (n, part) in self.data.iter_mut().enumerate() {
             let (panel, row) = (n / self.rows, n % self.rows);
-            *pair = [0, 1]
-                .map(|v| simd::load_f32(&std::array::from_fn(|l| f(row, 32 * panel + 16 * v + l))));
+            let vector = |v: usize| std::array::from_fn(|l| f(row, PANEL * panel + 16 * v + l));
+            *part = std::array::from_fn(|v| F32x16::load(&vector(v)));
         }
     }
 
     #[inline]
-    fn panel(&self, i: usize) -> &[Pair] {
+    fn panel(&self, i: usize) -> &[Part] {
         &self.data[i * self.rows..(i + 1) * self.rows]
     }
 
@@ -59,7 +69,7 @@ impl Matrix {
     }
 
     #[inline]
-    fn set_rows<const R: usize>(&mut self, row: usize, from: &[[Pair; R]]) {
+    fn set_rows<const R: usize>(&mut self, row: usize, from: &[[Part; R]]) {
         for (panel, from) in from.iter().enumerate() {
             self.data[panel * self.rows + row..][..R].copy_from_slice(from);
         }
@@ -67,43 +77,41 @@ impl Matrix {
 
     /// The same past the cache, for what is not read again before long.
     #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn stream_rows<const R: usize>(&mut self, row: usize, from: &[[Pair; R]]) {
+    fn stream_rows<const R: usize>(&mut self, row: usize, from: &[[Part; R]]) {
         for (panel, from) in from.iter().enumerate() {
             let to = &mut self.data[panel * self.rows + row..][..R];
             for (to, from) in to.iter_mut().zip(from) {
-                for v in 0..2 {
-                    // SAFETY: a vector is written where one is, aligned as it must be.
-                    unsafe { _mm512_stream_ps(std::ptr::from_mut(&mut to[v]).cast(), from[v]) };
+                for v in 0..VECTORS {
+                    from[v].stream(&mut to[v]);
                 }
             }
         }
     }
 
     fn read(&self, mut to: impl FnMut(usize, usize, f32)) {
-        for (n, pair) in self.data.iter().enumerate() {
+        for (n, part) in self.data.iter().enumerate() {
             let (panel, row) = (n / self.rows, n % self.rows);
-            floats(pair).iter().enumerate().for_each(|(l, &x)| to(row, 32 * panel + l, x));
+            floats(part).iter().enumerate().for_each(|(l, &x)| to(row, PANEL * panel + l, x));
         }
     }
 }
 
 #[inline]
-fn floats(pair: &Pair) -> &[f32; 32] {
-    // SAFETY: a pair is 32 floats, and needs more alignment than they do.
-    unsafe { &*std::ptr::from_ref(pair).cast() }
+fn floats(part: &Part) -> &[f32; PANEL] {
+    // SAFETY: a part is as many floats, and needs more alignment than they do.
+    unsafe { &*std::ptr::from_ref(part).cast() }
 }
 
 /// Some rows of a matrix by themselves, panel by panel, so that they meet in no line of the cache.
-type Rows<const R: usize, const PANELS: usize> = [[Pair; R]; PANELS];
-type States<const R: usize> = Rows<R, { WIDTH / 32 }>;
-type Units<const R: usize> = Rows<R, { HIDDEN / 32 }>;
+type Rows<const R: usize, const PANELS: usize> = [[Part; R]; PANELS];
+type States<const R: usize> = Rows<R, { WIDTH / PANEL }>;
+type Units<const R: usize> = Rows<R, { HIDDEN / PANEL }>;
 
 /// Has the cache get what is needed after a product.
 #[inline]
-fn fetch(pairs: &[Pair]) {
-    for pair in pairs {
-        for vector in pair {
+fn fetch(parts: &[Part]) {
+    for part in parts {
+        for vector in part {
             // SAFETY: a hint, and of an address that is valid.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(vector).cast()) };
         }
@@ -112,15 +120,14 @@ fn fetch(pairs: &[Pair]) {
 
 /// `R` rows of `start + a b`, in panel `panel`.
 #[inline]
-#[target_feature(enable = "avx512f,fma")]
-fn product<const R: usize>(a: &[[Pair; R]], b: &Matrix, panel: usize, start: Pair) -> [Pair; R] {
+fn product<const R: usize>(a: &[[Part; R]], b: &Matrix, panel: usize, start: Part) -> [Part; R] {
     let mut sums = [start; R];
-    for (a, b) in a.iter().zip(b.panel(panel).as_chunks::<32>().0) {
-        for k in 0..32 {
+    for (a, b) in a.iter().zip(b.panel(panel).as_chunks::<PANEL>().0) {
+        for k in 0..PANEL {
             for i in 0..R {
-                let factor = _mm512_set1_ps(floats(&a[i])[k]);
-                for v in 0..2 {
-                    sums[i][v] = _mm512_fmadd_ps(factor, b[k][v], sums[i][v]);
+                let factor = set(floats(&a[i])[k]);
+                for v in 0..VECTORS {
+                    sums[i][v] = fma(factor, b[k][v], sums[i][v]);
                 }
             }
         }
@@ -129,31 +136,30 @@ fn product<const R: usize>(a: &[[Pair; R]], b: &Matrix, panel: usize, start: Pai
 }
 
 /// `sums += aᵀ b`, where both have a row for each sample.
-#[target_feature(enable = "avx512f,fma")]
 fn product_over_samples(a: &Matrix, b: &Matrix, sums: &mut Matrix) {
     let (rows, panels) = (sums.rows, sums.data.len() / sums.rows);
     for part in 0..SAMPLES / PART {
         let samples = part * PART..(part + 1) * PART;
         for panel in 0..panels {
             let b = &b.panel(panel)[samples.clone()];
-            for row in (0..rows).step_by(8) {
-                let a = &a.panel(row / 32)[samples.clone()];
-                let to = &mut sums.data[panel * rows + row..][..8];
+            for row in (0..rows).step_by(FEWER) {
+                let a = &a.panel(row / PANEL)[samples.clone()];
+                let to = &mut sums.data[panel * rows + row..][..FEWER];
                 fetch(to);
                 // From nothing, so that rounding does not pile up.
-                let mut found = [[_mm512_setzero_ps(); 2]; 8];
+                let mut found = [[set(0.0); VECTORS]; FEWER];
                 for (a, b) in a.iter().zip(b) {
-                    let a: &[f32; 8] = &floats(a).as_chunks().0[row % 32 / 8];
-                    for i in 0..8 {
-                        let factor = _mm512_set1_ps(a[i]);
-                        for v in 0..2 {
-                            found[i][v] = _mm512_fmadd_ps(factor, b[v], found[i][v]);
+                    let a: &[f32; FEWER] = &floats(a).as_chunks().0[row % PANEL / FEWER];
+                    for i in 0..FEWER {
+                        let factor = set(a[i]);
+                        for v in 0..VECTORS {
+                            found[i][v] = fma(factor, b[v], found[i][v]);
                         }
                     }
                 }
-                for i in 0..8 {
-                    for v in 0..2 {
-                        to[i][v] = _mm512_add_ps(to[i][v], found[i][v]);
+                for i in 0..FEWER {
+                    for v in 0..VECTORS {
+                        to[i][v] = add(to[i][v], found[i][v]);
                     }
                 }
             }
@@ -186,25 +192,22 @@ struct Wide {
     hidden_bars: [Matrix; 4],
     w_bars: [Matrix; 2],
     /// Sums of the cotangents of both layers over the samples.
-    b_bars: [Vec<Pair>; 2],
+    b_bars: [Vec<Part>; 2],
     gradients: Vec<Vec<f64>>,
 }
 
 /// A method of equal steps: there is no tolerance to change.
 pub fn new(data: &Data, _: Option<f64>) -> Box<dyn Floor> {
-    // SAFETY: `main` has checked that the processor has these instructions.
-    unsafe { Box::new(Wide::new(data)) }
+    Box::new(Wide::new(data))
 }
 
 impl Floor for Wide {
     fn forward(&mut self) -> f64 {
-        // SAFETY: as above.
-        unsafe { self.there() }
+        self.there()
     }
 
     fn backward(&mut self) {
-        // SAFETY: as above.
-        unsafe { self.back() }
+        self.back()
     }
 
     fn gradients(&self) -> Vec<Vec<f64>> {
@@ -217,7 +220,6 @@ impl Floor for Wide {
 }
 
 impl Wide {
-    #[target_feature(enable = "avx512f,fma")]
     fn new(data: &Data) -> Wide {
         let state = || Matrix::zeros(SAMPLES, WIDTH);
         let hidden = || Matrix::zeros(SAMPLES, HIDDEN);
@@ -226,7 +228,7 @@ impl Wide {
         let inputs = ["w1", "b1", "w2", "b2", "y0"].map(|name| data.f32s(name));
         let gradients = inputs.iter().map(|x| vec![0.0; x.len()]).collect();
         let [w1, b1, w2, b2, y0] = inputs;
-        let zero = [_mm512_setzero_ps(); 2];
+        let zero = [set(0.0); VECTORS];
         Wide {
             w1,
             b1,
@@ -241,12 +243,11 @@ impl Wide {
             k_bars: [state(), state(), state(), state()],
             hidden_bars: [hidden(), hidden(), hidden(), hidden()],
             w_bars: weights(),
-            b_bars: [vec![zero; HIDDEN / 32], vec![zero; WIDTH / 32]],
+            b_bars: [vec![zero; HIDDEN / PANEL], vec![zero; WIDTH / PANEL]],
             gradients,
         }
     }
 
-    #[target_feature(enable = "avx512f,avx512dq,fma")]
     fn there(&mut self) -> f64 {
         let (w1, w2) = (&self.w1, &self.w2);
         self.w[0].fill(|i, j| w1[i * HIDDEN + j]);
@@ -255,68 +256,77 @@ impl Wide {
         self.turned[1].fill(|i, j| w2[j * WIDTH + i]);
         let y0 = &self.y0;
         self.end.fill(|i, j| y0[i * WIDTH + j]);
-        for row in (0..SAMPLES - 16).step_by(12) {
-            self.rows_there::<12>(row);
+        for row in (0..SAMPLES - 16).step_by(TILES * ROWS) {
+            self.rows_there::<ROWS, TILES>(row);
         }
-        self.rows_there::<8>(SAMPLES - 16);
-        self.rows_there::<8>(SAMPLES - 8);
-        let square = |row: &Pair| floats(row).iter().map(|&y| f64::from(y * y)).sum::<f64>();
+        self.rows_there::<FEWER, { 16 / FEWER }>(SAMPLES - 16);
+        let square = |row: &Part| floats(row).iter().map(|&y| f64::from(y * y)).sum::<f64>();
         self.end.data.iter().map(square).sum::<f64>() / (SAMPLES * WIDTH) as f64
     }
 
-    /// All steps of `R` samples: nothing couples them, and the weights stay in the second cache.
-    #[target_feature(enable = "avx512f,fma")]
-    fn rows_there<const R: usize>(&mut self, row: usize) {
+    /// All steps of `T` tiles of `R` samples: nothing couples them.
+    fn rows_there<const R: usize, const T: usize>(&mut self, row: usize) {
         let bias = |b: &[f32], panel: usize| {
-            [0, 1].map(|v| simd::load_f32(&b.as_chunks().0[2 * panel + v]))
+            std::array::from_fn(|v| F32x16::load(&b.as_chunks().0[VECTORS * panel + v]))
         };
-        let mut y: States<R> = self.end.rows(row);
-        let mut units: Units<R> = [[[_mm512_setzero_ps(); 2]; R]; HIDDEN / 32];
+        let mut y: [States<R>; T] = std::array::from_fn(|t| self.end.rows(row + t * R));
+        let mut units: [Units<R>; T] = [[[[set(0.0); VECTORS]; R]; HIDDEN / PANEL]; T];
         for step in 0..STEPS {
             let (mut at, mut end) = (y, y);
             for i in 0..4 {
                 let kept = &mut self.kept[4 * step + i];
-                kept.y.stream_rows(row, &at);
-                for (panel, units) in units.iter_mut().enumerate() {
-                    let sums = product(&at, &self.w[0], panel, bias(&self.b1, panel));
-                    for (to, sum) in units.iter_mut().zip(sums) {
-                        *to = sum.map(|sum| self.tanh.of(sum));
+                for (t, at) in at.iter().enumerate() {
+                    kept.y.stream_rows(row + t * R, at);
+                }
+                for panel in 0..HIDDEN / PANEL {
+                    let bias = bias(&self.b1, panel);
+                    for (at, units) in at.iter().zip(&mut units) {
+                        let sums = product(at, &self.w[0], panel, bias);
+                        for (to, sum) in units[panel].iter_mut().zip(sums) {
+                            *to = sum.map(|sum| self.tanh.of(sum));
+                        }
                     }
                 }
-                kept.u.stream_rows(row, &units);
-                let (whole, part) = (_mm512_set1_ps(H * B[i]), _mm512_set1_ps(H * C[i]));
-                for panel in 0..WIDTH / 32 {
-                    let k = product(&units, &self.w[1], panel, bias(&self.b2, panel));
-                    for r in 0..R {
-                        for v in 0..2 {
-                            let end = &mut end[panel][r][v];
-                            *end = _mm512_fmadd_ps(whole, k[r][v], *end);
-                            at[panel][r][v] = _mm512_fmadd_ps(part, k[r][v], y[panel][r][v]);
+                for (t, units) in units.iter().enumerate() {
+                    kept.u.stream_rows(row + t * R, units);
+                }
+                let (whole, part) = (set(H * B[i]), set(H * C[i]));
+                for panel in 0..WIDTH / PANEL {
+                    let bias = bias(&self.b2, panel);
+                    for (t, units) in units.iter().enumerate() {
+                        let k = product(units, &self.w[1], panel, bias);
+                        for r in 0..R {
+                            for v in 0..VECTORS {
+                                let end = &mut end[t][panel][r][v];
+                                *end = fma(whole, k[r][v], *end);
+                                at[t][panel][r][v] = fma(part, k[r][v], y[t][panel][r][v]);
+                            }
                         }
                     }
                 }
             }
             y = end;
         }
-        self.end.set_rows(row, &y);
-        _mm_sfence();
+        for (t, y) in y.iter().enumerate() {
+            self.end.set_rows(row + t * R, y);
+        }
+        // SAFETY: every processor of this architecture has this instruction.
+        unsafe { _mm_sfence() };
     }
 
-    #[target_feature(enable = "avx512f,avx512dq,fma")]
     fn back(&mut self) {
-        let zero = [_mm512_setzero_ps(); 2];
+        let zero = [set(0.0); VECTORS];
         self.w_bars.iter_mut().for_each(|w| w.data.fill(zero));
         self.b_bars.iter_mut().for_each(|b| b.fill(zero));
-        let scale = _mm512_set1_ps(2.0 / (SAMPLES * WIDTH) as f32);
-        for pair in &mut self.end.data {
-            *pair = pair.map(|y| _mm512_mul_ps(scale, y));
+        let scale = set(2.0 / (SAMPLES * WIDTH) as f32);
+        for part in &mut self.end.data {
+            *part = part.map(|y| mul(scale, y));
         }
         for step in (0..STEPS).rev() {
-            for row in (0..SAMPLES - 16).step_by(12) {
-                self.rows_back::<12>(step, row);
+            for row in (0..SAMPLES - 16).step_by(TILES * ROWS) {
+                self.rows_back::<ROWS, TILES>(step, row);
             }
-            self.rows_back::<8>(step, SAMPLES - 16);
-            self.rows_back::<8>(step, SAMPLES - 8);
+            self.rows_back::<FEWER, { 16 / FEWER }>(step, SAMPLES - 16);
             for i in 0..4 {
                 let Kept { y, u } = &self.kept[4 * step + i];
                 product_over_samples(y, &self.hidden_bars[i], &mut self.w_bars[0]);
@@ -333,57 +343,71 @@ impl Wide {
         }
     }
 
-    /// A step of `R` samples back, but for the gradients of the weights.
-    #[target_feature(enable = "avx512f,fma")]
-    fn rows_back<const R: usize>(&mut self, step: usize, row: usize) {
-        let zero = [_mm512_setzero_ps(); 2];
-        let end: States<R> = self.end.rows(row);
+    /// A step of `T` tiles of `R` samples back, but for the gradients of the weights.
+    fn rows_back<const R: usize, const T: usize>(&mut self, step: usize, row: usize) {
+        let zero = [set(0.0); VECTORS];
+        let end: [States<R>; T] = std::array::from_fn(|t| self.end.rows(row + t * R));
         let mut start = end;
         // The cotangents of a slope, of the hidden units' sums, and of the state there.
-        let mut k_bar: States<R> = [[zero; R]; WIDTH / 32];
-        let mut bars: Units<R> = [[zero; R]; HIDDEN / 32];
+        let mut k_bar: [States<R>; T] = [[[zero; R]; WIDTH / PANEL]; T];
+        let mut bars: [Units<R>; T] = [[[zero; R]; HIDDEN / PANEL]; T];
         let mut y_bar = k_bar;
         for i in (0..4).rev() {
             let u = &self.kept[4 * step + i].u;
-            let (whole, part) = (_mm512_set1_ps(H * B[i]), _mm512_set1_ps(H * C[i]));
-            for panel in 0..WIDTH / 32 {
+            let (whole, part) = (set(H * B[i]), set(H * C[i]));
+            for panel in 0..WIDTH / PANEL {
                 let mut total = self.b_bars[1][panel];
-                for r in 0..R {
-                    for v in 0..2 {
-                        let bar = _mm512_mul_ps(whole, end[panel][r][v]);
-                        let bar = _mm512_fmadd_ps(part, y_bar[panel][r][v], bar);
-                        k_bar[panel][r][v] = bar;
-                        total[v] = _mm512_add_ps(total[v], bar);
+                for t in 0..T {
+                    for r in 0..R {
+                        for v in 0..VECTORS {
+                            let bar = mul(whole, end[t][panel][r][v]);
+                            let bar = fma(part, y_bar[t][panel][r][v], bar);
+                            k_bar[t][panel][r][v] = bar;
+                            total[v] = add(total[v], bar);
+                        }
                     }
                 }
                 self.b_bars[1][panel] = total;
             }
-            self.k_bars[i].set_rows(row, &k_bar);
-            for (panel, to) in bars.iter_mut().enumerate() {
-                let u = &u.panel(panel)[row..row + R];
-                fetch(u);
-                let sums = product(&k_bar, &self.turned[1], panel, zero);
+            for (t, k_bar) in k_bar.iter().enumerate() {
+                self.k_bars[i].set_rows(row + t * R, k_bar);
+            }
+            for panel in 0..HIDDEN / PANEL {
+                let u = u.panel(panel)[row..row + T * R].as_chunks::<R>().0;
                 let mut total = self.b_bars[0][panel];
-                for r in 0..R {
-                    for v in 0..2 {
-                        let du = _mm512_fnmadd_ps(u[r][v], u[r][v], _mm512_set1_ps(1.0));
-                        to[r][v] = _mm512_mul_ps(sums[r][v], du);
-                        total[v] = _mm512_add_ps(total[v], to[r][v]);
+                for t in 0..T {
+                    let u = &u[t];
+                    fetch(u);
+                    let sums = product(&k_bar[t], &self.turned[1], panel, zero);
+                    let to = &mut bars[t][panel];
+                    for r in 0..R {
+                        for v in 0..VECTORS {
+                            let du = fnma(u[r][v], u[r][v], set(1.0));
+                            to[r][v] = mul(sums[r][v], du);
+                            total[v] = add(total[v], to[r][v]);
+                        }
                     }
                 }
                 self.b_bars[0][panel] = total;
             }
-            self.hidden_bars[i].set_rows(row, &bars);
-            for panel in 0..WIDTH / 32 {
-                y_bar[panel] = product(&bars, &self.turned[0], panel, zero);
-                for r in 0..R {
-                    for v in 0..2 {
-                        let start = &mut start[panel][r][v];
-                        *start = _mm512_add_ps(*start, y_bar[panel][r][v]);
+            for (t, bars) in bars.iter().enumerate() {
+                self.hidden_bars[i].set_rows(row + t * R, bars);
+            }
+            for panel in 0..WIDTH / PANEL {
+                for t in 0..T {
+                    let y_bar = &mut y_bar[t][panel];
+                    *y_bar = product(&bars[t], &self.turned[0], panel, zero);
+                    for r in 0..R {
+                        for v in 0..VECTORS {
+                            let start = &mut start[t][panel][r][v];
+                            *start = add(*start, y_bar[r][v]);
+                        }
                     }
                 }
             }
         }
-        self.end.set_rows(row, &start);
+        for (t, start) in start.iter().enumerate() {
+            self.end.set_rows(row + t * R, start);
+        }
     }
 }
