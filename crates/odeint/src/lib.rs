@@ -35,6 +35,7 @@ mod field;
 mod fixed_point;
 mod grid;
 mod implicit;
+mod in_parts;
 mod instrument;
 mod integrator;
 mod kept;
@@ -63,6 +64,7 @@ mod root;
 mod rosenbrock;
 mod row_blocks;
 mod separable;
+
 mod sink;
 mod small;
 mod solve;

@@ -8,14 +8,13 @@
 //!
 //! How many blocks there are follows from the field and the method alone, so no bit depends on the threads.
 
-use costate_ops::alone;
 use costate_tape::Function;
-use rayon::prelude::*;
 use smallvec::SmallVec;
 
 use crate::Real;
 use crate::error::FieldError;
 use crate::field::Field;
+use crate::in_parts::in_parts;
 use crate::step::stage_state;
 use crate::tableau::{Part, Tableau};
 use crate::vector_field::{Replay, SolverMemory, VectorField};
@@ -212,7 +211,7 @@ impl<'a, T: Real> RowsAtWork<'a, T> {
         let mut kept = [kept];
         let kept = if kept[0].is_empty() { &mut [][..] } else { &mut kept[..] };
         let mut tasks = self.tasks(y, &mut [], dy, kept);
-        side_by_side(&mut tasks, |task| {
+        in_parts(&mut tasks, 1, |task, _| {
             let dy = &mut *task.k[0];
             match task.kept.first_mut() {
                 Some(kept) => task.field.eval_keeping(t, task.y0, dy, Part::All, kept),
@@ -234,21 +233,19 @@ impl<'a, T: Real> RowsAtWork<'a, T> {
     ) -> Result<(), FieldError> {
         let rows = tableau.rows() - usize::from(!tableau.error_needs_end());
         let mut tasks = self.tasks(y0, y1, k, kept);
-        side_by_side(&mut tasks, |Task { field, y0, y1, k, kept }| {
-            for i in 1..tableau.rows() {
-                let (done, rest) = k.split_at_mut(i);
-                let done: SmallVec<[&[T]; SLOPES]> = done.iter().map(|k| &**k).collect();
-                stage_state(tableau, i, y0, t1 - t0, &done, y1);
-                if i == rows {
-                    break;
-                }
-                let time = tableau.time(i, t0, t1);
-                match kept.get_mut(i) {
-                    Some(kept) => field.eval_keeping(time, y1, rest[0], Part::All, kept)?,
-                    None => field.eval(time, y1, rest[0])?,
-                }
+        in_parts(&mut tasks, tableau.rows() - 1, |Task { field, y0, y1, k, kept }, part| {
+            let i = part + 1;
+            let (done, rest) = k.split_at_mut(i);
+            let done: SmallVec<[&[T]; SLOPES]> = done.iter().map(|k| &**k).collect();
+            stage_state(tableau, i, y0, t1 - t0, &done, y1);
+            if i == rows {
+                return Ok(());
             }
-            Ok(())
+            let time = tableau.time(i, t0, t1);
+            match kept.get_mut(i) {
+                Some(kept) => field.eval_keeping(time, y1, rest[0], Part::All, kept),
+                None => field.eval(time, y1, rest[0]),
+            }
         })
     }
 
@@ -280,18 +277,4 @@ impl<'a, T: Real> RowsAtWork<'a, T> {
         }
         tasks
     }
-}
-
-/// Does something with each block, on all threads.
-pub(crate) fn side_by_side<X: Send>(
-    tasks: &mut [X],
-    work: impl Fn(&mut X) -> Result<(), FieldError> + Sync,
-) -> Result<(), FieldError> {
-    let threads = rayon::current_num_threads();
-    if threads == 1 {
-        return tasks.iter_mut().try_for_each(work);
-    }
-    let few = threads <= tasks.len();
-    let tasks = tasks.par_iter_mut().with_max_len(1);
-    tasks.try_for_each(|task| if few { alone(|| work(task)) } else { work(task) })
 }

@@ -11,7 +11,8 @@ use super::programs::ByPrograms;
 use super::{Backward, Cotangents, Exact, Programs, Reverse, SumMemory, Sums};
 use crate::Real;
 use crate::error::FieldError;
-use crate::row_blocks::{Block, Captured, RowBlocks, side_by_side};
+use crate::in_parts::in_parts;
+use crate::row_blocks::{Block, Captured, RowBlocks};
 use crate::stats::Stats;
 use crate::vector_field::{FieldMemory, Replay, VjpPrograms};
 
@@ -182,8 +183,10 @@ impl<T: Real> Reverse<T> for ByRows<'_, T> {
         from: &Backward<'_, T>,
         _: &mut Cotangents<'_, T>,
     ) -> std::result::Result<(), FieldError> {
-        side_by_side(&mut self.passes, |pass| {
-            pass.go(from, &mut [], |exact, from, programs, to| exact.steps(from, programs, to))
+        let steps = from.grid.steps.len();
+        in_parts(&mut self.passes, steps, |pass, part| {
+            let step = steps - 1 - part;
+            pass.go(from, &mut [], |exact, from, programs, to| exact.step(from, step, programs, to))
         })
     }
 
@@ -194,7 +197,7 @@ impl<T: Real> Reverse<T> for ByRows<'_, T> {
     ) -> std::result::Result<(), FieldError> {
         let parts = to.y0.chunks_mut(self.rows.entries());
         let mut tasks: Vec<_> = self.passes.iter_mut().zip(parts).collect();
-        side_by_side(&mut tasks, |(pass, y0)| {
+        in_parts(&mut tasks, 1, |(pass, y0), _| {
             pass.go(from, y0, |exact, from, programs, to| {
                 exact.finish(from, programs, to)?;
                 to.finish();
