@@ -55,6 +55,7 @@ mod operation;
 mod options;
 mod pieces;
 mod power;
+mod preparation;
 #[cfg(feature = "progress")]
 mod progress;
 mod real;

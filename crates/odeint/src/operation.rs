@@ -7,8 +7,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, Weak};
 
-use costate_tape::{CallError, CallOp, CallRule, Evaluation, Result, Shape, Var};
-use smallvec::SmallVec;
+use costate_tape::{CallError, CallOp, CallRule, Evaluation, Result, Shape, Var, Workspace};
 
 use crate::Real;
 
@@ -23,6 +22,7 @@ use crate::memory::Memory;
 use crate::method::Method;
 use crate::ode::Gradient;
 use crate::options::Options;
+use crate::preparation::Captured;
 use crate::reversible::Reversible;
 use crate::row_blocks::RowBlocks;
 use crate::solve::{Observe, check_times, drive_on};
@@ -71,6 +71,7 @@ const SEVERAL: usize = 3;
 /// What a solve keeps.
 #[derive(Debug)]
 pub(crate) struct SolveState<T: Real> {
+    preparation: Option<Workspace<T>>,
     field: SolverMemory<T>,
     /// The same of blocks of rows.
     rows: Vec<SolverMemory<T>>,
@@ -181,9 +182,9 @@ impl<T: Real> SolveOp<T> {
             ));
         }
         let times = self.times.is_none().then(|| inputs[1]);
-        let captured = &inputs[self.first_captured()..];
+        let captured = self.field.record_captured(tape, &inputs[self.first_captured()..])?;
         unroll(&frozen, inputs[0], times, &|portion, t, y| {
-            let args: Vec<_> = [t, y].iter().chain(captured).copied().collect();
+            let args: Vec<_> = [t, y].iter().chain(&captured).copied().collect();
             self.field.record(portion, tape, &args)
         })
     }
@@ -289,6 +290,7 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
 
     fn new_state(&self) -> Box<dyn Any + Send> {
         Box::new(SolveState::<T> {
+            preparation: self.field.preparation_memory(),
             field: self.field.memory(),
             rows: self.rows().map(RowBlocks::memory).unwrap_or_default(),
             integrator: None,
@@ -327,8 +329,9 @@ impl<T: Real> CallOp<T> for SolveOp<T> {
                 none.insert(made.with_atol(&self.atol)?)
             }
         };
-        let captured: SmallVec<[&[T]; 32]> =
+        let given: Captured<'_, T> =
             e.inputs[self.first_captured()..].iter().map(|a| a.data).collect();
+        let captured = self.field.captured(&mut state.preparation, &given)?;
         state.solves += 1;
         if state.solves == SEVERAL {
             self.field.make_native(&mut state.field, self.method);

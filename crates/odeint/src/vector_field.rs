@@ -6,7 +6,7 @@ mod replay;
 
 use std::sync::{Arc, OnceLock};
 
-use costate_tape::{Function, Part, Result, Tape, Var};
+use costate_tape::{Function, Part, Result, Shape, Tape, Var, Workspace};
 
 use self::derivatives::{UNFOLDED, compressed, jacobian, rate};
 pub(crate) use self::program::{FieldMemory, FieldProgram, LaneMemory};
@@ -16,6 +16,7 @@ use crate::additive::Portion;
 use crate::adjoint::{FEW, FewPrograms, SumPlans};
 use crate::mass::Mass;
 use crate::method::Method;
+use crate::preparation::{Captured, Preparation};
 use crate::row_blocks::RowBlocks;
 use crate::sparsity::Sparsity;
 use crate::whole_step::{WholeStages, WholeStep};
@@ -39,6 +40,8 @@ pub(crate) struct VectorField<T: Real> {
     pub parts: Option<Box<Parts<T>>>,
     /// The mass matrix; that of a field with tangents is the one of the field that it comes from.
     pub mass: Option<Arc<Mass<T>>>,
+    /// What gives what it captures, if that is not what its solve captures.
+    pub preparation: Option<Arc<Preparation<T>>>,
     /// The field in blocks of rows, if its exact gradient goes by them.
     pub rows: Option<Box<RowBlocks<T>>>,
     /// Whether its programs are in one piece.
@@ -147,6 +150,7 @@ impl<T: Real> VectorField<T> {
             compressed,
             parts,
             mass,
+            preparation: None,
             rows: None,
             unsplit,
             keeping,
@@ -160,6 +164,54 @@ impl<T: Real> VectorField<T> {
         let (stiff, rest) = (VectorField::new(stiff)?, VectorField::new(rest)?);
         self.parts = Some(Box::new(Parts { stiff, rest }));
         Ok(self)
+    }
+
+    /// With what gives what it captures, and its parts do.
+    pub fn prepare(&mut self, preparation: Option<Arc<Preparation<T>>>) {
+        if let Some(parts) = &mut self.parts {
+            parts.stiff.preparation = preparation.clone();
+            parts.rest.preparation = preparation.clone();
+        }
+        self.preparation = preparation;
+    }
+
+    /// The shapes of the time, the state, and what its solve captures.
+    pub fn given_shapes(&self) -> Vec<Shape> {
+        let mut shapes = self.function.input_shapes();
+        if let Some(preparation) = &self.preparation {
+            shapes.truncate(2);
+            shapes.extend(preparation.input_shapes());
+        }
+        shapes
+    }
+
+    /// Memory for what gives what it captures.
+    pub fn preparation_memory(&self) -> Option<Workspace<T>> {
+        self.preparation.as_ref().map(|preparation| preparation.memory())
+    }
+
+    /// What it captures, from what its solve does.
+    pub fn captured<'a>(
+        &'a self,
+        memory: &'a mut Option<Workspace<T>>,
+        given: &'a [&'a [T]],
+    ) -> Result<Captured<'a, T>> {
+        match self.preparation.as_ref().zip(memory.as_mut()) {
+            Some((preparation, memory)) => preparation.run(memory, given),
+            None => Ok(Captured::from_slice(given)),
+        }
+    }
+
+    /// The same, recorded.
+    pub fn record_captured<'t>(
+        &self,
+        tape: &'t Tape<T>,
+        given: &[Var<'t, T>],
+    ) -> Result<Vec<Var<'t, T>>> {
+        match &self.preparation {
+            Some(preparation) => preparation.record(tape, given),
+            None => Ok(given.to_vec()),
+        }
     }
 
     /// Has the next solves in this memory run small programs as machine code, and take whole steps at

@@ -4,8 +4,10 @@ use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use costate_odeint::{Gradient, Kvaerno5, Method, Ode, Tsit5};
-use costate_tape::{Function, Program, Result, Tape, Var, Workspace};
+use costate_odeint::{
+    Gradient, KenCarp4Imex, Kvaerno3, Kvaerno5, Memory, Method, Ode, Rodas5P, Scheme, Tsit5,
+};
+use costate_tape::{Function, Program, Result, Shape, Tape, Var, Workspace};
 use ndarray::{ArrayD, IxDyn};
 
 fn numbers(shape: &[usize], seed: f64) -> ArrayD<f64> {
@@ -167,31 +169,120 @@ fn calls_stay_in_the_field() {
     assert!(count.load(Ordering::Relaxed) >= 60);
 }
 
-/// The product of the Hessian with a direction, through what is made of the parameters once.
-#[test]
-fn second_derivatives() {
-    let ode = Ode::new(Tsit5).steps(6);
+/// Where the arrays of [`loss`] are, and a direction.
+fn here_and_along() -> [Vec<ArrayD<f64>>; 2] {
     let shapes = [[20, 20].as_slice(), &[20], &[20], &[7, 20]];
-    let at: Vec<_> = shapes.iter().enumerate().map(|(i, s)| numbers(s, i as f64 * 77.0)).collect();
-    let along: Vec<_> = shapes.iter().map(|s| numbers(s, 500.0)).collect();
+    let at = |(i, s): (usize, &&[usize])| numbers(s, i as f64 * 77.0);
+    let along = shapes.iter().map(|s| numbers(s, 500.0)).collect();
+    [shapes.iter().enumerate().map(at).collect(), along]
+}
+
+type Loss<'f> = &'f dyn for<'t> Fn(&'t Tape<f64>, &[Var<'t, f64>]) -> Var<'t, f64>;
+
+/// The product of the Hessian with a direction is the difference of gradients.
+fn compare_product(at: &[ArrayD<f64>], along: &[ArrayD<f64>], loss: Loss<'_>) {
     let gradient = |shift: f64| {
         let tape = Tape::new();
-        let moved = at.iter().zip(&along).map(|(x, v)| tape.constant(&(x + &(v * shift))));
+        let moved = at.iter().zip(along).map(|(x, v)| tape.constant(&(x + &(v * shift))));
         let x: Vec<_> = moved.collect();
-        let found = loss(&tape, &ode, &x).unwrap().grad(&x).unwrap();
+        let found = loss(&tape, &x).grad(&x).unwrap();
         found.iter().map(|g| g.value()).collect::<Vec<_>>()
     };
     let tape = Tape::new();
     let x: Vec<_> = at.iter().map(|x| tape.constant(x)).collect();
     let directions: Vec<_> = along.iter().map(|v| tape.constant(v)).collect();
-    let found = loss(&tape, &ode, &x).unwrap().grad(&x).unwrap();
-    let product = tape.vjp(&found, &directions, &x).unwrap();
+    let bars = loss(&tape, &x).grad(&x).unwrap();
     let h = 1e-4;
     let (ahead, behind) = (gradient(h), gradient(-h));
-    for ((found, ahead), behind) in product.iter().zip(&ahead).zip(&behind) {
-        let right = (ahead - behind) / (2.0 * h);
-        let size = right.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
-        let error = (&found.value() - &right).iter().fold(0.0, |most: f64, x| most.max(x.abs()));
-        assert!(error < 1e-6 * size, "{error:e} of {size:e}");
+    let reverse = tape.vjp(&bars, &directions, &x).unwrap();
+    let forward = tape.jvp(&bars, &x, &directions).unwrap();
+    for product in [reverse, forward] {
+        for ((found, ahead), behind) in product.iter().zip(&ahead).zip(&behind) {
+            let right = (ahead - behind) / (2.0 * h);
+            let most = |x: &ArrayD<f64>| x.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+            let (size, error) = (most(&right), most(&(&found.value() - &right)));
+            assert!(error <= 1e-6 * size, "{error:e} of {size:e}");
+        }
     }
+}
+
+/// Through what is made of the parameters once.
+#[test]
+fn second_derivatives() {
+    let [at, along] = here_and_along();
+    for ode in [
+        Ode::new(Tsit5).steps(6),
+        Ode::new(Tsit5).steps(6).memory(Memory::Steps),
+        Ode::new(Kvaerno3).steps(3),
+        Ode::new(Kvaerno3).steps(3).memory(Memory::Checkpoints(1)),
+        Ode::new(Rodas5P).steps(2),
+        Ode::new(Scheme::ReversibleHeun).steps(20),
+    ] {
+        compare_product(&at, &along, &|tape, x| loss(tape, &ode, x).unwrap());
+    }
+}
+
+/// The same of a field in parts.
+#[test]
+fn second_derivatives_of_parts() {
+    let [at, along] = here_and_along();
+    let ode = Ode::new(KenCarp4Imex).steps(3);
+    compare_product(&at, &along, &|_, x| {
+        let &[w, log_scale, b, y0] = x else { panic!("four inputs") };
+        let ys = ode.solve_split(
+            |_, y| y.matmul(w - w.t()).tanh() * log_scale.exp(),
+            |t, y| (y.matmul(w.square().t()) + b * t).tanh(),
+            y0,
+            [0.0, 0.3, 1.0],
+        );
+        ys.unwrap().square().sum()
+    });
+}
+
+/// And with respect to the times.
+#[test]
+fn second_derivatives_where_times_move() {
+    let [mut at, mut along] = here_and_along();
+    at.push(ndarray::arr1(&[0.1, 1.0]).into_dyn());
+    along.push(numbers(&[2], 3.0));
+    // Derivatives leave the steps between where they are, differences move them: many make that no matter.
+    let ode = Ode::new(Tsit5).steps(60);
+    compare_product(&at, &along, &|_, x| {
+        let &[w, log_scale, _, y0, ts] = x else { panic!("five inputs") };
+        let ys = ode.solve(|t, y| y.matmul(w - w.t()).tanh() * log_scale.exp() * t, y0, ts);
+        ys.unwrap().square().sum()
+    });
+}
+
+/// A product with the Hessian takes the way back of the solve once, from what its tangent changes, and that of
+/// the tangent; not once more for the gradient, although what is made of the parameters is curved.
+#[test]
+fn a_product_with_the_hessian_needs_no_gradient() {
+    let [at, along] = here_and_along();
+    let shapes: Vec<Shape> = at.iter().chain(&along).map(|x| x.shape().into()).collect();
+    let product = Function::<f64>::trace_shapes(&shapes, |tape, x| {
+        let (x, directions) = x.split_at(4);
+        let bars = loss(tape, &Ode::new(Tsit5).steps(6), x)?.grad(x)?;
+        tape.vjp(&bars, directions, x)
+    });
+    let program = Program::compile(&product.unwrap()).unwrap().to_string();
+    for (name, count) in [("solve", 1), ("tangent", 1), ("adjoint", 2)] {
+        assert_eq!(program.matches(&format!("= {name} ")).count(), count, "{name}: {program}");
+    }
+}
+
+/// One that the field reads, but that its slope does not depend on.
+#[test]
+fn a_parameter_that_changes_nothing() {
+    let tape = Tape::new();
+    let (w, v, y0) = (numbers(&[20, 20], 1.0), numbers(&[20], 2.0), numbers(&[7, 20], 3.0));
+    let [w, v, y0] = [w, v, y0].map(|x| tape.constant(&x));
+    let ys = Ode::new(Tsit5).steps(6).solve(
+        |_, y| y.matmul(w - w.t()).tanh() + v.exp().scale(0.0) + v.detach().exp(),
+        y0,
+        [0.0, 1.0],
+    );
+    let loss = ys.unwrap().square().sum();
+    assert!(loss.grad(&[v]).unwrap()[0].to_vec().iter().all(|x| *x == 0.0));
+    assert!(loss.grad(&[v, w]).unwrap()[1].to_vec().iter().any(|x| *x != 0.0));
 }

@@ -67,11 +67,10 @@ impl<T: Real> Function<T> {
     }
 
     /// [`hoist`](Self::hoist) for a function that is still to be differentiated: products are not laid out
-    /// anew, and fixed inputs of which nothing but what was split off follows are no inputs of `each`. Its
-    /// inputs are those that are not fixed, the fixed ones that are left, whose numbers come with it, and what
-    /// `once` gives.
+    /// anew, and the inputs of `each` are those that are not fixed and what `once` gives, which is first the
+    /// fixed inputs that `each` still needs.
     ///
-    /// What `each` finds for the cotangents of the latter can be added up over many evaluations, before
+    /// What `each` finds for the cotangents of what `once` gives can be added up over many evaluations, before
     /// it goes back through `once`.
     ///
     /// ```
@@ -79,14 +78,14 @@ impl<T: Real> Function<T> {
     ///
     /// let shapes = [Shape::from([3]), Shape::from([3, 3])];
     /// let f = Function::<f64>::trace_shapes(&shapes, |_, x| Ok(vec![(x[1] - x[1].t()).matmul(x[0])]))?;
-    /// let (parts, left) = f.factor_out(1..2).expect("the matrix");
-    /// assert_eq!((parts.each.input_shapes().len(), left), (2, vec![]));
+    /// let parts = f.factor_out(1..2).expect("the matrix");
+    /// assert_eq!(parts.each.input_shapes().len(), 2);
     /// # Ok::<(), costate_tape::Error>(())
     /// ```
     ///
     /// # Panics
     /// If there are no such inputs, or others come after them.
-    pub fn factor_out(&self, fixed: std::ops::Range<usize>) -> Option<(Hoisted<T>, Vec<usize>)> {
+    pub fn factor_out(&self, fixed: std::ops::Range<usize>) -> Option<Hoisted<T>> {
         let f = T::simplify(self);
         assert!(fixed.end == f.inputs.len(), "factor_out: there are inputs after the fixed ones");
         if fixed.is_empty() || f.require_replayable().is_err() {
@@ -99,12 +98,11 @@ impl<T: Real> Function<T> {
         let (free, given) = f.inputs.split_at(fixed.start);
         let inputs: Vec<NodeId> = f.inputs.iter().chain(&hoisted).copied().collect();
         let needed = between(&f, &inputs, &f.outputs).depends_on();
-        let left: Vec<usize> = (0..given.len()).filter(|i| needed[fixed.start + i]).collect();
-        let kept = left.iter().map(|&i| given[i]);
-        let inputs: Vec<NodeId> =
-            free.iter().copied().chain(kept).chain(hoisted.iter().copied()).collect();
-        let once = between(&f, given, &hoisted);
-        Some((Hoisted { once, each: between(&f, &inputs, &f.outputs) }, left))
+        let left = given.iter().zip(&needed[fixed.start..]).filter(|(_, needed)| **needed);
+        let gives: Vec<NodeId> = left.map(|(id, _)| id).chain(&hoisted).copied().collect();
+        let inputs: Vec<NodeId> = free.iter().chain(&gives).copied().collect();
+        let once = between(&f, given, &gives);
+        Some(Hoisted { once, each: between(&f, &inputs, &f.outputs) })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use costate_tape::{Function, Result, Var};
+use costate_tape::{Result, Var};
 
 use super::{Gradient, Ode, Times};
 use crate::Real;
@@ -11,6 +11,7 @@ use crate::error::ErrorKind;
 use crate::mass::Mass;
 use crate::method::Method;
 use crate::operation::solve_error;
+use crate::preparation::Preparation;
 use crate::solve::check_times;
 
 impl Ode {
@@ -126,37 +127,12 @@ impl Ode {
         if self.gradient == Gradient::Unrolled || scope.function.is_value_dependent() {
             return self.unrolled(tape, &checked, mass, y0, fixed, times, None);
         }
-        let (field, captured) = factor_out(scope.function, &scope.captured)?;
-        let mut op = self.operation(field, fixed)?;
-        if let Some(mass) = mass {
-            let field = Arc::get_mut(&mut op.field).expect("it is new");
-            field.mass = Some(Arc::new(mass.clone()));
-        }
-        let inputs: Vec<_> = [y0].into_iter().chain(times).chain(captured).collect();
+        let (function, preparation) = Preparation::split(scope.function)?;
+        let mut op = self.operation(function, fixed)?;
+        let field = Arc::get_mut(&mut op.field).expect("it is new");
+        field.mass = mass.map(|mass| Arc::new(mass.clone()));
+        field.prepare(preparation);
+        let inputs: Vec<_> = [y0].into_iter().chain(times).chain(scope.captured).collect();
         Ok(tape.call(Arc::new(op), &inputs)?[0])
     }
-}
-
-/// Up to how many entries a state has whose field is unfolded to single numbers: there nothing is gained.
-const UNFOLDED: usize = 16;
-
-/// Records what a field makes of what it captures alone, such as `W - Wᵀ`, beside the solve instead of in
-/// it. It is computed once, and so is its derivative: the solve adds up the cotangents of what it gives.
-fn factor_out<'t, T: Real>(
-    field: Function<T>,
-    captured: &[Var<'t, T>],
-) -> Result<(Function<T>, Vec<Var<'t, T>>)> {
-    let fixed = 2..2 + captured.len();
-    if field.input_shapes()[1].numel() <= UNFOLDED || captured.is_empty() {
-        return Ok((field, captured.to_vec()));
-    }
-    let field = match field.output_shapes().len() {
-        1 => field.merge_traces(1, fixed.clone()),
-        _ => field,
-    };
-    let Some((parts, left)) = field.factor_out(fixed) else {
-        return Ok((field, captured.to_vec()));
-    };
-    let found = parts.once.inline(captured[0].tape(), captured)?;
-    Ok((parts.each, left.into_iter().map(|i| captured[i]).chain(found).collect()))
 }

@@ -29,8 +29,7 @@ mod walk;
 use std::any::Any;
 use std::sync::Arc;
 
-use costate_tape::{CallError, CallOp, CallRule, Evaluation, Result, Shape, Var};
-use smallvec::SmallVec;
+use costate_tape::{CallError, CallOp, CallRule, Evaluation, Result, Shape, Var, Workspace};
 
 use self::again::Retake;
 use self::multistep::MultistepWalk;
@@ -42,6 +41,7 @@ use crate::memory::Memory;
 use crate::method::Method;
 use crate::ode::Gradient;
 use crate::operation::{SolveOp, SolveState};
+use crate::preparation::Captured;
 use crate::stats::Stats;
 use crate::vector_field::{FieldMemory, FieldProgram, Replay, VectorField};
 
@@ -62,6 +62,9 @@ pub(crate) struct TangentOp<T: Real> {
 /// What a tangent keeps.
 #[derive(Debug)]
 pub(crate) struct TangentState<T: Real> {
+    preparation: Option<Workspace<T>>,
+    /// That of the field of the state alone, if it takes steps again.
+    own_preparation: Option<Workspace<T>>,
     field: FieldMemory<T>,
     parts: Option<[FieldMemory<T>; 2]>,
     jacobian: Option<FieldMemory<T>>,
@@ -174,6 +177,8 @@ impl<T: Real> CallOp<T> for TangentOp<T> {
     fn new_state(&self) -> Box<dyn Any + Send> {
         let field = &self.solve.field;
         Box::new(TangentState::<T> {
+            preparation: field.preparation_memory(),
+            own_preparation: None,
             field: FieldMemory::new(&field.program),
             parts: field.parts.as_ref().map(|parts| parts.memory(|part| &part.program)),
             jacobian: field.any_jacobian().map(|(program, _)| FieldMemory::new(program)),
@@ -194,9 +199,10 @@ impl<T: Real> CallOp<T> for TangentOp<T> {
     fn eval(&self, e: &mut Evaluation<'_, T>) -> std::result::Result<(), CallError> {
         let (ts, from) = recorded(e.producer.expect("the tape passes the state of the solve"));
         let state: &mut TangentState<T> = e.state.downcast_mut().expect("made by `new_state`");
-        let captured: SmallVec<[&[T]; 32]> =
+        let given: Captured<'_, T> =
             e.inputs[1 + self.solve.first_captured()..].iter().map(|a| a.data).collect();
         let field = &self.solve.field;
+        let captured = field.captured(&mut state.preparation, &given)?;
         let mut programs = walk::Programs {
             field: Replay::new(&field.program, &mut state.field, &captured)?,
             parts: match (&field.parts, &mut state.parts) {
@@ -216,15 +222,25 @@ impl<T: Real> CallOp<T> for TangentOp<T> {
         grid.start(z0, from.methods);
         (grid.block, grid.order) = (from.block, from.order + 1);
         let y0 = &z0[..from.dim];
-        let states = match from.is_whole() {
-            true => States::Kept,
-            false if method.needs_jacobian() => {
-                let own = &captured[..self.from.function.input_shapes().len() - 2];
+        let own = match from.is_whole() || !method.needs_jacobian() {
+            true => None,
+            false => {
+                let memory = &mut state.own_preparation;
+                if memory.is_none() {
+                    *memory = self.from.preparation_memory();
+                }
+                let given = &given[..self.from.given_shapes().len() - 2];
+                Some(self.from.captured(memory, given)?)
+            }
+        };
+        let states = match &own {
+            None if from.is_whole() => States::Kept,
+            None => States::Computed,
+            Some(own) => {
                 let memory = state.again.get_or_insert_with(|| Retake::new(&self.from));
                 let options = self.solve.options;
                 States::Again(memory.start(&self.from, method, options, y0, ts, own)?)
             }
-            false => States::Computed,
         };
         let way = walk::Way { ts, grid: from };
         if let Method::Multistep(_) = method {
