@@ -21,7 +21,7 @@ pub(crate) const TILE: usize = 16;
 /// Into how many blocks rows are split at most, and how many a block has at least where weights are large: each
 /// block reads all of them again, from the second-level cache or from beyond it.
 pub(crate) const MOST: usize = 32;
-const ROWS_OF_STRIPS: usize = 128;
+const ROWS_OF_STRIPS: usize = 64;
 
 /// How many rows a block has, where there is work for so many blocks, and perhaps weights in strips.
 pub(crate) fn rows_per_block(rows: usize, blocks: usize, in_strips: bool) -> usize {
